@@ -1,0 +1,248 @@
+"""Configuration: strict, frozen models and the YAML files that fill them.
+
+Every default stands here and nowhere else. A key that no model knows is refused with the nearest
+name that one does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from renderocc_ros.class_set import ClassSet, SemanticClass
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.paths import share_path
+
+Model = TypeVar("Model", bound="StrictModel")
+MissingPolicy = Literal["wait", "skip", "mask", "reuse"]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class StrictModel(BaseModel):
+    """Frozen, and every key must be known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# ---------------------------------------------------------------------------------------- the rig
+
+
+class CameraConfig(StrictModel):
+    """One camera of the rig."""
+
+    name: str = Field(min_length=1, description="unique name, used in messages and reports")
+    image_topic: str = Field(min_length=1, description="raw image topic, without /compressed")
+    compressed: bool = Field(True, description="subscribe to <image_topic>/compressed")
+    info_topic: str | None = Field(
+        None, description="CameraInfo topic; the image topic's sibling camera_info if not given"
+    )
+    frame: str | None = Field(
+        None, description="optical frame; the frame_id of the image header if not given"
+    )
+    offset_ms: float | None = Field(
+        None,
+        description="shutter time relative to the reference camera, milliseconds; learned from "
+        "the stream if not given",
+    )
+    rectified: bool = Field(
+        False, description="the images are rectified: project with P, without distortion"
+    )
+
+    @property
+    def camera_info_topic(self) -> str:
+        """Topic of this camera's CameraInfo (image_transport's convention if not given)."""
+        if self.info_topic is not None:
+            return self.info_topic
+        parent, slash, _ = self.image_topic.rpartition("/")
+        return f"{parent}{slash}camera_info"
+
+
+class SyncConfig(StrictModel):
+    """How images are matched into sets; see ``renderocc_ros.rig.stamp_matching``."""
+
+    period_s: float | None = Field(
+        None, gt=0, description="time between two cycles; learned from the stream if not given"
+    )
+    tolerance_s: float | None = Field(
+        None,
+        gt=0,
+        description="largest distance of a stamp from its camera's expected time; "
+        "must be below half a period, 0.4 periods if not given",
+    )
+    missing: MissingPolicy = Field(
+        "mask",
+        description="a camera that brings no image: wait for ever, skip the set, mask the camera, "
+        "or reuse its last image",
+    )
+    timeout_s: Seconds = Field(
+        0.15, description="how long after the reference image a set waits for its other cameras"
+    )
+    min_cameras: int = Field(1, ge=1, description="fewest images with which a set is still used")
+    reuse_max_age_s: Seconds = Field(0.5, description="oldest image that 'reuse' takes")
+    buffer_size: int = Field(8, ge=2, description="images kept per camera")
+
+
+class RigConfig(StrictModel):
+    """The cameras of a robot, its frames, and how their images are synchronised."""
+
+    name: str
+    cameras: tuple[CameraConfig, ...] = Field(min_length=1)
+    reference: str | None = Field(
+        None, description="camera whose stamp a set carries; the first if not given"
+    )
+    base_frame: str = Field("base_link", description="ego frame: x forward, y left, z up")
+    odom_frame: str | None = Field(
+        "odom", description="frame that does not jump, for ego motion between stamps; null: none"
+    )
+    sync: SyncConfig = SyncConfig()
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> RigConfig:
+        names = [camera.name for camera in self.cameras]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"camera names {twice} stand more than once; each needs its own")
+        if self.reference is not None and self.reference not in names:
+            raise ValueError(f"reference '{self.reference}' is not a camera: {', '.join(names)}")
+        if self.sync.min_cameras > len(names):
+            raise ValueError(
+                f"sync.min_cameras = {self.sync.min_cameras}, but the rig has {len(names)} cameras"
+            )
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the cameras in their order."""
+        return tuple(camera.name for camera in self.cameras)
+
+    @property
+    def reference_name(self) -> str:
+        """Name of the camera whose stamp a set carries."""
+        return self.reference or self.cameras[0].name
+
+
+# ---------------------------------------------------------------------------------- class sets
+
+
+class _ClassEntry(StrictModel):
+    name: str
+    colour: tuple[int, int, int]
+    moves: bool = False
+
+
+class _ClassSetFile(StrictModel):
+    name: str
+    classes: tuple[_ClassEntry, ...]
+
+    def build(self) -> ClassSet:
+        entries = (
+            SemanticClass(number, entry.name, entry.colour, entry.moves)
+            for number, entry in enumerate(self.classes)
+        )
+        return ClassSet(self.name, tuple(entries))
+
+
+class GridConfig(StrictModel):
+    """Where the voxels lie in the ego frame."""
+
+    origin_m: tuple[float, float, float] = Field(description="minimum corner, metres")
+    resolution_m: float = Field(gt=0, description="edge of a voxel, metres")
+    size: tuple[int, int, int] = Field(description="number of voxels along x, y, z")
+
+    def build(self) -> VoxelGrid:
+        """The grid itself."""
+        return VoxelGrid(self.origin_m, self.resolution_m, self.size)
+
+
+# -------------------------------------------------------------------------------------- files
+
+
+def config_path(kind: Literal["rigs", "classes", "networks", "recipes"], name: str) -> Path:
+    """A configuration file by path, or by the name of one that is shipped.
+
+    Args:
+        kind: folder below ``config/``.
+        name: a path that ends in .yaml, or a shipped name such as "nuscenes".
+
+    Raises:
+        ValueError: neither exists; the message lists the shipped names.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = share_path("config", kind, f"{name}.yaml")
+    if not path.is_file():
+        shipped = ", ".join(sorted(f.stem for f in share_path("config", kind).glob("*.yaml")))
+        raise ValueError(f"no {kind} file '{name}'; give a path to a .yaml or one of: {shipped}")
+    return path
+
+
+def load_yaml(path: Path, model: type[Model]) -> Model:
+    """Read a YAML file into a strict model.
+
+    Raises:
+        ValueError: not YAML, an unknown key (with the nearest known one), or a value out of range.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold keys and values, not {type(content).__name__}")
+    return validate(content, model, str(path))
+
+
+def validate(content: dict[str, Any], model: type[Model], where: str) -> Model:
+    """Check keys and values against a strict model; ``where`` opens the error message."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(problem, model) for problem in error.errors()]
+        raise ValueError(f"{where}: " + "; ".join(problems)) from error
+
+
+def load_class_set(name: str) -> ClassSet:
+    """A class set by the name of a shipped one ("occ3d") or by path."""
+    return load_yaml(config_path("classes", name), _ClassSetFile).build()
+
+
+def load_rig(name: str) -> RigConfig:
+    """A rig by the name of a shipped one ("nuscenes") or by path."""
+    return load_yaml(config_path("rigs", name), RigConfig)
+
+
+def _explain(problem: Any, model: type[BaseModel]) -> str:
+    place = [str(part) for part in problem["loc"]]
+    key = ".".join(place)
+    if problem["type"] != "extra_forbidden":
+        value = problem["input"]
+        shown = "" if isinstance(value, dict | list) else f" (got {value!r})"
+        return f"{key or 'file'}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+    known = _keys_at(model, problem["loc"][:-1])
+    near = difflib.get_close_matches(place[-1], known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+    return f"unknown key '{key}'; {hint}"
+
+
+def _keys_at(model: Any, place: tuple[Any, ...]) -> list[str]:
+    """Keys of the model that stands at ``place`` inside ``model``."""
+    for part in place:
+        if isinstance(part, int) or not _is_model(model):
+            continue
+        field = model.model_fields.get(part)
+        model = _find_model(field.annotation) if field else None
+    return list(model.model_fields) if _is_model(model) else []
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _find_model(annotation: Any) -> Any:
+    if _is_model(annotation):
+        return annotation
+    return next(filter(None, map(_find_model, get_args(annotation))), None)

@@ -1,0 +1,253 @@
+"""Camera models: pixels to rays and back, for the distortion models of sensor_msgs/CameraInfo.
+
+Pixel convention, as in OpenCV and ROS: the centre of the top left pixel is (0, 0), so an image of
+width w covers u from -0.5 to w - 0.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+# Undistortion is iterated to this many pixels of the normalised image plane.
+UNDISTORT_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
+# Tangents of the angle off the optical axis at which a distortion polynomial is looked at for its
+# turning point: beyond it two rays would share a pixel.
+TANGENTS = np.linspace(0.0, 6.0, 6001)
+ANGLES_RAD = np.linspace(0.0, np.pi, 3142)
+
+# Number of coefficients that each model of sensor_msgs/distortion_models.hpp takes.
+DISTORTION_MODELS: dict[str, tuple[int, ...]] = {
+    "none": (0,),
+    "plumb_bob": (4, 5),
+    "rational_polynomial": (8,),
+    "equidistant": (4,),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CameraModel:
+    """The projection of one camera: optical frame x right, y down, z forward.
+
+    Attributes:
+        width, height: pixels of the image that this model describes.
+        intrinsics: (3, 3) float64: fx, skew, cx; 0, fy, cy; 0, 0, 1, in pixels.
+        distortion_model: "none", "plumb_bob" (k1 k2 p1 p2 k3), "rational_polynomial"
+            (k1 k2 p1 p2 k3 k4 k5 k6) or "equidistant" (k1 k2 k3 k4, fisheye).
+        distortion: the coefficients, in that order.
+
+    Raises:
+        ValueError: not calibrated (fx = 0), not finite, an unknown model, or a wrong number of
+            coefficients.
+    """
+
+    width: int
+    height: int
+    intrinsics: Array
+    distortion_model: str = "none"
+    distortion: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        intrinsics = np.array(self.intrinsics, dtype=np.float64)
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"image size {self.width}x{self.height} is not a size")
+        if intrinsics.shape != (3, 3) or not np.isfinite(intrinsics).all():
+            raise ValueError(f"intrinsics must be 3x3 finite numbers, got {intrinsics.tolist()}")
+        if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
+            raise ValueError(
+                f"focal lengths fx={intrinsics[0, 0]}, fy={intrinsics[1, 1]} must be above 0; "
+                "K[0] = 0 in a CameraInfo means that the camera is not calibrated: calibrate it"
+            )
+        counts = DISTORTION_MODELS.get(self.distortion_model)
+        if counts is None:
+            known = ", ".join(DISTORTION_MODELS)
+            raise ValueError(f"distortion_model '{self.distortion_model}' is not one of: {known}")
+        distortion = tuple(float(value) for value in self.distortion)
+        if len(distortion) not in counts or not np.isfinite(distortion).all():
+            wanted = " or ".join(map(str, counts))
+            raise ValueError(
+                f"distortion model '{self.distortion_model}' takes {wanted} finite coefficients, "
+                f"got {list(distortion)}"
+            )
+        intrinsics.flags.writeable = False
+        object.__setattr__(self, "intrinsics", intrinsics)
+        object.__setattr__(self, "distortion", distortion)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CameraModel):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def project(self, points: ArrayLike) -> tuple[Array, NDArray[np.bool_]]:
+        """Points in front of the camera to pixels.
+
+        Args:
+            points: (..., 3) metres in the optical frame.
+
+        Returns:
+            pixels (..., 2), and (...) bool: the point has a place on this image plane and that
+            place lies inside the image. Pixels of points with no place are NaN.
+        """
+        points = np.asarray(points, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.distortion_model == "equidistant":
+                plane = self._project_fisheye(points)
+            else:
+                plane = self._project_pinhole(points)
+        pixels = np.asarray(plane @ self.intrinsics[:2, :2].T + self.intrinsics[:2, 2])
+        return pixels, self.contains(pixels)
+
+    def rays(self, pixels: ArrayLike) -> Array:
+        """Unit directions (..., 3) in the optical frame through pixels (..., 2).
+
+        NaN for a pixel that no ray of the distortion model meets (the dark rim of a fisheye).
+        """
+        pixels = np.asarray(pixels, dtype=np.float64)
+        inverse = np.linalg.inv(self.intrinsics[:2, :2])
+        plane = (pixels - self.intrinsics[:2, 2]) @ inverse.T
+        if self.distortion_model == "equidistant":
+            return self._rays_fisheye(plane)
+        ideal = self._undistort(plane)
+        directions = np.concatenate([ideal, np.ones_like(ideal[..., :1])], axis=-1)
+        return np.asarray(directions / np.linalg.norm(directions, axis=-1, keepdims=True))
+
+    def pixel_rays(self) -> Array:
+        """Unit directions (height, width, 3) through the centres of all pixels."""
+        u, v = np.meshgrid(np.arange(self.width), np.arange(self.height))
+        return self.rays(np.stack([u, v], axis=-1))
+
+    def contains(self, pixels: ArrayLike) -> NDArray[np.bool_]:
+        """(...) bool: whether pixels (..., 2) lie inside the image; NaN does not."""
+        u, v = np.moveaxis(np.asarray(pixels), -1, 0)
+        inside = (u >= -0.5) & (u < self.width - 0.5) & (v >= -0.5) & (v < self.height - 0.5)
+        return np.asarray(inside)
+
+    def resized(self, width: int, height: int) -> CameraModel:
+        """The model of this image scaled to width x height pixels."""
+        scale = np.diag([width / self.width, height / self.height, 1.0])
+        intrinsics = scale @ self.intrinsics
+        # The image's edge, not the first pixel's centre, stays in place: u' + 0.5 = s (u + 0.5).
+        intrinsics[:2, 2] += 0.5 * (scale[[0, 1], [0, 1]] - 1.0)
+        return replace(self, width=width, height=height, intrinsics=intrinsics)
+
+    def cropped(self, left: int, top: int, width: int, height: int) -> CameraModel:
+        """The model of the width x height window whose top left pixel is (left, top).
+
+        The window may reach beyond the image.
+        """
+        intrinsics = self.intrinsics.copy()
+        intrinsics[:2, 2] -= (left, top)
+        return replace(self, width=width, height=height, intrinsics=intrinsics)
+
+    def undistorted(self) -> CameraModel:
+        """The ideal pinhole camera with the same intrinsics and size."""
+        return replace(self, distortion_model="none", distortion=())
+
+    def _project_pinhole(self, points: Array) -> Array:
+        x, y, z = np.moveaxis(points, -1, 0)
+        ideal = np.stack([x / z, y / z], axis=-1)
+        radius = np.linalg.norm(ideal, axis=-1)
+        visible = (z > 0) & (radius < self._largest_tangent)
+        return np.where(visible[..., None], self._distort(ideal), np.nan)
+
+    def _distort(self, ideal: Array) -> Array:
+        """Brown's model with a rational radial term (OpenCV, camera calibration, eq. 3)."""
+        if not self.distortion:
+            return ideal
+        k1, k2, p1, p2, k3, k4, k5, k6 = self._eight()
+        x, y = np.moveaxis(ideal, -1, 0)
+        r2 = x * x + y * y
+        radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+        return np.stack(
+            [
+                x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+                y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+            ],
+            axis=-1,
+        )
+
+    def _undistort(self, plane: Array) -> Array:
+        if not any(self.distortion):
+            return plane
+        flat = np.ascontiguousarray(plane.reshape(-1, 1, 2))
+        ideal = cv2.undistortPointsIter(
+            flat, np.eye(3), np.array(self.distortion), np.eye(3), np.eye(3), UNDISTORT_CRITERIA
+        ).reshape(plane.shape)
+        solved = np.abs(self._distort(ideal) - plane).max(axis=-1) < 1e-8
+        solved &= np.linalg.norm(ideal, axis=-1) < self._largest_tangent
+        return np.where(solved[..., None], ideal, np.nan)
+
+    def _project_fisheye(self, points: Array) -> Array:
+        x, y, z = np.moveaxis(points, -1, 0)
+        off_axis = np.hypot(x, y)
+        angle = np.arctan2(off_axis, z)
+        scale = np.where(off_axis > 0, self._bend(angle) / off_axis, 0.0)
+        visible = (angle < self._largest_angle) & (np.linalg.norm(points, axis=-1) > 0)
+        scale = np.where(visible, scale, np.nan)
+        return np.stack([x * scale, y * scale], axis=-1)
+
+    def _rays_fisheye(self, plane: Array) -> Array:
+        radius = np.linalg.norm(plane, axis=-1)
+        # The table gives a start within 1e-6 rad; two Newton steps make it exact.
+        inside = self._bend_table[1] <= self._largest_angle
+        angle = np.interp(radius, self._bend_table[0][inside], self._bend_table[1][inside])
+        for _ in range(3):
+            angle = angle - (self._bend(angle) - radius) / self._bend_slope(angle)
+        solved = (np.abs(self._bend(angle) - radius) < 1e-9) & (angle < self._largest_angle)
+        angle = np.where(solved, angle, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sine = np.where(radius > 0, np.sin(angle) / radius, 0.0)
+        directions = [plane * sine[..., None], np.cos(angle)[..., None]]
+        return np.where(solved[..., None], np.concatenate(directions, axis=-1), np.nan)
+
+    def _bend(self, angle: Array) -> Array:
+        """Image radius of a ray's angle: θ (1 + k1 θ² + k2 θ⁴ + k3 θ⁶ + k4 θ⁸) (OpenCV fisheye)."""
+        k1, k2, k3, k4 = self.distortion
+        t2 = angle * angle
+        return np.asarray(angle * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4)))))
+
+    def _bend_slope(self, angle: Array) -> Array:
+        k1, k2, k3, k4 = self.distortion
+        t2 = angle * angle
+        return np.asarray(1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4))))
+
+    @cached_property
+    def _bend_table(self) -> tuple[Array, Array]:
+        return self._bend(ANGLES_RAD), ANGLES_RAD
+
+    @cached_property
+    def _largest_angle(self) -> float:
+        """Angle in radians up to which the fisheye's image radius grows."""
+        turned = np.flatnonzero(self._bend_slope(ANGLES_RAD) <= 0)
+        return float(ANGLES_RAD[turned[0] - 1]) if turned.size else float(np.pi)
+
+    @cached_property
+    def _largest_tangent(self) -> float:
+        """Tangent of the angle up to which the radial distortion is one to one."""
+        if not any(self.distortion):
+            return float("inf")
+        radial = replace(self, distortion_model="rational_polynomial", distortion=self._radial())
+        line = np.stack([TANGENTS, np.zeros_like(TANGENTS)], axis=-1)
+        turned = np.flatnonzero(np.diff(radial._distort(line)[:, 0]) <= 0)
+        return float(TANGENTS[turned[0]]) if turned.size else float("inf")
+
+    def _eight(self) -> tuple[float, ...]:
+        return self.distortion + (0.0,) * (8 - len(self.distortion))
+
+    def _radial(self) -> tuple[float, ...]:
+        k1, k2, _, _, k3, k4, k5, k6 = self._eight()
+        return (k1, k2, 0.0, 0.0, k3, k4, k5, k6)
+
+    def _key(self) -> tuple[Any, ...]:
+        shape = (self.width, self.height, self.distortion_model, self.distortion)
+        return (*shape, self.intrinsics.tobytes())

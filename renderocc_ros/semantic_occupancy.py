@@ -1,0 +1,43 @@
+"""What the network says about the space around the robot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.geometry import VoxelGrid
+
+
+@dataclass(frozen=True, eq=False)
+class SemanticOccupancy:
+    """Labels and confidence of every voxel, in the ego frame at one instant.
+
+    Attributes:
+        stamp_ns: acquisition time of the reference camera, nanoseconds.
+        grid: where the cells lie in the ego frame.
+        class_set: meaning of the labels.
+        labels: (X, Y, Z) uint8: class id, ``class_set.free_id`` where free.
+        confidence: (X, Y, Z) uint8: probability of occupancy, 0 to 255 for 0 to 1.
+        observed: (X, Y, Z) bool, whether any camera looks into the voxel; None if not computed.
+    """
+
+    stamp_ns: int
+    grid: VoxelGrid
+    class_set: ClassSet
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    observed: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("labels", "confidence", "observed"):
+            volume = getattr(self, name)
+            if volume is not None and volume.shape != self.grid.size:
+                raise ValueError(f"{name} has shape {volume.shape}, the grid {self.grid.size}")
+
+    @property
+    def occupied(self) -> NDArray[np.bool_]:
+        """(X, Y, Z) bool: the voxels that hold a class."""
+        return self.labels < self.class_set.free_id
