@@ -28,7 +28,6 @@ class ClassSet:
     Attributes:
         name: identifies the table in messages and checkpoints, "occ3d" for example.
         classes: the occupied classes.
-        free_id: label of a free voxel; the number after the last class.
     """
 
     name: str

@@ -1,0 +1,32 @@
+"""Where the files that come with the package lie: configuration, weights, messages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def share_path(*parts: str) -> Path:
+    """A shipped file or folder, wherever this package was installed from.
+
+    Looked for in the source tree, then in the share folders of the sourced ament workspaces, then
+    in the package itself (pip).
+
+    Raises:
+        ValueError: the installation lacks it.
+    """
+    for root in _roots():
+        if root.joinpath(*parts).exists():
+            return root.joinpath(*parts)
+    looked = ", ".join(map(str, _roots()))
+    raise ValueError(f"'{'/'.join(parts)}' is in none of {looked}: install renderocc_ros again")
+
+
+def _roots() -> Iterator[Path]:
+    yield PACKAGE.parent
+    for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+        yield Path(prefix, "share", "renderocc_ros")
+    yield PACKAGE / "share"

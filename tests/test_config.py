@@ -1,0 +1,77 @@
+"""Configuration files: what is shipped loads, and what is wrong is named with its cure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from renderocc_ros.config import (
+    GridConfig,
+    RigConfig,
+    config_path,
+    load_class_set,
+    load_yaml,
+    validate,
+)
+
+
+def test_the_shipped_occ3d_classes() -> None:
+    occ3d = load_class_set("occ3d")
+    assert len(occ3d) == 17 and occ3d.free_id == 17
+    assert occ3d.names[11] == "driveable_surface"
+    assert occ3d.colours[4].tolist() == [0, 150, 245]
+    moving = {occ3d.names[i] for i in occ3d.moving_ids}
+    assert {"bicycle", "motorcycle", "pedestrian", "trailer"} <= moving
+    assert not moving & {"others", "barrier", "traffic_cone", "driveable_surface"}
+    assert occ3d.id_of("free") == 17
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_one() -> None:
+    rig = {"name": "r", "cameras": [{"name": "front", "image_topik": "a", "image_topic": "a"}]}
+    with pytest.raises(ValueError, match=r"'cameras.0.image_topik'; did you mean 'image_topic'\?"):
+        validate(rig, RigConfig, "rig.yaml")
+    rig = {"name": "r", "cameras": [{"name": "a", "image_topic": "a"}], "sync": {"misssing": "x"}}
+    with pytest.raises(ValueError, match="did you mean 'missing'"):
+        validate(rig, RigConfig, "rig.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"cameras": []}, "at least 1 item"),
+        ({"reference": "roof"}, "reference 'roof' is not a camera: front, rear"),
+        ({"sync": {"min_cameras": 3}}, "min_cameras = 3, but the rig has 2"),
+        ({"sync": {"missing": "guess"}}, "'wait', 'skip', 'mask' or 'reuse'.*got 'guess'"),
+        ({"cameras": [{"name": "a", "image_topic": "x"}] * 2}, r"\['a'\] stand more than once"),
+    ],
+)
+def test_a_wrong_value_is_named(change: dict, words: str) -> None:
+    cameras = [{"name": name, "image_topic": f"{name}/image"} for name in ("front", "rear")]
+    with pytest.raises(ValueError, match=words):
+        validate({"name": "r", "cameras": cameras, **change}, RigConfig, "rig.yaml")
+
+
+def test_camera_info_is_the_sibling_of_the_image() -> None:
+    cameras = [
+        {"name": "a", "image_topic": "front/image_raw"},
+        {"name": "b", "image_topic": "image"},
+        {"name": "c", "image_topic": "x/image", "info_topic": "calibration/x"},
+    ]
+    rig = validate({"name": "r", "cameras": cameras}, RigConfig, "rig")
+    topics = [camera.camera_info_topic for camera in rig.cameras]
+    assert topics == ["front/camera_info", "camera_info", "calibration/x"]
+    assert rig.reference_name == "a"
+
+
+def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    for text, words in (("a: [1,", "not valid YAML"), ("- 1", "keys and values, not list")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=words):
+            load_yaml(path, GridConfig)
+
+
+def test_an_unknown_name_lists_the_shipped_ones() -> None:
+    with pytest.raises(ValueError, match="no classes file 'occ4d'.*one of:.*occ3d"):
+        config_path("classes", "occ4d")
