@@ -1,0 +1,1 @@
+"""Recordings, labels and training for ``renderocc_ros``; nothing here is needed on the robot."""
