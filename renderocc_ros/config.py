@@ -173,7 +173,7 @@ def config_path(kind: Literal["rigs", "classes", "networks", "recipes"], name: s
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        path = share_path("config", kind, f"{name}.yaml")
+        path = share_path("config", kind) / f"{name}.yaml"
     if not path.is_file():
         shipped = ", ".join(sorted(f.stem for f in share_path("config", kind).glob("*.yaml")))
         raise ValueError(f"no {kind} file '{name}'; give a path to a .yaml or one of: {shipped}")
@@ -191,7 +191,7 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
             content = yaml.safe_load(file)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict):  # the file's content is wrong, not a caller's argument
         raise ValueError(f"{path} must hold keys and values, not {type(content).__name__}")
     return validate(content, model, str(path))
 
