@@ -1,0 +1,36 @@
+"""What several tests need: shipped class sets, and recordings where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.config import load_class_set
+
+RECORDINGS = Path(
+    os.environ.get("RENDEROCC_SHARED", Path(__file__).resolve().parents[2] / "shared")
+)
+
+
+def recording(*parts: str) -> Path:
+    """A file or folder of the recordings; the test is skipped where they are not at hand."""
+    path = RECORDINGS.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"no recording {'/'.join(parts)}: set RENDEROCC_SHARED to their folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def occ3d() -> ClassSet:
+    return load_class_set("occ3d")
+
+
+@pytest.fixture(scope="session")
+def occ3d_truth() -> dict[str, np.ndarray]:
+    """The arrays of a real Occ3D-nuScenes truth file."""
+    with np.load(recording("data", "occ3d", "labels.npz")) as arrays:
+        return dict(arrays)

@@ -1,0 +1,1 @@
+"""Scores in the field's own words: small pure functions that add up over frames."""

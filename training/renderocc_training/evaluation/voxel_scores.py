@@ -1,0 +1,147 @@
+"""Voxel scores: semantic IoU (Occ3D), completion (SemanticKITTI), rings, classes, moving things.
+
+Everything is read off one confusion matrix, so that scores of a data set add up frame by frame.
+C is the number of occupied classes; label C is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.geometry import VoxelGrid
+
+Counts = NDArray[np.int64]
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class VoxelScores:
+    """What one confusion matrix says.
+
+    Attributes:
+        class_iou: (C,) IoU of each occupied class; NaN for a class that neither occurs in the
+            truth nor is predicted.
+        miou: mean of ``class_iou`` over the classes that have one.
+        iou, precision, recall: of occupied against free, whatever the class. With
+            SemanticKITTI's grid and classes, ``iou`` is its completion and ``miou`` its score.
+        voxels: number of voxels that were compared.
+    """
+
+    class_iou: NDArray[np.float64]
+    miou: float
+    iou: float
+    precision: float
+    recall: float
+    voxels: int
+
+
+def confusion_matrix(
+    truth: Labels, predicted: Labels, class_set: ClassSet, mask: NDArray[np.bool_] | None = None
+) -> Counts:
+    """Count pairs of labels.
+
+    Args:
+        truth, predicted: labels of the same shape, 0 … C; truth may hold ``IGNORE_ID``, and such
+            voxels do not count.
+        mask: the voxels that count, all if not given.
+
+    Returns:
+        (C + 1, C + 1) int64: rows truth, columns prediction.
+
+    Raises:
+        ValueError: shapes differ, or a label is no class of the set.
+    """
+    _check_shapes(truth, predicted, mask)
+    counted = truth != IGNORE_ID
+    if mask is not None:
+        counted &= mask.astype(bool, copy=False)
+    row, column = truth[counted], predicted[counted]
+    side = class_set.free_id + 1
+    for name, labels in (("truth", row), ("prediction", column)):
+        if labels.size and labels.max() >= side:
+            raise ValueError(
+                f"{name} holds label {labels.max()}, but class set '{class_set.name}' ends with "
+                f"free = {class_set.free_id}; score with the class set that made the file"
+            )
+    pairs = row.astype(np.intp) * side + column
+    return np.bincount(pairs, minlength=side * side).reshape(side, side).astype(np.int64)
+
+
+def voxel_scores(confusion: Counts) -> VoxelScores:
+    """Scores of a confusion matrix: IoU_c = diagonal / (row + column − diagonal)."""
+    hits = np.diag(confusion)
+    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
+    class_iou = _ratio(hits[:-1], union[:-1])
+    occupied_both = confusion[:-1, :-1].sum()
+    occupied_truth, occupied_predicted = confusion[:-1].sum(), confusion[:, :-1].sum()
+    return VoxelScores(
+        class_iou=class_iou,
+        miou=_mean(class_iou),
+        iou=float(_ratio(occupied_both, occupied_truth + occupied_predicted - occupied_both)),
+        precision=float(_ratio(occupied_both, occupied_predicted)),
+        recall=float(_ratio(occupied_both, occupied_truth)),
+        voxels=int(confusion.sum()),
+    )
+
+
+def distance_rings(grid: VoxelGrid, edges_m: Sequence[float]) -> list[NDArray[np.bool_]]:
+    """Masks (X, Y, Z) of the voxels whose centre lies at edges[i] ≤ distance < edges[i+1].
+
+    The distance is horizontal, from the ego frame's origin, in metres.
+    """
+    centres = grid.centres()
+    distance = np.hypot(centres[..., 0], centres[..., 1])
+    pairs = zip(edges_m[:-1], edges_m[1:], strict=True)
+    return [(distance >= near) & (distance < far) for near, far in pairs]
+
+
+def moving_and_static(class_iou: NDArray[np.float64], class_set: ClassSet) -> tuple[float, float]:
+    """Mean IoU over the classes that can move and over those that cannot; NaN where none occurs."""
+    moves = np.array([entry.moves for entry in class_set.classes])
+    return _mean(class_iou[moves]), _mean(class_iou[~moves])
+
+
+def flicker(
+    labels: Labels,
+    previous: Labels,
+    class_set: ClassSet,
+    static: NDArray[np.bool_] | None = None,
+) -> tuple[int, int]:
+    """Voxels whose label changed between two predictions that lie in one frame.
+
+    Args:
+        labels, previous: (X, Y, Z), both in the same frame: warp the older one before;
+            ``IGNORE_ID`` where the warp brought nothing, and such voxels do not count.
+        static: the voxels that count (truth says that nothing moves there), all if not given.
+
+    Returns:
+        number of voxels that changed, and number of those occupied in either: their ratio, summed
+        over a drive, is the flicker.
+    """
+    _check_shapes(labels, previous, static)
+    counted = (labels != IGNORE_ID) & (previous != IGNORE_ID)
+    if static is not None:
+        counted &= static
+    counted &= (labels != class_set.free_id) | (previous != class_set.free_id)
+    return int((counted & (labels != previous)).sum()), int(counted.sum())
+
+
+def _check_shapes(*volumes: NDArray[np.generic] | None) -> None:
+    shapes = {volume.shape for volume in volumes if volume is not None}
+    if len(shapes) > 1:
+        raise ValueError(f"volumes of different shapes {sorted(shapes)}: one grid for all, please")
+
+
+def _ratio(part: Any, whole: Any) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.true_divide(part, whole))
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
