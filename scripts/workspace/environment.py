@@ -1,0 +1,90 @@
+"""The environment that commands run in: search paths, ROS domain, DDS profile."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from layout import Layout
+
+OWN_ROS = "RENDEROCC_OWN_ROS"  # set where ROS is the workspace's own, to its distribution
+FIRST_DOMAIN, LAST_DOMAIN = 60, 99  # above what people set by hand, below Linux' limit of 101
+
+
+def workspace_environment(layout: Layout) -> dict[str, str]:
+    """The process environment with the workspace's Python, packages, messages and libraries first."""
+    env = dict(os.environ)
+    env.pop("PYTHONHOME", None)
+    env["VIRTUAL_ENV"] = str(layout.venv)
+    ros_python = [] if layout.has_own_ros else _split(env.get("PYTHONPATH"))
+    prefixes = [layout.venv] if layout.has_own_ros else _split(env.get("AMENT_PREFIX_PATH"))
+    libraries = [layout.install / "lib"]
+    if layout.has_own_ros:
+        libraries += [layout.venv / "lib", *sorted(layout.site_packages.glob("ros_*.libs"))]
+        env[OWN_ROS] = env["ROS_DISTRO"] = layout.distro
+        env["ROS_VERSION"] = "2"
+        env["ROS_PYTHON_VERSION"] = "3"
+        env["RMW_IMPLEMENTATION"] = "rmw_fastrtps_cpp"
+        # The ROS wheels start each Python twice to set LD_LIBRARY_PATH, which is set here already.
+        env["_ROS_WHEELS_BOOTSTRAP_COMPLETE"] = "1"
+        # colcon and CMake shall not look at a ROS installation that is not the workspace's.
+        env.pop("COLCON_PREFIX_PATH", None)
+    env["PATH"] = _join(layout.install / "bin", layout.venv / "bin", *_split(env.get("PATH")))
+    env["PYTHONPATH"] = _join(layout.installed_python, *ros_python)
+    env["AMENT_PREFIX_PATH"] = _join(layout.install, *prefixes)
+    env["CMAKE_PREFIX_PATH"] = _join(layout.install, *prefixes)
+    env["LD_LIBRARY_PATH"] = _join(*libraries, *_split(env.get("LD_LIBRARY_PATH")))
+    return env
+
+
+def stay_on_this_machine(layout: Layout, env: dict[str, str], *, private: bool) -> None:
+    """Keep DDS on the loopback interface, in a domain of this checkout's own.
+
+    The domain comes from the checkout's path, so that a second ./run sees what the first one publishes. A private one is
+    that domain, or the next that no other private ./run on this machine holds. RENDEROCC_DOMAIN_ID sets it by hand.
+    """
+    profile = str(layout.checkout / "config" / "fastdds_loopback.xml")
+    env["FASTDDS_DEFAULT_PROFILES_FILE"] = profile
+    env["FASTRTPS_DEFAULT_PROFILES_FILE"] = profile  # its name before Fast DDS 3
+    env["RMW_IMPLEMENTATION"] = "rmw_fastrtps_cpp"
+    env["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SYSTEM_DEFAULT"  # leave discovery to the profile
+    env.pop("FASTDDS_BUILTIN_TRANSPORTS", None)
+    env.pop("ROS_STATIC_PEERS", None)
+    given = env.get("RENDEROCC_DOMAIN_ID")
+    count = LAST_DOMAIN - FIRST_DOMAIN + 1
+    first = zlib.crc32(str(layout.checkout).encode()) % count
+    if given is not None:
+        env["ROS_DOMAIN_ID"] = given
+    elif not private:
+        env["ROS_DOMAIN_ID"] = str(FIRST_DOMAIN + first)
+    else:
+        order = [FIRST_DOMAIN + (first + i) % count for i in range(count)]
+        env["ROS_DOMAIN_ID"] = str(next((d for d in order if _take_domain(d)), order[0]))
+
+
+def _take_domain(domain: int) -> bool:
+    """Hold a domain for the rest of this process, across exec: the lock goes with the open file."""
+    path = Path("/var/tmp") / f"renderocc-domain-{domain}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:  # another user's
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    os.set_inheritable(descriptor, True)
+    return True
+
+
+def _split(value: str | None) -> list[str]:
+    return [part for part in (value or "").split(os.pathsep) if part]
+
+
+def _join(*parts: str | Path) -> str:
+    unique: Iterable[str] = dict.fromkeys(str(part) for part in parts)
+    return os.pathsep.join(unique)

@@ -1,0 +1,195 @@
+"""The steps that make a workspace: system packages, Python packages, messages and underlay."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from environment import workspace_environment
+from layout import Layout, digest
+from steps import Stamp, StepFailed, run_logged, say, step
+
+BUILDERS = {"c++": "g++", "cmake": "cmake", "make": "make"}  # program: Debian package
+
+
+def set_up(layout: Layout, groups: Sequence[str]) -> None:
+    """Bring the workspace up to date, with the Python packages of requirements/<group>.txt.
+
+    Does nothing, without network, when nothing has changed since the last time.
+    """
+    layout.state.mkdir(parents=True, exist_ok=True)
+    with (layout.state / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another ./run that sets this workspace up …")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        _make_venv(layout)
+        ros_groups = (f"ros-{layout.distro}", "ros-tools") if layout.has_own_ros else ()
+        _install_python_packages(layout, (*ros_groups, *groups))
+        _build_messages(layout)
+
+
+def _make_venv(layout: Layout) -> None:
+    stamp = Stamp(layout.state, "venv", f"{sys.version} {sys.base_prefix}")
+    if stamp.is_current and layout.python.exists():
+        return
+    _require_system_packages()
+    with step(f"creating a virtual environment of Python {sys.version.split()[0]}"):
+        if layout.venv.exists():
+            shutil.rmtree(layout.venv)
+        shutil.rmtree(layout.state / "stamps", ignore_errors=True)
+        system = [] if layout.has_own_ros else ["--system-site-packages"]
+        run_logged(
+            [sys.executable, "-m", "venv", *system, layout.venv],
+            layout.log("venv"),
+            "check the free disk space and that this Python has its venv module, then run again",
+        )
+    stamp.set()
+
+
+def _install_python_packages(layout: Layout, groups: Sequence[str]) -> None:
+    constraints = layout.requirements("constraints")
+    stamps = {
+        group: Stamp(
+            layout.state,
+            f"pip-{group}",
+            digest(contents=[layout.requirements(group), constraints]),
+        )
+        for group in groups
+    }
+    missing = [group for group, stamp in stamps.items() if not stamp.is_current]
+    if not missing:
+        return
+    if not layout.has_own_ros:
+        constraints = _constraints_beside_system(layout, constraints)
+    # All groups together: pip must see every wish to find versions that please all.
+    wishes = [word for group in groups for word in ("-r", layout.requirements(group))]
+    with step(f"installing Python packages ({', '.join(missing)})"):
+        run_logged(
+            [layout.python, "-m", "pip", "install", "--disable-pip-version-check", "-c", constraints, *wishes],
+            layout.log("pip"),
+            "this step needs the package index: check the network (or pip's index settings) and run again; "
+            "what is already installed is kept",
+        )
+        if layout.has_own_ros:
+            _adapt_cmake_files(layout)
+    for stamp in stamps.values():
+        stamp.set()
+
+
+def _constraints_beside_system(layout: Layout, constraints: Path) -> Path:
+    """Our pins without those of packages that the sourced ROS already has, and its numpy kept as it is.
+
+    Compiled ROS packages (cv_bridge) fit the numpy that they were built with.
+    """
+    query = "import importlib.metadata as m; print(*{d.metadata['Name'] for d in m.distributions()})"
+    listed = subprocess.run([layout.python, "-c", query], capture_output=True, text=True, check=True)
+    present = {_canonical(name) for name in listed.stdout.split()}
+    lines = [
+        line
+        for line in constraints.read_text().splitlines()
+        if _canonical(re.split(r"[=<>\[; ]", line)[0]) not in present
+    ]
+    if "numpy" in present:
+        lines.append(f"numpy=={importlib.metadata.version('numpy')}")
+    own = layout.state / "constraints.txt"
+    own.write_text("\n".join(lines) + "\n")
+    return own
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _adapt_cmake_files(layout: Layout) -> None:
+    """Point the ROS wheels' CMake files, which name their builder's Python, to ours."""
+    query = "import numpy, sysconfig; print(sysconfig.get_path('include')); print(numpy.get_include())"
+    asked = subprocess.run([layout.python, "-c", query], capture_output=True, text=True, check=True)
+    include, numpy_include = asked.stdout.splitlines()
+    builder = r"/opt/python/cp\d+-cp\d+"
+    for file in (layout.venv / "share").rglob("*.cmake"):
+        text = file.read_text()
+        adapted = re.sub(rf"{builder}/lib/python[\d.]+/site-packages/numpy/_?core/include", numpy_include, text)
+        adapted = re.sub(rf"{builder}/include/python\d\.\d+", include, adapted)
+        if adapted != text:
+            file.write_text(adapted)
+
+
+def _build_messages(layout: Layout) -> None:
+    """Build the messages, and underlay/ where ROS comes from PyPI, and link the sources into one prefix.
+
+    Python files are linked, so editing one needs no build; only new and removed files do.
+    """
+    root = layout.checkout
+    installed = [root / folder for folder in ("renderocc_ros", "training", "launch", "config", "rviz", "scripts")]
+    underlay = root / "underlay"
+    has_underlay = layout.has_own_ros and any(underlay.rglob("package.xml"))
+    stamp = Stamp(
+        layout.state,
+        "build",
+        digest(
+            contents=[root / "CMakeLists.txt", root / "package.xml", root / "msg"]
+            + [f for f in underlay.rglob("*") if f.suffix != ".py" and has_underlay],
+            names=installed + ([underlay] if has_underlay else []),
+            extra=str(layout.site_packages),
+        ),
+    )
+    if stamp.is_current and layout.install.exists():
+        return
+    _require_system_packages()
+    _remove_dangling_links(layout.install)
+    what = "messages and underlay" if has_underlay else "messages"
+    with step(f"building {what}"):
+        run_logged(
+            [
+                *(layout.python, "-m", "colcon", "--log-base", layout.state / "log" / "colcon", "build"),
+                *("--base-paths", root, *([underlay] if has_underlay else [])),
+                *("--build-base", layout.state / "build", "--install-base", layout.install),
+                *("--merge-install", "--symlink-install", "--parallel-workers", str(os.cpu_count() or 1)),
+                *("--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={layout.python}"),
+            ],
+            layout.log("build"),
+            "if the end of the log does not tell: ./run clean, then once more",
+            env=workspace_environment(layout) | {"MAKEFLAGS": f"-j{os.cpu_count() or 1}"},
+            cwd=layout.state,
+        )
+    stamp.set()
+
+
+def _remove_dangling_links(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.exists():
+            path.unlink()
+
+
+def _require_system_packages() -> None:
+    """Install a missing compiler, CMake or venv module where we may, else name them."""
+    packages = [package for program, package in BUILDERS.items() if shutil.which(program) is None]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not _has_module("ensurepip"):
+        packages.append(f"python{version}-venv")
+    if not packages:
+        return
+    names = " ".join(packages)
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise StepFailed(
+            f"these system packages are missing: {names}\n"
+            f"  cure: install them (Debian, Ubuntu: sudo apt install {names}) and run again"
+        )
+    with step(f"installing system packages with apt: {names}"):
+        log = Path("/var/tmp") / f"renderocc-apt-{os.getpid()}.log"
+        cure = f"run: apt-get update && apt-get install {names}"
+        run_logged(["apt-get", "update"], log, cure)
+        run_logged(["apt-get", "install", "-y", "--no-install-recommends", *packages], log, cure)
+
+
+def _has_module(name: str) -> bool:
+    return subprocess.call([sys.executable, "-c", f"import {name}"], stderr=subprocess.DEVNULL) == 0
