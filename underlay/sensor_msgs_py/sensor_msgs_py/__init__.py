@@ -1,0 +1,1 @@
+"""Tools for the messages of sensor_msgs."""

@@ -1,0 +1,75 @@
+"""Rotations as quaternions, Euler angles and 4x4 matrices, over transforms3d.
+
+Quaternions are (x, y, z, w), angles are in radians, matrices map column vectors. `axes` is one of
+the 24 conventions: ``s`` (static) or ``r`` (rotating), then three axes, ``sxyz`` unless told.
+"""
+
+from tf_transformations.matrices import (
+    compose_matrix,
+    concatenate_matrices,
+    decompose_matrix,
+    identity_matrix,
+    inverse_matrix,
+    is_same_transform,
+    random_rotation_matrix,
+    reflection_from_matrix,
+    reflection_matrix,
+    rotation_from_matrix,
+    rotation_matrix,
+    scale_from_matrix,
+    scale_matrix,
+    shear_from_matrix,
+    shear_matrix,
+    translation_from_matrix,
+    translation_matrix,
+)
+from tf_transformations.rotations import (
+    euler_from_matrix,
+    euler_from_quaternion,
+    euler_matrix,
+    quaternion_about_axis,
+    quaternion_conjugate,
+    quaternion_from_euler,
+    quaternion_from_matrix,
+    quaternion_inverse,
+    quaternion_matrix,
+    quaternion_multiply,
+    quaternion_slerp,
+    random_quaternion,
+)
+from tf_transformations.vectors import random_vector, unit_vector, vector_norm
+
+__all__ = [
+    "compose_matrix",
+    "concatenate_matrices",
+    "decompose_matrix",
+    "euler_from_matrix",
+    "euler_from_quaternion",
+    "euler_matrix",
+    "identity_matrix",
+    "inverse_matrix",
+    "is_same_transform",
+    "quaternion_about_axis",
+    "quaternion_conjugate",
+    "quaternion_from_euler",
+    "quaternion_from_matrix",
+    "quaternion_inverse",
+    "quaternion_matrix",
+    "quaternion_multiply",
+    "quaternion_slerp",
+    "random_quaternion",
+    "random_rotation_matrix",
+    "random_vector",
+    "reflection_from_matrix",
+    "reflection_matrix",
+    "rotation_from_matrix",
+    "rotation_matrix",
+    "scale_from_matrix",
+    "scale_matrix",
+    "shear_from_matrix",
+    "shear_matrix",
+    "translation_from_matrix",
+    "translation_matrix",
+    "unit_vector",
+    "vector_norm",
+]
