@@ -1,0 +1,153 @@
+"""Rendering: rooms with known walls, the fast version against the plain one, finite gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.rendering import render_rays, render_rays_plain
+from renderocc_ros.rendering.compositing import expected_range, weights_from_density
+from renderocc_ros.rendering.ray_sampling import (
+    RaySamples,
+    clip_to_grid,
+    sample_by_weight,
+    sample_uniform,
+)
+
+GRID = VoxelGrid((-4.0, -3.0, -1.0), 0.5, (16, 12, 8))
+
+
+def random_rays(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    origins = torch.rand((count, 3), generator=generator, dtype=torch.float64) * 6 - 3
+    directions = torch.randn((count, 3), generator=generator, dtype=torch.float64)
+    directions[0] = torch.tensor([1.0, 0, 0])
+    return origins, directions / directions.norm(dim=1, keepdim=True)
+
+
+def random_field(classes: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    density = torch.rand(GRID.size, generator=generator, dtype=torch.float64) ** 4 * 3
+    logits = torch.randn((*GRID.size, classes), generator=generator, dtype=torch.float64)
+    return density.requires_grad_(), logits.softmax(dim=-1).detach().requires_grad_()
+
+
+def test_weights_of_the_documented_example() -> None:
+    weights = weights_from_density(torch.tensor([[math.log(2), 1e9]]), torch.ones(1, 2))
+    assert torch.allclose(weights, torch.tensor([[0.5, 0.5]]))
+    middles, far = torch.tensor([[0.5, 1.5]]), torch.tensor([2.0])
+    assert expected_range(weights, middles, far).item() == pytest.approx(1.0)
+
+
+def test_clipping_meets_the_faces_of_the_box() -> None:
+    origins = torch.tensor([[0.0, 0, 0], [-9, 0, 0], [-9, 0, 0], [0, 0, 9], [0, 0, 0]])
+    directions = torch.tensor([[1.0, 0, 0], [1, 0, 0], [-1, 0, 0], [1, 0, 0], [0, 0, -1]])
+    near, far = clip_to_grid(GRID, origins, directions)
+    assert near.tolist() == [0, 5, 0, 0, 0] and far.tolist() == [4, 13, 0, 0, 1]
+
+
+def test_uniform_intervals_cover_the_ray_once() -> None:
+    origins, directions = random_rays(50)
+    for generator in (None, torch.Generator().manual_seed(0)):
+        samples = sample_uniform(GRID, origins, directions, 0.2, generator)
+        near, far = clip_to_grid(GRID, origins, directions)
+        assert torch.allclose(samples.lengths_m.sum(dim=1), far - near)
+        assert (samples.lengths_m >= 0).all() and samples.lengths_m.max() <= 0.2 + 1e-9
+
+
+@pytest.mark.parametrize("lookup", ["nearest", "trilinear"])
+def test_fast_equals_plain_in_values_and_gradients(lookup: str) -> None:
+    origins, directions = random_rays(64)
+    samples = sample_uniform(GRID, origins, directions, 0.23)
+    results = []
+    for render in (render_rays, render_rays_plain):
+        density, classes = random_field()
+        seen = render(GRID, density, classes, origins, directions, samples, lookup)
+        loss = (seen.range_m.square().sum() + (seen.classes * seen.opacity[:, None]).square().sum())
+        gradients = torch.autograd.grad(loss, (density, classes))
+        results.append((seen.range_m, seen.opacity, seen.classes, *gradients))
+    for fast, plain in zip(*results, strict=True):
+        assert torch.allclose(fast, plain, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("height", [-0.45, -0.3, -0.15, -0.05, 0.1, 0.25, 0.4])
+def test_the_ground_is_rendered_inside_the_layer_that_contains_it(height: float) -> None:
+    """Wherever the ground lies inside its cell, rays end within that layer, not between layers."""
+    (_, _, layer), _ = GRID.index_of([0.0, 0.0, height])
+    density = torch.zeros(GRID.size)
+    density[:, :, layer] = 50.0
+    origins = torch.tensor([[0.0, 0.0, 2.5]]).expand(40, 3)
+    angles = torch.linspace(0, 2 * math.pi, 40)
+    directions = torch.stack([angles.cos(), angles.sin(), torch.full_like(angles, -2.0)], dim=1)
+    directions = directions / directions.norm(dim=1, keepdim=True)
+    samples = sample_uniform(GRID, origins, directions, 0.02)
+    seen = render_rays(GRID, density, torch.ones(*GRID.size, 1), origins, directions, samples)
+    met = (origins + seen.range_m[:, None] * directions)[:, 2]
+    assert GRID.index_of(torch.stack([met * 0, met * 0, met], dim=1))[0][:, 2].tolist() == [layer] * 40
+
+
+def test_a_room_with_two_walls() -> None:
+    density, classes = torch.zeros(GRID.size), torch.zeros((*GRID.size, 2))
+    density[14], classes[14, ..., 0] = 100.0, 1.0  # x from 3.0 to 3.5
+    density[:, 1], classes[:, 1, :, 1] = 100.0, 1.0  # y from -2.5 to -2.0
+    origins = torch.zeros(3, 3)
+    directions = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 1, 0]])
+    samples = sample_uniform(GRID, origins, directions, 0.05)
+    seen = render_rays(GRID, density, classes, origins, directions, samples)
+    assert torch.allclose(seen.range_m, torch.tensor([3.0, 2.0, 3.0]), atol=0.06)
+    assert torch.allclose(seen.opacity, torch.tensor([1.0, 1.0, 0.0]))
+    assert torch.allclose(seen.classes, torch.tensor([[1.0, 0], [0, 1], [0, 0]]))
+
+
+def test_gradients_are_finite_for_any_density() -> None:
+    origins, directions = random_rays(20)
+    samples = sample_uniform(GRID, origins, directions, 0.3)
+    for magnitude in (0.0, 1e-30, 1.0, 1e5, 1e30):
+        density = torch.full(GRID.size, magnitude, dtype=torch.float64, requires_grad=True)
+        classes = torch.full((*GRID.size, 2), 0.5, dtype=torch.float64, requires_grad=True)
+        seen = render_rays(GRID, density, classes, origins, directions, samples)
+        (seen.range_m.sum() + seen.classes.sum() + seen.opacity.sum()).backward()
+        assert density.grad is not None and classes.grad is not None
+        assert density.grad.isfinite().all() and classes.grad.isfinite().all()
+
+
+def test_weighted_sampling_goes_where_the_weight_is() -> None:
+    origins, directions = random_rays(30)
+    coarse = sample_uniform(GRID, origins, directions, 0.25)
+    weights = torch.zeros_like(coarse.lengths_m)
+    weights[:, 3] = 1.0
+    fine = sample_by_weight(coarse, weights, 64)
+    assert (fine.lengths_m >= -1e-12).all()
+    inside = (fine.middles_m > coarse.edges_m[:, 3:4]) & (fine.middles_m < coarse.edges_m[:, 4:5])
+    long_enough = coarse.lengths_m[:, 3] > 0.2
+    assert (inside.double().mean(dim=1)[long_enough] > 0.95).all()
+    even = sample_by_weight(coarse, torch.zeros_like(weights), 10)
+    lengths = even.lengths_m[coarse.far_m > 0]
+    assert torch.allclose(lengths, lengths.mean(dim=1, keepdim=True).expand_as(lengths))
+
+
+def test_the_integral_converges_to_the_exact_one() -> None:
+    """One homogeneous medium: opacity 1 − exp(−σL), whatever the intervals."""
+    grid = VoxelGrid((0, 0, 0), 1.0, (10, 1, 1))
+    density, classes = torch.full(grid.size, 0.3), torch.ones((*grid.size, 1))
+    origins, directions = torch.tensor([[-1.0, 0.5, 0.5]]), torch.tensor([[1.0, 0, 0]])
+    edges = torch.tensor([[1.0, 1.5, 4.0, 4.1, 9.0, 11.0]])
+    seen = render_rays(
+        grid, density, classes, origins, directions, RaySamples(edges, torch.tensor([11.0]))
+    )
+    assert seen.opacity.item() == pytest.approx(1 - math.exp(-3.0), rel=1e-6)
+
+
+def test_no_rays_and_rays_that_miss() -> None:
+    density, classes = random_field()
+    empty = torch.zeros(0, 3, dtype=torch.float64)
+    samples = sample_uniform(GRID, empty, empty, 0.5)
+    assert render_rays(GRID, density, classes, empty, empty, samples).classes.shape == (0, 3)
+    away = torch.tensor([[50.0, 0, 0]], dtype=torch.float64)
+    samples = sample_uniform(GRID, away, torch.tensor([[1.0, 0, 0]], dtype=torch.float64), 0.5)
+    seen = render_rays(GRID, density, classes, away, away / 50, samples)
+    assert seen.opacity.item() == 0 and seen.range_m.item() == 0
