@@ -15,6 +15,15 @@ RECORDINGS = Path(
     os.environ.get("RENDEROCC_SHARED", Path(__file__).resolve().parents[2] / "shared")
 )
 
+ROS_FOLDERS = {"node", "underlay"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in the folders about ROS, for ``./run test --ros``."""
+    for item in items:
+        if ROS_FOLDERS & set(item.path.relative_to(Path(__file__).parent).parts):
+            item.add_marker(pytest.mark.ros)
+
 
 def recording(*parts: str) -> Path:
     """A file or folder of the recordings; the test is skipped where they are not at hand."""

@@ -46,9 +46,10 @@ def stay_on_this_machine(layout: Layout, env: dict[str, str], *, private: bool) 
     The domain comes from the checkout's path, so that a second ./run sees what the first one publishes. A private one is
     that domain, or the next that no other private ./run on this machine holds. RENDEROCC_DOMAIN_ID sets it by hand.
     """
-    profile = str(layout.checkout / "config" / "fastdds_loopback.xml")
-    env["FASTDDS_DEFAULT_PROFILES_FILE"] = profile
-    env["FASTRTPS_DEFAULT_PROFILES_FILE"] = profile  # its name before Fast DDS 3
+    names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    before_fast_dds_3 = layout.distro in ("humble", "iron", "jazzy")
+    env.pop(names[not before_fast_dds_3], None)
+    env[names[before_fast_dds_3]] = str(layout.checkout / "config" / "fastdds_loopback.xml")
     env["RMW_IMPLEMENTATION"] = "rmw_fastrtps_cpp"
     env["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SYSTEM_DEFAULT"  # leave discovery to the profile
     env.pop("FASTDDS_BUILTIN_TRANSPORTS", None)
