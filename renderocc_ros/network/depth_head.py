@@ -1,0 +1,87 @@
+"""Features to a depth distribution and the context that it lifts, aware of the camera.
+
+After BEVDepth (Li et al. 2022, arXiv 2206.10092, sec. 4.2): the camera's parameters gate the
+features, since the same picture means another depth under another focal length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from renderocc_ros.network.layers import ConvBlock, ResidualBlock
+from renderocc_ros.network_config import DepthConfig
+
+
+@dataclass(frozen=True, eq=False)
+class ViewFeatures:
+    """What each camera says, before the views meet.
+
+    Attributes:
+        depth: (B, N, D, h, w) probability of each depth bin; bins sum to 1.
+        context: (B, N, C, h, w) features.
+    """
+
+    depth: Tensor
+    context: Tensor
+
+
+def camera_parameters(
+    intrinsics: Tensor, ego_from_camera: Tensor, image_size: tuple[int, int]
+) -> Tensor:
+    """(..., 16) numbers of order one: focal lengths and centre in image sizes, and the pose.
+
+    Args:
+        intrinsics: (..., 3, 3), pixels of the network's images.
+        ego_from_camera: (..., 4, 4), metres.
+        image_size: (height, width).
+    """
+    height, width = image_size
+    lens = torch.stack(
+        [
+            intrinsics[..., 0, 0] / width,
+            intrinsics[..., 1, 1] / height,
+            (intrinsics[..., 0, 2] + 0.5) / width - 0.5,
+            (intrinsics[..., 1, 2] + 0.5) / height - 0.5,
+        ],
+        dim=-1,
+    )
+    return torch.cat([lens, ego_from_camera[..., :3, :].flatten(-2)], dim=-1)
+
+
+class CameraGate(nn.Module):
+    """Channels of a feature map scaled by the camera's parameters."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weights = nn.Sequential(
+            nn.Linear(16, channels), nn.ReLU(inplace=True), nn.Linear(channels, channels)
+        )
+
+    def forward(self, features: Tensor, parameters: Tensor) -> Tensor:
+        """(M, C, h, w) and (M, 16) to (M, C, h, w)."""
+        return features * torch.sigmoid(self.weights(parameters))[..., None, None]
+
+
+class DepthHead(nn.Module):
+    """Features of M images to depth logits (M, D, h, w) and context (M, C, h, w)."""
+
+    def __init__(self, inputs: int, config: DepthConfig) -> None:
+        super().__init__()
+        hidden = config.hidden_channels
+        self.reduce = ConvBlock(2, inputs, hidden)
+        self.depth_gate = CameraGate(hidden)
+        self.depth_body = nn.Sequential(
+            *(ResidualBlock(2, hidden, hidden) for _ in range(config.blocks))
+        )
+        self.depth_logits = nn.Conv2d(hidden, config.bins, 1)
+        self.context_gate = CameraGate(hidden)
+        self.context = nn.Conv2d(hidden, config.context_channels, 1)
+
+    def forward(self, features: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, inputs, h, w) features and (M, 16) ``camera_parameters``."""
+        features = self.reduce(features)
+        depth = self.depth_logits(self.depth_body(self.depth_gate(features, parameters)))
+        return depth, self.context(self.context_gate(features, parameters))

@@ -1,0 +1,182 @@
+"""The composition: cameras in, a semantic density field out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.network.depth_head import DepthHead, ViewFeatures, camera_parameters
+from renderocc_ros.network.image_backbone import ImageBackbone
+from renderocc_ros.network.occupancy_field import FieldHead, OccupancyField
+from renderocc_ros.network.temporal_fusion import PastVolume, TemporalFusion
+from renderocc_ros.network.view_lifting import (
+    LiftingTable,
+    Pooling,
+    build_table,
+    frustum_points,
+    lift,
+    pool_fast,
+)
+from renderocc_ros.network.voxel_encoder import build_encoder
+from renderocc_ros.network_config import LiftedConfig, NetworkConfig
+
+
+@dataclass(frozen=True, eq=False)
+class CameraTensors:
+    """One instant of all cameras, batched.
+
+    Attributes:
+        images: (B, N, 3, H, W) float, normalised.
+        intrinsics: (B, N, 3, 3) of these images, pixels.
+        ego_from_camera: (B, N, 4, 4), metres; the camera at its own stamp.
+        valid: (B, N) bool; what the other fields hold for an invalid camera does not matter.
+    """
+
+    images: Tensor
+    intrinsics: Tensor
+    ego_from_camera: Tensor
+    valid: Tensor
+
+    def to(self, device: torch.device | str) -> CameraTensors:
+        """The same on another device."""
+        return CameraTensors(
+            self.images.to(device),
+            self.intrinsics.to(device),
+            self.ego_from_camera.to(device),
+            self.valid.to(device),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PastCameras:
+    """An earlier instant, for training, where no stream keeps its volume.
+
+    Attributes:
+        cameras: its images and calibration, in its own ego frame.
+        past_from_current: (B, 4, 4) from the current ego frame to that one.
+    """
+
+    cameras: CameraTensors
+    past_from_current: Tensor
+
+
+class RenderOcc(nn.Module):
+    """Cameras to a semantic density field; nano, r50 and r50-fast are configurations of it."""
+
+    def __init__(self, config: NetworkConfig, classes: int, *, pretrained: bool = False) -> None:
+        """
+        Args:
+            config: sizes of everything; its architecture must be "lifted".
+            classes: number K of classes without free.
+            pretrained: start from the backbone's pretrained weights, see ``build_backbone``.
+        """
+        super().__init__()
+        parts = config.architecture
+        if not isinstance(parts, LiftedConfig):
+            raise ValueError(f"architecture.kind = '{parts.kind}' is not 'lifted'")
+        self.config = config
+        self.grid: VoxelGrid = config.grid.build()
+        self.image_size = (config.image.height, config.image.width)
+        self.stride = parts.neck.stride
+        self.flat = parts.lifting == "bev"
+        x, y, z = self.grid.size
+        self.volume_size = (x, y, 1) if self.flat else (x, y, z)
+        channels = parts.depth.context_channels
+        self.pool: Pooling = pool_fast
+        self.depths_m: Tensor
+        self.register_buffer("depths_m", torch.tensor(parts.depth.centres_m), persistent=False)
+        self.image_backbone = ImageBackbone(
+            parts.backbone, parts.neck, self.image_size, pretrained=pretrained
+        )
+        self.depth_head = DepthHead(parts.neck.channels, parts.depth)
+        self.temporal_fusion = TemporalFusion(channels, parts.temporal.past_frames, self.grid)
+        self.voxel_encoder = build_encoder(channels, self.volume_size[2], z, parts.encoder)
+        self.occupancy_field = FieldHead(
+            parts.encoder.out_channels, classes, self.grid.resolution_m, parts.field
+        )
+
+    def forward(
+        self,
+        current: CameraTensors,
+        past: Sequence[PastCameras] = (),
+        table: LiftingTable | None = None,
+    ) -> OccupancyField:
+        """The field in the current ego frame.
+
+        Args:
+            current: the cameras now.
+            past: earlier instants, newest first, at most ``temporal.past_frames``.
+            table: of ``lifting_table(current)`` if it is at hand.
+        """
+        volume = self.lift_views(self.view_features(current), table or self.lifting_table(current))
+        earlier = [
+            PastVolume(
+                self.lift_views(self.view_features(p.cameras), self.lifting_table(p.cameras)),
+                p.past_from_current,
+            )
+            for p in past
+        ]
+        return self.decode(volume, earlier)
+
+    def view_features(self, cameras: CameraTensors) -> ViewFeatures:
+        """Depth distribution and context of every camera; zero for those that are missing."""
+        batch, views = cameras.valid.shape
+        valid = cameras.valid[..., None, None]
+        images = torch.where(valid[..., None], cameras.images, 0)
+        parameters = camera_parameters(
+            torch.where(valid, cameras.intrinsics, 0),
+            torch.where(valid, cameras.ego_from_camera, 0),
+            self.image_size,
+        )
+        features = self.image_backbone(images.flatten(0, 1))
+        depth_logits, context = self.depth_head(features, parameters.flatten(0, 1).to(features))
+        depth = depth_logits.float().softmax(dim=1).unflatten(0, (batch, views))
+        depth = depth * valid[..., None]
+        return ViewFeatures(depth, context.unflatten(0, (batch, views)))
+
+    def lifting_table(self, cameras: CameraTensors) -> LiftingTable:
+        """Which feature pixel falls into which cell at which depth: calibration alone."""
+        height, width = (side // self.stride for side in self.image_size)
+        valid = cameras.valid[..., None, None]
+        safe = torch.eye(3, device=valid.device, dtype=cameras.intrinsics.dtype)
+        with torch.no_grad():
+            points = frustum_points(
+                torch.where(valid, cameras.intrinsics, safe),
+                cameras.ego_from_camera,
+                self.depths_m,
+                (height, width),
+                self.stride,
+            )
+            return build_table(points, cameras.valid, self.grid, flat=self.flat)
+
+    def lift_views(self, views: ViewFeatures, table: LiftingTable) -> Tensor:
+        """Lifted features (B, C, X, Y, Z), or (B, C, X, Y, 1) when lifting to columns."""
+        return lift(views.depth, views.context, table, self.volume_size, self.pool)
+
+    def decode(self, volume: Tensor, past: Sequence[PastVolume] = ()) -> OccupancyField:
+        """From the lifted volume, and earlier ones newest first, to the field."""
+        features = self.voxel_encoder(self.temporal_fusion(volume, past))
+        field: OccupancyField = self.occupancy_field(features)
+        return field
+
+
+def build_network(
+    config: NetworkConfig, classes: int, *, pretrained: bool = False, seed: int | None = None
+) -> RenderOcc:
+    """The network that a configuration describes.
+
+    Args:
+        config: what to build.
+        classes: number K of classes without free.
+        pretrained: start from the backbone's pretrained weights, see ``build_backbone``.
+        seed: the random weights are the same for the same seed; the global generator is left
+            as it was.
+    """
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return RenderOcc(config, classes, pretrained=pretrained)

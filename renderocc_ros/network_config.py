@@ -1,0 +1,177 @@
+"""What a network is made of: the strict models behind ``config/networks/*.yaml``.
+
+The same values travel inside a checkpoint, so a file of weights needs no YAML beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from renderocc_ros.config import GridConfig, StrictModel, config_path, load_yaml
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ImageConfig(StrictModel):
+    """The images that the network takes; the rig scales, crops and normalises to this."""
+
+    width: int = Field(gt=0, description="pixels")
+    height: int = Field(gt=0, description="pixels")
+    mean: tuple[float, float, float] = Field(
+        (123.675, 116.28, 103.53), description="subtracted per network channel, of 0..255"
+    )
+    std: tuple[Positive, Positive, Positive] = Field(
+        (58.395, 57.12, 57.375), description="divided by per network channel, of 0..255"
+    )
+    channel_order: Literal["rgb", "bgr"] = Field(
+        "rgb", description="order of the network's channels; mean and std are in this order"
+    )
+
+
+class BackboneConfig(StrictModel):
+    """The image backbone: any that ``transformers.AutoBackbone`` knows."""
+
+    model_type: str = Field("resnet", description="transformers model type, for example resnet")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of the model type's transformers config"
+    )
+    out_features: tuple[str, ...] = Field(
+        min_length=1, description="names of the feature maps that are used, for example stage3"
+    )
+    pretrained: str | None = Field(
+        None, description="hub name or folder of the weights that training starts from"
+    )
+
+
+class NeckConfig(StrictModel):
+    """Feature maps of several strides to one."""
+
+    channels: int = Field(gt=0)
+    stride: int = Field(16, gt=0, description="image pixels per feature pixel")
+
+
+class DepthConfig(StrictModel):
+    """Depth bins along the camera's z axis, and what is lifted."""
+
+    from_m: Positive = Field(1.0, description="near edge of the first bin")
+    to_m: Positive = Field(45.0, description="far edge of the last bin, at most")
+    step_m: Positive = Field(0.5, description="length of a bin")
+    context_channels: int = Field(gt=0, description="features lifted per pixel")
+    hidden_channels: int = Field(gt=0)
+    blocks: int = Field(1, ge=0, description="residual blocks before the distribution")
+
+    @model_validator(mode="after")
+    def _order(self) -> DepthConfig:
+        if self.bins < 1:
+            raise ValueError(
+                f"from_m = {self.from_m}, to_m = {self.to_m}, step_m = {self.step_m} leave no "
+                "depth bin; to_m must be at least from_m + step_m"
+            )
+        return self
+
+    @property
+    def bins(self) -> int:
+        """Number of depth bins D."""
+        return int((self.to_m - self.from_m) / self.step_m + 1e-6)
+
+    @property
+    def centres_m(self) -> tuple[float, ...]:
+        """Depth of the middle of each bin, metres along the camera's z axis."""
+        return tuple(self.from_m + (i + 0.5) * self.step_m for i in range(self.bins))
+
+
+class TemporalConfig(StrictModel):
+    """Past frames brought into the current ego frame."""
+
+    past_frames: int = Field(0, ge=0)
+    max_gap_s: Positive = Field(1.5, description="a longer gap between two sets is a new start")
+
+
+class EncoderConfig(StrictModel):
+    """What looks at the lifted volume as a whole."""
+
+    kind: Literal["3d", "channel_to_height"] = Field(
+        "channel_to_height",
+        description="3D convolutions, or 2D ones from above with the height in the channels",
+    )
+    channels: tuple[int, ...] = Field(
+        min_length=1, description="channels of each level; each level has half the resolution"
+    )
+    blocks: int = Field(1, ge=1, description="residual blocks per level")
+    out_channels: int = Field(gt=0, description="features per voxel")
+
+
+class FieldConfig(StrictModel):
+    """The semantic density field."""
+
+    hidden_channels: int = Field(gt=0)
+    max_density_per_m: Positive = Field(20.0, description="upper bound of the density")
+    initial_opacity: Probability = Field(
+        0.1, description="opacity of a voxel before training: low, so that rays reach far"
+    )
+
+
+class LiftedConfig(StrictModel):
+    """The composition behind nano, r50 and r50-fast."""
+
+    kind: Literal["lifted"] = "lifted"
+    backbone: BackboneConfig
+    neck: NeckConfig
+    depth: DepthConfig
+    lifting: Literal["voxels", "bev"] = Field(
+        "voxels", description="pool into voxels, or into columns seen from above"
+    )
+    temporal: TemporalConfig = Field(default_factory=lambda: TemporalConfig())
+    encoder: EncoderConfig
+    field: FieldConfig
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> LiftedConfig:
+        if self.lifting == "bev" and self.encoder.kind == "3d":
+            raise ValueError(
+                "encoder.kind = '3d' needs lifting = 'voxels'; with 'bev' use 'channel_to_height'"
+            )
+        return self
+
+
+class OfficialConfig(StrictModel):
+    """The published renderocc-7frame network; all of its sizes are fixed by its weights."""
+
+    kind: Literal["official"] = "official"
+
+
+class NetworkConfig(StrictModel):
+    """One network: its input, its output, and what lies between."""
+
+    name: str = Field(min_length=1)
+    image: ImageConfig
+    grid: GridConfig
+    class_set: str = Field("occ3d", description="name of a shipped class set, or a path")
+    threshold: float = Field(
+        0.5,
+        gt=0,
+        description="a voxel is occupied above this opacity (official: above this density)",
+    )
+    cameras: int | None = Field(None, gt=0, description="number of cameras; any if not given")
+    architecture: Annotated[LiftedConfig | OfficialConfig, Field(discriminator="kind")]
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> NetworkConfig:
+        if isinstance(self.architecture, LiftedConfig):
+            stride = self.architecture.neck.stride
+            if self.image.width % stride or self.image.height % stride:
+                raise ValueError(
+                    f"image {self.image.width}x{self.image.height} is not a multiple of "
+                    f"neck.stride = {stride}; choose a size that is"
+                )
+            if self.threshold >= 1:
+                raise ValueError(f"threshold = {self.threshold} is an opacity and must be below 1")
+        return self
+
+
+def load_network_config(name: str) -> NetworkConfig:
+    """A network by the name of a shipped preset ("nano") or by the path of a YAML file."""
+    return load_yaml(config_path("networks", name), NetworkConfig)

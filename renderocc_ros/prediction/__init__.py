@@ -1,0 +1,9 @@
+"""From a set of camera images to semantic occupancy, with no ROS.
+
+predictor = Predictor.from_checkpoint("model.safetensors")
+occupancy = predictor.predict(camera_set)
+"""
+
+from renderocc_ros.prediction.predictor import Predictor
+
+__all__ = ["Predictor"]
