@@ -1,0 +1,137 @@
+"""One picture that shows what went in and what came out: cameras beside voxels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.viewing.voxel_picture import from_above, in_perspective
+
+Picture = NDArray[np.uint8]
+
+WIDTH, GAP, LINE = 1920, 12, 34
+PAPER, INK, PALE = (244, 245, 247), (32, 36, 42), (255, 255, 255)
+FONT = cv2.FONT_HERSHEY_DUPLEX
+VOXELS_HEIGHT = 860
+
+
+def overview(
+    images: Mapping[str, Picture], occupancy: SemanticOccupancy, title: str = ""
+) -> Picture:
+    """Camera images with their names, the voxels from above and in perspective, the classes.
+
+    Args:
+        images: by camera name, each (H, W, 3) uint8 RGB of any size, in the order to show.
+        occupancy: what was computed from them.
+        title: one line above everything.
+
+    Returns:
+        (H, 1920, 3) uint8 RGB.
+    """
+    above_width = VOXELS_HEIGHT
+    beside_width = WIDTH - 3 * GAP - above_width
+    views = [
+        _captioned(from_above(occupancy, above_width, VOXELS_HEIGHT), "from above, forward is up"),
+        _captioned(in_perspective(occupancy, beside_width, VOXELS_HEIGHT), "from behind"),
+    ]
+    rows = [_text_line(title)] if title else []
+    rows += [camera_mosaic(images), _row(views), class_legend(occupancy)]
+    return np.concatenate([_padded(row) for row in rows])
+
+
+def camera_mosaic(images: Mapping[str, Picture], columns: int | None = None) -> Picture:
+    """All images with their names in a grid, (H, 1920, 3); 3 columns for up to 6 cameras."""
+    columns = columns or min(len(images), 3 if len(images) <= 6 else 4) or 1
+    width = (WIDTH - (columns + 1) * GAP) // columns
+    tiles = [_captioned(_fitted(image, width), name) for name, image in images.items()]
+    lines = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    return np.concatenate([_padded(_row(line)) for line in lines])
+
+
+def class_legend(occupancy: SemanticOccupancy) -> Picture:
+    """Colour, name and number of voxels of every class that occurs, most frequent first."""
+    entries = class_counts(occupancy)
+    columns = 6
+    height = LINE * max(1, math.ceil(len(entries) / columns)) + GAP
+    legend = _blank(height, WIDTH)
+    for place, (name, count) in enumerate(entries.items()):
+        row, column = divmod(place, columns)
+        left, top = GAP + column * (WIDTH // columns), GAP + row * LINE
+        colour = _colour_of(occupancy.class_set, name)
+        cv2.rectangle(legend, (left, top), (left + 22, top + 20), colour, cv2.FILLED)
+        cv2.rectangle(legend, (left, top), (left + 22, top + 20), INK, 1)
+        _write(legend, f"{name}  {count:,}", (left + 32, top + 17), INK, 0.55)
+    return legend
+
+
+def class_counts(occupancy: SemanticOccupancy) -> dict[str, int]:
+    """Number of voxels of every class that occurs, most frequent first."""
+    counts = np.bincount(occupancy.labels[occupancy.occupied], minlength=len(occupancy.class_set))
+    order = np.argsort(-counts, kind="stable")
+    names = occupancy.class_set.names
+    return {names[label]: int(counts[label]) for label in order if counts[label]}
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Write an RGB picture.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise ValueError(f"cannot write the picture {path}: is the folder writable?")
+
+
+def _colour_of(class_set: ClassSet, name: str) -> tuple[int, int, int]:
+    return class_set.classes[class_set.id_of(name)].colour
+
+
+def _fitted(image: Picture, width: int) -> Picture:
+    height = round(image.shape[0] * width / image.shape[1])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _captioned(image: Picture, text: str) -> Picture:
+    picture = image.copy()
+    (width, height), below = cv2.getTextSize(text, FONT, 0.6, 1)
+    cv2.rectangle(picture, (0, 0), (width + 18, height + below + 12), INK, cv2.FILLED)
+    _write(picture, text, (9, height + 8), PALE, 0.6)
+    return picture
+
+
+def _text_line(text: str) -> Picture:
+    line = _blank(LINE + GAP, WIDTH)
+    _write(line, text, (GAP, LINE - 4), INK, 0.75)
+    return line
+
+
+def _write(
+    picture: Picture, text: str, place: tuple[int, int], colour: tuple[int, int, int], scale: float
+) -> None:
+    cv2.putText(picture, text, place, FONT, scale, colour, 1, cv2.LINE_AA)
+
+
+def _row(tiles: list[Picture]) -> Picture:
+    height = max(tile.shape[0] for tile in tiles)
+    parts = []
+    for tile in tiles:
+        spare = _blank(height - tile.shape[0], tile.shape[1])
+        parts += [_blank(height, GAP), np.concatenate([tile, spare])]
+    return np.concatenate(parts, axis=1)
+
+
+def _padded(row: Picture) -> Picture:
+    wide = np.concatenate([row, _blank(row.shape[0], WIDTH - row.shape[1])], axis=1)
+    return np.concatenate([wide, _blank(GAP, WIDTH)])
+
+
+def _blank(height: int, width: int) -> Picture:
+    return np.full((height, width, 3), PAPER, np.uint8)
