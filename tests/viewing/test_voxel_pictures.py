@@ -55,10 +55,10 @@ def test_picture_from_above_has_forward_up_and_left_left() -> None:
 
     labels = all_free()
     labels[:, :, 0] = OCC3D.id_of("terrain")
-    labels[24:30, 24:30, 1:4] = OCC3D.id_of("pedestrian")  # forward left
+    labels[24:30, 24:30, 1:4] = OCC3D.id_of("bus")  # forward left
     picture = from_above(occupancy(labels), 320, 320).astype(int)
-    red = (picture[..., 0] > 150) & (picture[..., 1] < 60) & (picture[..., 2] < 60)
-    rows, columns = np.nonzero(red)
+    yellow = (picture[..., 0] > 150) & (picture[..., 1] > 150) & (picture[..., 2] < 60)
+    rows, columns = np.nonzero(yellow)
     scale = 0.51 * 2 * 16.0 / 320  # metres a pixel
     # cells 24 to 29 reach from 4 to 7 m forward and left of the origin in the middle
     assert abs(rows.mean() - (160 - 5.5 / scale)) < 6
