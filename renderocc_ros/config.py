@@ -98,7 +98,7 @@ class RigConfig(StrictModel):
     odom_frame: str | None = Field(
         "odom", description="frame that does not jump, for ego motion between stamps; null: none"
     )
-    sync: SyncConfig = Field(default_factory=SyncConfig)
+    sync: SyncConfig = SyncConfig()
 
     @model_validator(mode="after")
     def _names_agree(self) -> RigConfig:

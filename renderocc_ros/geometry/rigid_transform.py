@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-# A rotation read from a float32 message is off by about 1e-7; anything above this is another matrix.
+# A rotation read from a float32 message is off by about 1e-7; above this it is another matrix.
 ORTHONORMAL_TOLERANCE = 1e-5
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from renderocc_ros.class_set import ClassSet, SemanticClass
+from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.evaluation.ray_scores import (
     choose_origins,
     count_rays,
     lidar_directions,
     ray_scores,
 )
-
-from renderocc_ros.class_set import ClassSet, SemanticClass
-from renderocc_ros.geometry import VoxelGrid
 
 TWO = ClassSet("two", (SemanticClass(0, "car", (0,) * 3, True), SemanticClass(1, "wall", (9,) * 3)))
 GRID = VoxelGrid((-40, -40, -1), 0.4, (200, 200, 16))

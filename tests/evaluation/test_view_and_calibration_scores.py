@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from renderocc_training.evaluation.calibration_scores import reliability
 from renderocc_training.evaluation.view_scores import DepthSums, depth_scores, depth_sums
 

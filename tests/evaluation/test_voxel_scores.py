@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from renderocc_ros.class_set import IGNORE_ID, ClassSet, SemanticClass
+from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.evaluation.voxel_scores import (
     confusion_matrix,
     distance_rings,
@@ -12,10 +15,9 @@ from renderocc_training.evaluation.voxel_scores import (
     voxel_scores,
 )
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet, SemanticClass
-from renderocc_ros.geometry import VoxelGrid
-
-TWO = ClassSet("two", (SemanticClass(0, "car", (0, 0, 0), True), SemanticClass(1, "wall", (9,) * 3)))
+TWO = ClassSet(
+    "two", (SemanticClass(0, "car", (0, 0, 0), True), SemanticClass(1, "wall", (9,) * 3))
+)
 CAR, WALL, FREE = 0, 1, 2
 
 

@@ -56,14 +56,19 @@ def test_first_hits_in_a_box_room() -> None:
 
 def test_rays_that_miss_the_grid() -> None:
     found = first_hits(
-        np.ones(GRID.size, dtype=bool), GRID, [[10.0, 0, 1], [10.0, 0, 1]], [[1.0, 0, 0], [-1, 0, 0]]
+        np.ones(GRID.size, dtype=bool),
+        GRID,
+        [[10.0, 0, 1], [10.0, 0, 1]],
+        [[1.0, 0, 0], [-1, 0, 0]],
     )
     assert found.hit.tolist() == [False, True]
     assert np.isnan(found.enter_m[0]) and abs(found.enter_m[1] - 7.5) < 1e-12
 
 
 def test_a_ray_along_a_face_is_inside() -> None:
-    near, far = clip_to_box(np.array([[0.0, 0.0, 0.0]]), np.array([[1.0, 0, 0]]), (0, 0, 0), (2,) * 3)
+    near, far = clip_to_box(
+        np.array([[0.0, 0.0, 0.0]]), np.array([[1.0, 0, 0]]), (0, 0, 0), (2,) * 3
+    )
     assert (near[0], far[0]) == (0.0, 2.0)
 
 

@@ -67,7 +67,7 @@ def test_fast_equals_plain_in_values_and_gradients(lookup: str) -> None:
     for render in (render_rays, render_rays_plain):
         density, classes = random_field()
         seen = render(GRID, density, classes, origins, directions, samples, lookup)
-        loss = (seen.range_m.square().sum() + (seen.classes * seen.opacity[:, None]).square().sum())
+        loss = seen.range_m.square().sum() + (seen.classes * seen.opacity[:, None]).square().sum()
         gradients = torch.autograd.grad(loss, (density, classes))
         results.append((seen.range_m, seen.opacity, seen.classes, *gradients))
     for fast, plain in zip(*results, strict=True):
@@ -87,7 +87,9 @@ def test_the_ground_is_rendered_inside_the_layer_that_contains_it(height: float)
     samples = sample_uniform(GRID, origins, directions, 0.02)
     seen = render_rays(GRID, density, torch.ones(*GRID.size, 1), origins, directions, samples)
     met = (origins + seen.range_m[:, None] * directions)[:, 2]
-    assert GRID.index_of(torch.stack([met * 0, met * 0, met], dim=1))[0][:, 2].tolist() == [layer] * 40
+    assert (
+        GRID.index_of(torch.stack([met * 0, met * 0, met], dim=1))[0][:, 2].tolist() == [layer] * 40
+    )
 
 
 def test_a_room_with_two_walls() -> None:

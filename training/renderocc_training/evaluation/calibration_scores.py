@@ -44,7 +44,9 @@ class Reliability:
 
 
 def reliability(
-    probability: NDArray[np.floating], occupied: NDArray[np.bool_], bins: int = BINS
+    probability: NDArray[np.float32] | NDArray[np.float64],
+    occupied: NDArray[np.bool_],
+    bins: int = BINS,
 ) -> Reliability:
     """Sort voxels into bins by predicted probability.
 
@@ -64,5 +66,5 @@ def reliability(
     return Reliability(
         voxels=np.bincount(number, minlength=bins),
         occupied=np.bincount(number[occupied.ravel()], minlength=bins),
-        probability=np.bincount(number, weights=values, minlength=bins),
+        probability=np.asarray(np.bincount(number, weights=values, minlength=bins), np.float64),
     )

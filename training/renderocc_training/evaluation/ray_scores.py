@@ -61,7 +61,7 @@ def lidar_directions() -> NDArray[np.float64]:
         pitches.append(2 * pitches[-1] - pitches[-2])
     pitch, azimuth = np.meshgrid(pitches, np.deg2rad(np.arange(360)), indexing="ij")
     directions = [np.cos(pitch) * np.cos(azimuth), np.cos(pitch) * np.sin(azimuth), np.sin(pitch)]
-    return np.stack(directions, axis=-1).reshape(-1, 3)
+    return np.asarray(np.stack(directions, axis=-1).reshape(-1, 3))
 
 
 def choose_origins(lidar_positions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -76,7 +76,7 @@ def choose_origins(lidar_positions: NDArray[np.float64]) -> NDArray[np.float64]:
     near = lidar_positions[(np.abs(lidar_positions[:, :2]) < ORIGIN_LIMIT_M).all(axis=1)]
     if len(near) > MAX_ORIGINS:
         near = near[np.round(np.linspace(0, len(near) - 1, MAX_ORIGINS)).astype(int)]
-    return near
+    return np.asarray(near)
 
 
 def count_rays(
@@ -114,7 +114,7 @@ def count_rays(
 
 
 def ray_scores(counts: RayCounts) -> RayScores:
-    """IoU_c = hits / (truth + predicted − hits) over the data set; classes that never occur drop."""
+    """IoU_c = hits / (truth + predicted − hits); classes that never occur leave the mean."""
     with np.errstate(invalid="ignore"):
         class_iou = counts.hits / (counts.truth + counts.predicted - counts.hits)
     seen = np.isfinite(class_iou).any(axis=0)

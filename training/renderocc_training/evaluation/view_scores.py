@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+Floats = NDArray[np.float32] | NDArray[np.float64]
 
 # Inlier bounds of Eigen et al. 2014: max(d/d*, d*/d) < 1.25, 1.25², 1.25³.
 DELTA_BOUNDS = (1.25, 1.25**2, 1.25**3)

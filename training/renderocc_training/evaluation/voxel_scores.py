@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,8 +98,7 @@ def distance_rings(grid: VoxelGrid, edges_m: Sequence[float]) -> list[NDArray[np
     """
     centres = grid.centres()
     distance = np.hypot(centres[..., 0], centres[..., 1])
-    pairs = zip(edges_m[:-1], edges_m[1:], strict=True)
-    return [(distance >= near) & (distance < far) for near, far in pairs]
+    return [(distance >= near) & (distance < far) for near, far in pairwise(edges_m)]
 
 
 def moving_and_static(class_iou: NDArray[np.float64], class_set: ClassSet) -> tuple[float, float]:

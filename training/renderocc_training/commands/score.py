@@ -1,0 +1,147 @@
+"""Score a folder of predictions against Occ3D truth: mIoU, IoU, per class, RayIoU."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.config import GridConfig, load_class_set
+from renderocc_training.evaluation.occ3d_files import FilePairs, find_pairs
+from renderocc_training.evaluation.ray_scores import RayScores, ray_scores
+from renderocc_training.evaluation.scoring import Mask, SampleCounts, count_folder, total
+from renderocc_training.evaluation.voxel_scores import VoxelScores, moving_and_static, voxel_scores
+
+OCC3D_GRID = GridConfig(origin_m=(-40.0, -40.0, -1.0), resolution_m=0.4, size=(200, 200, 16))
+NAMED = 5  # unmatched tokens that are named before "and N more"
+
+
+def score(
+    predictions: Annotated[Path, typer.Argument(help="folder of <token>.npz, searched deeply")],
+    truth: Annotated[Path, typer.Argument(help="folder of <token>/labels.npz (Occ3D's gts)")],
+    classes: Annotated[str, typer.Option(help="class set: a shipped name or a YAML")] = "occ3d",
+    mask: Annotated[Mask, typer.Option(help="count only voxels that this sensor sees")] = "camera",
+    rays: Annotated[
+        Path | None,
+        typer.Option(help="ray origins for RayIoU: .npz with an (F, 3) array of metres per token"),
+    ] = None,
+    partial: Annotated[bool, typer.Option(help="score although predictions are missing")] = False,
+    processes: Annotated[int, typer.Option(min=1)] = os.cpu_count() or 1,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead")] = False,
+) -> None:
+    """Score a folder of predictions against Occ3D truth.
+
+    One confusion matrix over all samples, as Occ3D-nuScenes does. Never compare a method trained
+    with the camera mask with one trained without.
+    """
+    console = Console(stderr=True)
+    class_set, grid = load_class_set(classes), OCC3D_GRID.build()
+    files = find_pairs(predictions, truth)
+    _report_unmatched(files, partial, console)
+    origins = None
+    if rays is not None:
+        with np.load(rays) as arrays:
+            origins = {token: np.asarray(arrays[token], dtype=np.float64) for token in arrays}
+        absent = [token for token, _, _ in files.pairs if token not in origins]
+        if absent:
+            raise ValueError(f"{rays} lacks ray origins of {len(absent)} samples: {absent[:NAMED]}")
+    counting = count_folder(
+        files.pairs, class_set, grid, mask, origins.__getitem__ if origins else None, processes
+    )
+    counts = total(
+        track(counting, "scoring", total=len(files.pairs), console=console, transient=True)
+    )
+    voxels = voxel_scores(counts.confusion)
+    cast = ray_scores(counts.rays) if counts.rays is not None else None
+    if as_json:
+        typer.echo(json.dumps(_as_json(counts, voxels, cast, class_set, mask)))
+    else:
+        _print(counts, voxels, cast, class_set, mask)
+
+
+def _report_unmatched(files: FilePairs, partial: bool, console: Console) -> None:
+    for what, tokens in (
+        ("predictions without truth", files.without_truth),
+        ("truths without prediction", files.without_prediction),
+    ):
+        if tokens:
+            more = f" and {len(tokens) - NAMED} more" if len(tokens) > NAMED else ""
+            console.print(f"{len(tokens)} {what}: {', '.join(tokens[:NAMED])}{more}")
+    if files.without_prediction and not partial:
+        raise ValueError(
+            f"{len(files.without_prediction)} of "
+            f"{len(files.without_prediction) + len(files.pairs)} truths have no prediction; "
+            "--partial scores the others, which is not a score on this data set"
+        )
+
+
+def _as_json(
+    counts: SampleCounts,
+    voxels: VoxelScores,
+    cast: RayScores | None,
+    class_set: ClassSet,
+    mask: Mask,
+) -> dict[str, Any]:
+    moving, static = moving_and_static(voxels.class_iou, class_set)
+    result: dict[str, Any] = {
+        "samples": counts.samples,
+        "mask": mask,
+        "miou": voxels.miou,
+        "miou_moving": moving,
+        "miou_static": static,
+        "iou": voxels.iou,
+        "precision": voxels.precision,
+        "recall": voxels.recall,
+        "class_iou": dict(zip(class_set.names, voxels.class_iou.tolist(), strict=True)),
+    }
+    if cast is not None:
+        result["ray_iou"] = cast.ray_iou
+        result["ray_iou_at_m"] = dict(zip(("1", "2", "4"), cast.at_threshold.tolist(), strict=True))
+    return {key: _without_nan(value) for key, value in result.items()}
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN is not JSON: a score that does not exist becomes null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _print(
+    counts: SampleCounts,
+    voxels: VoxelScores,
+    cast: RayScores | None,
+    class_set: ClassSet,
+    mask: Mask,
+) -> None:
+    table = Table(title=f"{counts.samples} samples, mask: {mask}")
+    table.add_column("class")
+    table.add_column("IoU %", justify="right")
+    if cast is not None:
+        table.add_column("RayIoU %", justify="right")
+    for number, name in enumerate(class_set.names):
+        row = [name, _percent(voxels.class_iou[number])]
+        if cast is not None:
+            row.append(_percent(float(cast.class_iou[:, number].mean())))
+        table.add_row(*row)
+    table.add_section()
+    table.add_row("mean", _percent(voxels.miou), *([_percent(cast.ray_iou)] if cast else []))
+    table.add_row("occupied or free", _percent(voxels.iou), *([""] if cast else []))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"precision {_percent(voxels.precision)} %, recall {_percent(voxels.recall)} %, "
+        f"{voxels.voxels:,} voxels"
+    )
+
+
+def _percent(value: float) -> str:
+    return "–" if np.isnan(value) else f"{100 * value:.2f}"

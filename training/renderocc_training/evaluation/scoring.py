@@ -1,0 +1,108 @@
+"""Score a whole folder in constant memory: read a pair of files, count, forget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_training.evaluation.occ3d_files import read_prediction, read_truth
+from renderocc_training.evaluation.ray_scores import RayCounts, count_rays
+from renderocc_training.evaluation.voxel_scores import Counts, confusion_matrix
+
+Mask = Literal["camera", "lidar", "none"]
+Origins = Callable[[str], NDArray[np.float64]]
+CHUNK = 8  # samples that a worker process takes at a time
+
+
+@dataclass(frozen=True, eq=False)
+class SampleCounts:
+    """What is counted of one sample, or of many: counts add up.
+
+    Attributes:
+        confusion: (C + 1, C + 1) under the chosen mask.
+        rays: counts of RayIoU; None where no ray origins are known.
+        samples: number of samples.
+    """
+
+    confusion: Counts
+    rays: RayCounts | None
+    samples: int
+
+    def __add__(self, other: SampleCounts) -> SampleCounts:
+        both = self.rays is not None and other.rays is not None
+        rays = self.rays + other.rays if both else None  # type: ignore[operator]
+        return SampleCounts(self.confusion + other.confusion, rays, self.samples + other.samples)
+
+
+def count_sample(
+    pair: tuple[str, Path, Path],
+    class_set: ClassSet,
+    grid: VoxelGrid,
+    mask: Mask,
+    origins: Origins | None = None,
+) -> SampleCounts:
+    """Read one prediction and its truth and count.
+
+    Args:
+        pair: token, prediction file, truth file.
+        origins: gives the (F, 3) ray origins of a token, metres in the ego frame; RayIoU is
+            counted only where given.
+
+    Raises:
+        ValueError: a file is not readable, or its grid or classes are not the expected ones; the
+            message opens with the token.
+    """
+    token, predicted_path, truth_path = pair
+    try:
+        predicted, truth = read_prediction(predicted_path), read_truth(truth_path)
+        for name, shape in (("prediction", predicted.shape), ("truth", truth.labels.shape)):
+            if shape != grid.size:
+                raise ValueError(f"{name} is {shape}, the grid {grid.size}")
+        counted = {"camera": truth.mask_camera, "lidar": truth.mask_lidar, "none": None}[mask]
+        confusion = confusion_matrix(truth.labels, predicted, class_set, counted)
+        rays = None
+        if origins is not None:
+            rays = count_rays(truth.labels, predicted, grid, class_set, origins(token))
+    except ValueError as error:
+        raise ValueError(f"sample {token}: {error}") from error
+    return SampleCounts(confusion, rays, 1)
+
+
+def count_folder(
+    pairs: Sequence[tuple[str, Path, Path]],
+    class_set: ClassSet,
+    grid: VoxelGrid,
+    mask: Mask,
+    origins: Origins | None = None,
+    processes: int = 1,
+) -> Iterator[SampleCounts]:
+    """Counts of each pair, in order; add them up for the scores of the folder."""
+    count = partial(count_sample, class_set=class_set, grid=grid, mask=mask, origins=origins)
+    if processes == 1:
+        yield from map(count, pairs)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(count, pairs, chunksize=CHUNK)
+
+
+def total(counts: Iterable[SampleCounts]) -> SampleCounts:
+    """The sum of all counts.
+
+    Raises:
+        ValueError: there are none.
+    """
+    summed: SampleCounts | None = None
+    for sample in counts:
+        summed = sample if summed is None else summed + sample
+    if summed is None:
+        raise ValueError("no sample to score")
+    return summed
