@@ -1,9 +1,10 @@
 """Command line groups whose sub-commands are imported only when they are called.
 
-A sub-command is a module in a ``commands`` package: the first line of its docstring is its help, and
-it holds either a function of the module's own name (``nuscenes_to_bag`` becomes ``nuscenes-to-bag``)
-or a ``typer.Typer`` named ``app`` that groups further commands. ``--help`` reads the docstrings and
-imports nothing, so it is fast, and a command whose libraries are missing leaves the others alone.
+A sub-command is a module in a ``commands`` package: the first line of its docstring is its help,
+and it holds either a function of the module's own name (``nuscenes_to_bag`` becomes
+``nuscenes-to-bag``) or a ``typer.Typer`` named ``app`` that groups further commands. ``--help``
+reads the docstrings and imports nothing, so it is fast, and a command whose libraries are missing
+leaves the others alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ EXTRA_OF_MODULE = {
     "tensorboard": "train",
     "trimesh": "train",
     "embreex": "train",
-    "ray": "cluster",
     "transformers": "label",
     "onnx": "export",
     "onnxruntime": "export",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -54,17 +55,24 @@ class BagWriter:
     Args:
         path: folder of the new bag; it must not exist.
         compress: zstd chunks, which every MCAP reader takes. JPEGs do not shrink, clouds do.
+        custom_data: texts kept in the bag's metadata.
 
     Raises:
         ValueError: ``path`` exists, a topic is used with two types, or a type is unknown.
     """
 
-    def __init__(self, path: Path | str, compress: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        compress: bool = False,
+        custom_data: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = Path(path)
         self.counts: dict[str, int] = {}
         self._topics: dict[str, Connection] = {}
         self._scratch = self.path.parent / f".{self.path.name}.unfinished"
         self._compress = compress
+        self._custom_data = dict(custom_data or {})
         self._writer: Writer | None = None
 
     def __enter__(self) -> BagWriter:
@@ -81,6 +89,8 @@ class BagWriter:
         )
         if self._compress:
             writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        for key, value in self._custom_data.items():
+            writer.set_custom_data(key, value)
         writer.open()
         self._writer = writer
         return self

@@ -1,0 +1,145 @@
+"""Annotated boxes as messages: Detection3DArray for programs, MarkerArray for rviz2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.geometry import RigidTransform
+from renderocc_training.recording import messages
+from renderocc_training.recording.messages import Message
+
+MARKER_LIFETIME_NS = 700_000_000  # longer than the gap between key frames
+COLOURS = {
+    "human": (220, 20, 60),
+    "vehicle.bicycle": (255, 61, 99),
+    "vehicle.motorcycle": (255, 61, 99),
+    "vehicle": (255, 158, 0),
+    "movable_object": (112, 128, 144),
+    "animal": (70, 130, 180),
+}
+OTHER_COLOUR = (190, 190, 190)
+CUBE, TEXT = 1, 9  # visualization_msgs/Marker types
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """One annotated object at one key frame.
+
+    Attributes:
+        instance: token of the object, the same in all key frames.
+        attributes: such as "vehicle.parked".
+        visibility: such as "v80-100": how much of it the cameras see, percent.
+        map_from_box: centre and heading, the box's x axis points forward.
+        size_m: length, width, height (along the box's x, y, z).
+        velocity_m_s: (3,) in the map frame; NaN where it has no neighbour in time.
+    """
+
+    category: str
+    instance: str
+    attributes: tuple[str, ...]
+    visibility: str
+    map_from_box: RigidTransform
+    size_m: tuple[float, float, float]
+    velocity_m_s: NDArray[np.float64]
+
+
+def detections(stamp_ns: int, frame_id: str, boxes: Sequence[Box]) -> Message:
+    """vision_msgs/Detection3DArray, lossless.
+
+    A detection's ``id`` is the instance's token. Its first hypothesis is the category; the others,
+    with score 1 too, are ``attribute:<name>`` and ``visibility:<level>``.
+    """
+    return messages.make(
+        "vision_msgs/msg/Detection3DArray",
+        header=messages.header(stamp_ns, frame_id),
+        detections=[_detection(stamp_ns, frame_id, box) for box in boxes],
+    )
+
+
+def markers(
+    stamp_ns: int, frame_id: str, boxes: Sequence[Box], numbers: Mapping[str, int]
+) -> Message:
+    """visualization_msgs/MarkerArray: a box, and above it category and speed.
+
+    Args:
+        numbers: marker id of every instance token.
+    """
+    array = []
+    for box in boxes:
+        above = RigidTransform(np.eye(3), np.array([0, 0, box.size_m[2] / 2 + 0.5]))
+        speed = float(np.linalg.norm(box.velocity_m_s))
+        text = box.category if np.isnan(speed) else f"{box.category}\n{speed:.1f} m/s"
+        cube = _marker(CUBE, box.category, box.map_from_box, box.size_m)
+        label = _marker(TEXT, f"{box.category}/text", box.map_from_box @ above, (0, 0, 0.5), text)
+        for marker in (cube, label):
+            marker.header = messages.header(stamp_ns, frame_id)
+            marker.id = numbers[box.instance]
+            marker.color = messages.colour(_colour(box.category), 0.5 if marker is cube else 1.0)
+            array.append(marker)
+    return messages.make("visualization_msgs/msg/MarkerArray", markers=array)
+
+
+def _detection(stamp_ns: int, frame_id: str, box: Box) -> Message:
+    names = [box.category, *(f"attribute:{name}" for name in box.attributes)]
+    if box.visibility:
+        names.append(f"visibility:{box.visibility}")
+    pose = messages.pose(box.map_from_box)
+    with_covariance = messages.make(
+        "geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=np.zeros(36)
+    )
+    results = [
+        messages.make(
+            "vision_msgs/msg/ObjectHypothesisWithPose",
+            hypothesis=messages.make("vision_msgs/msg/ObjectHypothesis", class_id=name, score=1.0),
+            pose=with_covariance,
+        )
+        for name in names
+    ]
+    return messages.make(
+        "vision_msgs/msg/Detection3D",
+        header=messages.header(stamp_ns, frame_id),
+        results=results,
+        bbox=messages.make(
+            "vision_msgs/msg/BoundingBox3D", center=pose, size=messages.vector(box.size_m)
+        ),
+        id=box.instance,
+    )
+
+
+def _marker(
+    kind: int, namespace: str, pose: RigidTransform, scale: Sequence[float], text: str = ""
+) -> Message:
+    """A marker that replaces the one of the same namespace and id; without header, id, colour."""
+    lifetime = messages.make("builtin_interfaces/msg/Duration", sec=0, nanosec=MARKER_LIFETIME_NS)
+    mesh = messages.make("visualization_msgs/msg/MeshFile", filename="", data=np.zeros(0, np.uint8))
+    return messages.make(
+        "visualization_msgs/msg/Marker",
+        header=messages.header(0, ""),
+        ns=namespace,
+        id=0,
+        type=kind,
+        action=0,
+        pose=messages.pose(pose),
+        scale=messages.vector(scale),
+        color=messages.colour(OTHER_COLOUR),
+        lifetime=lifetime,
+        frame_locked=False,
+        points=[],
+        colors=[],
+        texture_resource="",
+        texture=messages.compressed_image(0, "", b"", ""),
+        uv_coordinates=[],
+        text=text,
+        mesh_resource="",
+        mesh_file=mesh,
+        mesh_use_embedded_materials=False,
+    )
+
+
+def _colour(category: str) -> tuple[int, int, int]:
+    matching = [prefix for prefix in COLOURS if category.startswith(prefix)]
+    return COLOURS[max(matching, key=len)] if matching else OTHER_COLOUR

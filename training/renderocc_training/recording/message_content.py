@@ -1,0 +1,103 @@
+"""What recorded messages say, in our own types: the way back from ``messages``.
+
+Takes the messages that ``BagReader.decode`` gives, of ROS 2 and of ROS 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_training.recording.messages import NANOSECONDS, POINT_FIELD_TYPES, Message
+
+NUMPY_OF_POINT_FIELD = {code: name for name, code in POINT_FIELD_TYPES.items()}
+DISTORTION_NAMES = {"fisheye": "equidistant", "": "plumb_bob"}
+
+
+def stamp_ns(message: Message) -> int:
+    """Acquisition time of a message with a header, nanoseconds."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+
+
+def pose_of(pose: Message) -> RigidTransform:
+    """frame_from_body of a geometry_msgs/Pose."""
+    place, turn = pose.position, pose.orientation
+    return RigidTransform.from_quaternion(
+        (turn.x, turn.y, turn.z, turn.w), (place.x, place.y, place.z)
+    )
+
+
+def transform_of(stamped: Message) -> RigidTransform:
+    """parent_from_child of a geometry_msgs/TransformStamped."""
+    place, turn = stamped.transform.translation, stamped.transform.rotation
+    return RigidTransform.from_quaternion(
+        (turn.x, turn.y, turn.z, turn.w), (place.x, place.y, place.z)
+    )
+
+
+def camera_model_of(info: Message, rectified: bool = False) -> CameraModel:
+    """The projection that a sensor_msgs/CameraInfo describes.
+
+    Args:
+        rectified: the images are rectified: P without distortion instead of K with it.
+
+    Raises:
+        ValueError: not calibrated, an unknown distortion model, or binning or a region of interest,
+            whose images the calibration does not describe.
+    """
+    field = _reader(info)
+    roi = info.roi
+    if max(info.binning_x, info.binning_y) > 1 or roi.x_offset or roi.y_offset:
+        raise ValueError("CameraInfo with binning or a region of interest is not supported")
+    intrinsics = np.asarray(field("k"), dtype=np.float64).reshape(3, 3)
+    if rectified:
+        intrinsics = np.asarray(field("p"), dtype=np.float64).reshape(3, 4)[:, :3]
+        return CameraModel(info.width, info.height, intrinsics)
+    model = DISTORTION_NAMES.get(info.distortion_model, info.distortion_model)
+    distortion = tuple(float(value) for value in field("d"))
+    if not any(distortion):
+        if model == "equidistant":  # a fisheye without coefficients is still no pinhole
+            return CameraModel(info.width, info.height, intrinsics, model, (0.0,) * 4)
+        return CameraModel(info.width, info.height, intrinsics)
+    return CameraModel(info.width, info.height, intrinsics, model, distortion)
+
+
+def points_of(cloud: Message) -> NDArray[np.void]:
+    """A sensor_msgs/PointCloud2 as a structured array (N,) with the message's fields.
+
+    Raises:
+        ValueError: a field of a type or count that is no single number, or too little data.
+    """
+    formats = []
+    order = ">" if cloud.is_bigendian else "<"
+    for entry in cloud.fields:
+        kind = NUMPY_OF_POINT_FIELD.get(entry.datatype)
+        if kind is None:
+            raise ValueError(f"field '{entry.name}' has the unknown type {entry.datatype}")
+        formats.append(order + kind if entry.count <= 1 else (order + kind, (entry.count,)))
+    point = np.dtype(
+        {
+            "names": [entry.name for entry in cloud.fields],
+            "formats": formats,
+            "offsets": [entry.offset for entry in cloud.fields],
+            "itemsize": cloud.point_step,
+        }
+    )
+    data = np.asarray(cloud.data, dtype=np.uint8)
+    needed = cloud.row_step * (cloud.height - 1) + cloud.point_step * cloud.width
+    if cloud.height and cloud.width and data.size < needed:
+        raise ValueError(f"the cloud holds {data.size} bytes where its header says {needed}")
+    rows = [
+        data[row * cloud.row_step :][: cloud.width * cloud.point_step].view(point)
+        for row in range(cloud.height)
+    ]
+    return np.concatenate(rows) if rows else np.zeros(0, point)
+
+
+def _reader(info: Message) -> Any:
+    """Fields of CameraInfo: lower case in ROS 2, upper case in ROS 1."""
+    return lambda name: getattr(info, name if hasattr(info, name) else name.upper())
