@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.metadata
 import os
 import re
 import shutil
@@ -32,7 +31,10 @@ def set_up(layout: Layout, groups: Sequence[str]) -> None:
             say("waiting for another ./run that sets this workspace up …")
             fcntl.flock(lock, fcntl.LOCK_EX)
         _make_venv(layout)
-        ros_groups = (f"ros-{layout.distro}", "ros-tools") if layout.has_own_ros else ()
+        if layout.has_own_ros:
+            ros_groups = [f"ros-{layout.distro}", "ros-tools"]
+        else:
+            ros_groups = [] if shutil.which("colcon") else ["ros-tools"]
         _install_python_packages(layout, (*ros_groups, *groups))
         _build_messages(layout)
 
@@ -90,16 +92,16 @@ def _constraints_beside_system(layout: Layout, constraints: Path) -> Path:
 
     Compiled ROS packages (cv_bridge) fit the numpy that they were built with.
     """
-    query = "import importlib.metadata as m; print(*{d.metadata['Name'] for d in m.distributions()})"
+    query = "import importlib.metadata as m; [print(d.name, d.version) for d in m.distributions()]"
     listed = subprocess.run([layout.python, "-c", query], capture_output=True, text=True, check=True)
-    present = {_canonical(name) for name in listed.stdout.split()}
+    present = {_canonical(name): version for name, version in map(str.split, listed.stdout.splitlines())}
     lines = [
         line
         for line in constraints.read_text().splitlines()
         if _canonical(re.split(r"[=<>\[; ]", line)[0]) not in present
     ]
     if "numpy" in present:
-        lines.append(f"numpy=={importlib.metadata.version('numpy')}")
+        lines.append(f"numpy=={present['numpy']}")
     own = layout.state / "constraints.txt"
     own.write_text("\n".join(lines) + "\n")
     return own
