@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.ros)
 
 
-def recording(*parts: str) -> Path:
-    """A file or folder of the recordings; the test is skipped where they are not at hand."""
+def find_recording(*parts: str) -> Path:
     path = RECORDINGS.joinpath(*parts)
     if not path.exists():
         pytest.skip(f"no recording {'/'.join(parts)}: set RENDEROCC_SHARED to their folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def recording() -> Callable[..., Path]:
+    """Finds a file or folder of the recordings; skips the test where they are not at hand."""
+    return find_recording
 
 
 @pytest.fixture(scope="session")
@@ -41,5 +47,5 @@ def occ3d() -> ClassSet:
 @pytest.fixture(scope="session")
 def occ3d_truth() -> dict[str, np.ndarray]:
     """The arrays of a real Occ3D-nuScenes truth file."""
-    with np.load(recording("data", "occ3d", "labels.npz")) as arrays:
+    with np.load(find_recording("data", "occ3d", "labels.npz")) as arrays:
         return dict(arrays)

@@ -83,7 +83,7 @@ def test_the_table_names_every_class(folders: tuple[Path, Path], occ3d: ClassSet
 
 
 def test_missing_predictions_are_named_and_not_skipped(folders: tuple[Path, Path]) -> None:
-    predictions, truth = folders
+    predictions, _ = folders
     (predictions / "token1.npz").rename(predictions / "token9.npz")
     code, _, err = run(*folders)
     assert code == 1
