@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 
 def camera_period_ns(stamps_ns: Sequence[int]) -> int | None:
@@ -20,8 +21,7 @@ def camera_period_ns(stamps_ns: Sequence[int]) -> int | None:
     periods it holds, counted in the lower quartile of the gaps; the median of that is the period.
     """
     ordered = sorted(stamps_ns)
-    pairs = zip(ordered, ordered[1:], strict=False)
-    gaps = sorted(later - earlier for earlier, later in pairs if later > earlier)
+    gaps = sorted(later - earlier for earlier, later in pairwise(ordered) if later > earlier)
     if not gaps:
         return None
     short = gaps[(len(gaps) - 1) // 4]

@@ -2,9 +2,9 @@
 
 A camera c fires at ``cycle + offset_c``. An image with stamp s therefore says that its cycle is at
 ``s - offset_c``; it joins the open cycle nearest to that time if it lies within the tolerance, and
-opens a new one only where that is more than OPEN_PERIODS away from every other cycle. A cycle's own time
-is the median of what its images say, so no camera, not even the reference, is needed for it.
-Because the tolerance is below half a period, an image can belong to one cycle only.
+opens a new one only where that is more than OPEN_PERIODS away from every other cycle. A cycle's
+own time is the median of what its images say, so no camera, not even the reference, is needed for
+it. Because the tolerance is below half a period, an image can belong to one cycle only.
 
 Offsets and period are configured or learned (``stamp_learning`` says what can be known from
 stamps: an offset modulo the period). While they are learned, the first images wait; they are
@@ -17,8 +17,8 @@ When a set goes out:
   the policy decides: 'mask' gives out what is there, 'reuse' fills up with each camera's last image
   if that is recent enough (both only with at least ``min_cameras`` fresh images), 'skip' drops the
   set, 'wait' knows no time-out and drops the set when a newer one is complete.
-- With 'mask' and 'reuse', a camera that has been silent for SILENT_PERIODS is not waited for: a dead
-  camera costs no latency. When it returns, its first image can be too late for its set.
+- With 'mask' and 'reuse', a camera that has been silent for SILENT_PERIODS is not waited for: a
+  dead camera costs no latency. When it returns, its first image can be too late for its set.
 
 The set's stamp is the reference camera's; where that is missing, the cycle's time plus the
 reference's offset. Time is what the caller passes in, so a recording gives the same sets each time.
@@ -116,6 +116,7 @@ class StampMatcher(Generic[Item]):
             zero = given[self._reference]
             given = {camera: offset - zero for camera, offset in given.items()}
         self._given = given
+        self._now_ns = 0
         self._line = TimeLine(len(rig.names))
         self._held: list[_Image[Item]] = []  # on the other side of a possible jump
         self._restart()
@@ -204,7 +205,6 @@ class StampMatcher(Generic[Item]):
     def _restart(self) -> None:
         """Empty all but the time line; what waits must have been dropped."""
         count, period_s = len(self._names), self._sync.period_s
-        self._now_ns = getattr(self, "_now_ns", 0)
         self._cycles: list[_Cycle[Item]] = []  # open, ascending in time
         self._closed_ns: deque[int] = deque(maxlen=HISTORY)  # times of the last closed cycles
         self._unlearned: list[deque[_Image[Item]]] = [deque() for _ in range(count)]
@@ -215,6 +215,7 @@ class StampMatcher(Generic[Item]):
         self._offsets_ns: list[int | None] = [self._given.get(camera) for camera in range(count)]
         self._closed_count = 0
         self._start_ns: int | None = None
+        self._centre = self._reference
         known = period_s is not None and None not in self._offsets_ns
         self.period_ns: int | None = None
         self._set_period(_to_ns(period_s) if known and period_s is not None else None)
@@ -339,6 +340,12 @@ class StampMatcher(Generic[Item]):
         for camera, own in enumerate(stamps):
             if self._offsets_ns[camera] is None:
                 self._offsets_ns[camera] = offset_ns(own, cycles, period_ns)
+        # Of the representatives of a learned offset the one nearest to the reference's counts.
+        self._centre = lead if self._offsets_ns[self._reference] is None else self._reference
+        centre_ns = self._offsets_ns[self._centre] or 0
+        for camera, offset in enumerate(self._offsets_ns):
+            if offset is not None and not self._fixed(camera):
+                self._offsets_ns[camera] = centre_ns + wrapped_ns(offset - centre_ns, period_ns)
         self._set_period(period_ns)
         ready = [camera for camera in range(len(stamps)) if self._offsets_ns[camera] is not None]
         return self._match_waiting(ready)
@@ -373,8 +380,8 @@ class StampMatcher(Generic[Item]):
             residuals.append(image.stamp_ns - cycle.time_ns)
             if len(cycle.images) > 1 and len(residuals) >= FOLLOW_IMAGES:
                 offset = median_ns(residuals)
-                beyond = offset - (self._offsets_ns[self._reference] or 0)
-                if camera != self._reference and abs(beyond) > WRAP_PERIODS * period_ns:
+                beyond = offset - (self._offsets_ns[self._centre] or 0)
+                if camera != self._centre and abs(beyond) > WRAP_PERIODS * period_ns:
                     shift_ns = wrapped_ns(beyond, period_ns) - beyond
                     offset += shift_ns
                     self._residuals[camera] = deque((r + shift_ns for r in residuals), HISTORY)
@@ -441,11 +448,11 @@ class StampMatcher(Generic[Item]):
     def _is_complete(self, cycle: _Cycle[Item]) -> bool:
         if len(cycle.images) == len(self._names):
             return True
-        if self._sync.missing in ("wait", "skip") or self._line.newest_ns is None:
+        if self._sync.missing in ("wait", "skip"):
             return False
         if len(cycle.images) < self._sync.min_cameras:
             return False
-        heard_ns = self._line.newest_ns - max(SILENT_NS, SILENT_PERIODS * self._known_period())
+        heard_ns = cycle.time_ns - max(SILENT_NS, SILENT_PERIODS * self._known_period())
         last = self._line.last_ns
         return all(
             camera in cycle.images or last.get(camera, self._start_ns or 0) < heard_ns

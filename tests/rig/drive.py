@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from renderocc_ros.config import CameraConfig, RigConfig, SyncConfig
 from renderocc_ros.rig.matched_set import MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
+from tests.conftest import find_recording
 
 MS = 1_000_000
 Message = tuple[str, int, int, int]  # camera, stamp_ns, true cycle, arrival_ns
@@ -112,10 +110,7 @@ def assert_accounts(matcher: StampMatcher[int]) -> None:
 
 def nuscenes_stamps() -> list[Message]:
     """Camera stamps of the recorded nuScenes scene; the true cycle is the sample."""
-    shared = Path(os.environ.get("RENDEROCC_SHARED", Path(__file__).parents[3] / "shared"))
-    table = shared / "data" / "nuscenes" / "v1.0-mini" / "sample_data.json"
-    if not table.is_file():
-        pytest.skip(f"no recorded stamps: {table} is absent (set RENDEROCC_SHARED)")
+    table = find_recording("data", "nuscenes", "v1.0-mini", "sample_data.json")
     records = json.loads(table.read_text())
     cameras = sorted(
         {r["filename"].split("/")[1] for r in records if "CAM_" in r["filename"]},
