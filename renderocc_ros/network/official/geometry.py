@@ -1,0 +1,168 @@
+"""Where the cameras of a frame are and what their pixels see, in the official conventions.
+
+Frames: a camera is x right, y down, z forward; ego is x forward, y left, z up; global is any
+frame fixed to the world. Poses of the same instant may differ from camera to camera, since each
+camera has its own time stamp. Shapes: B samples, N cameras, D depth bins, (H, W) feature cells.
+
+A pixel of the network's input image is ``post_rotation · pixel + post_translation`` of the pixel
+of the calibrated image; only the upper-left 2x2 and the first two components act.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+BEHIND = -2.0  # grid coordinate (image spans -1 to 1) of points that are not before the camera
+NEAREST_Z_M = 1e-3  # points nearer than this to the camera's plane count as behind it
+
+
+@dataclass(frozen=True)
+class StereoFrame:
+    """The images of one instant and where they were taken.
+
+    Attributes:
+        images: (B, N, 3, H, W) float, normalised.
+        intrinsics: (B, N, 3, 3) of the calibrated image, pixels.
+        post_rotation: (B, N, 3, 3) resize, flip and rotation from calibrated to input pixels.
+        post_translation: (B, N, 3) and its offset (from cropping), pixels.
+        ego_from_camera: (B, N, 4, 4) to the ego frame at the camera's own time stamp.
+        global_from_ego: (B, N, 4, 4) ego pose at the camera's own time stamp, metres; float64 where
+            coordinates are large.
+    """
+
+    images: Tensor
+    intrinsics: Tensor
+    post_rotation: Tensor
+    post_translation: Tensor
+    ego_from_camera: Tensor
+    global_from_ego: Tensor
+
+    @property
+    def global_from_camera(self) -> Tensor:
+        """(B, N, 4, 4) float64."""
+        return self.global_from_ego.double() @ self.ego_from_camera.double()
+
+    def without_images(self) -> StereoFrame:
+        """The same cameras with an empty image tensor, to keep the geometry only."""
+        return replace(self, images=self.images.new_empty(0))
+
+
+def key_ego_from_camera(frame: StereoFrame, key: StereoFrame) -> Tensor:
+    """(B, N, 4, 4): cameras of ``frame`` in the ego frame of camera 0 of the key frame."""
+    key_from_global = torch.inverse(key.global_from_ego[:, :1].double())
+    pose = key_from_global @ frame.global_from_ego.double() @ frame.ego_from_camera.double()
+    return pose.to(frame.intrinsics.dtype)
+
+
+def past_from_current_camera(current: StereoFrame, past: StereoFrame) -> Tensor:
+    """(B, N, 4, 4): each camera at the current instant in the same camera at the past one."""
+    pose = torch.inverse(past.global_from_camera) @ current.global_from_ego.double()
+    return (pose @ current.ego_from_camera.double()).to(current.intrinsics.dtype)
+
+
+def camera_parameters(frame: StereoFrame, ego_from_camera: Tensor, bda: Tensor) -> Tensor:
+    """(B, N, 27): what the depth net knows of a camera (BEVDepth, arXiv 2206.10092, eq. 3).
+
+    Args:
+        frame: intrinsics and image transform.
+        ego_from_camera: (B, N, 4, 4) of the *key* frame, also where ``frame`` is a past one.
+        bda: (B, 3, 3) augmentation of the ego frame, identity outside training.
+    """
+    k, r, t = frame.intrinsics, frame.post_rotation, frame.post_translation
+    b = bda[:, None].expand(-1, k.shape[1], 3, 3)
+    values = [k[..., 0, 0], k[..., 1, 1], k[..., 0, 2], k[..., 1, 2]]
+    values += [r[..., 0, 0], r[..., 0, 1], t[..., 0], r[..., 1, 0], r[..., 1, 1], t[..., 1]]
+    values += [b[..., 0, 0], b[..., 0, 1], b[..., 1, 0], b[..., 1, 1], b[..., 2, 2]]
+    return torch.cat([torch.stack(values, dim=-1), ego_from_camera[..., :3, :].flatten(2)], dim=-1)
+
+
+def feature_pixels(image_size: tuple[int, int], stride: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Input-image pixel (x (W,), y (H,)) of each feature cell: first cell 0, last cell size - 1."""
+    height, width = image_size
+    x = torch.linspace(0, width - 1, width // stride, dtype=torch.float32, device=like.device)
+    y = torch.linspace(0, height - 1, height // stride, dtype=torch.float32, device=like.device)
+    return x, y
+
+
+def frustum_points(
+    frame: StereoFrame,
+    ego_from_camera: Tensor,
+    bda: Tensor,
+    depths_m: Tensor,
+    image_size: tuple[int, int],
+    stride: int,
+) -> Tensor:
+    """Points that feature cells see at each depth: (B, N, D, H, W, 3), ego frame, metres.
+
+    Rounding decides into which voxel a point at a border falls, so the products are summed in the
+    official order: inv(post_rotation), then rotation · inv(intrinsics), then bda.
+    """
+    x, y = feature_pixels(image_size, stride, frame.intrinsics)
+    d = depths_m.view(-1, 1, 1)
+    offset = frame.post_translation[:, :, None, None, None, :]
+    shifted = (x - offset[..., 0], y.view(-1, 1) - offset[..., 1], d - offset[..., 2])
+    u, v, w = _product(torch.inverse(frame.post_rotation), shifted)
+    rotation = ego_from_camera[..., :3, :3] @ torch.inverse(frame.intrinsics)
+    points = _product(rotation, (u * w, v * w, w))
+    t = ego_from_camera[:, :, None, None, None, :3, 3]
+    points = (points[0] + t[..., 0], points[1] + t[..., 1], points[2] + t[..., 2])
+    return torch.stack(_product(bda[:, None], points), dim=-1)
+
+
+def _product(matrix: Tensor, v: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, N, 3, 3) times vectors with components (B, N, D, H, W), summed from left to right."""
+    m = matrix[:, :, None, None, None]
+    x, y, z = (m[..., i, 0] * v[0] + m[..., i, 1] * v[1] + m[..., i, 2] * v[2] for i in range(3))
+    return x, y, z
+
+
+def stereo_grid(
+    frame: StereoFrame,
+    past_from_current: Tensor,
+    depths_m: Tensor,
+    image_size: tuple[int, int],
+    stride: int,
+) -> Tensor:
+    """Where each feature cell at each depth lies in the same camera's past image.
+
+    Args:
+        frame: the current frame; its intrinsics and image transform serve for both images.
+        past_from_current: (B, N, 4, 4).
+        depths_m: (D,) depths along the camera's axis.
+        image_size: (height, width) of the input image; ``stride`` of the feature in it.
+
+    Returns:
+        (B, N, D, H, W, 2) coordinates (x, y) for grid_sample with align_corners, -1 to 1 across
+        the image, BEHIND for points that are not before the camera. With m = K·R·inv(K) and the
+        pixel p it is a perspective map (d·m·p + K·t), so all that does not depend on the depth
+        is computed once per cell, in float64.
+    """
+    x, y = feature_pixels(image_size, stride, frame.intrinsics)
+    height, width = image_size
+    k, r = frame.intrinsics.double(), frame.post_rotation.double()[..., :2, :2]
+    shift = frame.post_translation.double()[..., None, None, :2]
+    pixel = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).double()
+    undone = (pixel - shift) @ torch.inverse(r)[:, :, None].mT
+    ray = torch.cat([undone, torch.ones_like(undone[..., :1])], dim=-1)
+    pose = past_from_current.double()
+    infinite = ray @ (k @ pose[..., :3, :3] @ torch.inverse(k))[:, :, None].mT
+    parallax = (k @ pose[..., :3, 3:])[..., 0]
+
+    size = torch.tensor([width - 1.0, height - 1.0], dtype=torch.float64, device=k.device)
+    to_grid = torch.zeros_like(k)
+    to_grid[..., :2, :2] = r * (2.0 / size)[:, None]
+    to_grid[..., :2, 2] = frame.post_translation.double()[..., :2] * (2.0 / size) - 1.0
+    to_grid[..., 2, 2] = 1.0
+    slope = (infinite @ to_grid[:, :, None].mT).movedim(-1, 0)
+    start = (to_grid @ parallax[..., None])[..., 0].movedim(-1, 0)
+    d = depths_m.double().view(-1, 1, 1)
+    gx, gy, z = (
+        torch.addcmul(offset[:, :, None, None, None], d, along[:, :, None])
+        for offset, along in zip(start, slope, strict=True)
+    )
+    behind, dtype = z < NEAREST_Z_M, frame.intrinsics.dtype
+    planes = [g.div_(z).to(dtype).masked_fill_(behind, BEHIND) for g in (gx, gy)]
+    return torch.stack(planes).movedim(0, -1)
