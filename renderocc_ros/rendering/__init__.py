@@ -4,6 +4,11 @@ Training compares what this renders with 2D labels; the live node publishes it a
 be laid beside the camera's own.
 """
 
-from renderocc_ros.rendering.volume_rendering import RenderedRays, render_rays, render_rays_plain
+from renderocc_ros.rendering.volume_rendering import (
+    Rays,
+    RenderedRays,
+    render_rays,
+    render_rays_plain,
+)
 
-__all__ = ["RenderedRays", "render_rays", "render_rays_plain"]
+__all__ = ["Rays", "RenderedRays", "render_rays", "render_rays_plain"]

@@ -26,6 +26,25 @@ FAINT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
+class Rays:
+    """R rays through one or several volumes.
+
+    Attributes:
+        origin: (R, 3) metres in the ego frame.
+        direction: (R, 3) unit vectors.
+        volume: (R,) int64, which of the B volumes each ray looks at.
+    """
+
+    origin: Tensor
+    direction: Tensor
+    volume: Tensor
+
+    def at(self, distance_m: Tensor) -> Tensor:
+        """Points (R, S, 3) at distances (R, S) along the rays."""
+        return self.origin[:, None] + distance_m[..., None] * self.direction[:, None]
+
+
+@dataclass(frozen=True, eq=False)
 class RenderedRays:
     """What R rays see of a field with K classes.
 
@@ -47,8 +66,7 @@ def render_rays(
     grid: VoxelGrid,
     density: Tensor,
     class_probability: Tensor,
-    origins: Tensor,
-    directions: Tensor,
+    rays: Rays,
     samples: RaySamples,
     lookup: Lookup = "nearest",
 ) -> RenderedRays:
@@ -59,19 +77,19 @@ def render_rays(
 
     Args:
         grid: where the cells lie.
-        density: (X, Y, Z) opacity per metre.
-        class_probability: (X, Y, Z, K), each summing to 1.
-        origins, directions: (R, 3) metres and unit vectors in the ego frame.
+        density: (B, X, Y, Z) opacity per metre.
+        class_probability: (B, X, Y, Z, K), each summing to 1.
+        rays: rays through these volumes, in any order.
         samples: intervals along these rays.
         lookup: value of a point: of its cell, or interpolated between cell centres.
     """
-    points = _points(origins, directions, samples)
-    cells, shares = _cells_and_shares(grid, points, lookup)
+    cells, shares = _cells_and_shares(grid, rays.at(samples.middles_m), lookup)
+    cells = cells + (rays.volume * grid.cell_count)[:, None, None]
     sigma = (density.reshape(-1)[cells] * shares).sum(dim=-1)
     weights = weights_from_density(sigma, samples.lengths_m)
     classes = functional.embedding_bag(
         cells.flatten(1),
-        class_probability.flatten(0, 2),
+        class_probability.flatten(0, 3),
         per_sample_weights=(weights[..., None] * shares).flatten(1),
         mode="sum",
     )
@@ -82,29 +100,28 @@ def render_rays_plain(
     grid: VoxelGrid,
     density: Tensor,
     class_probability: Tensor,
-    origins: Tensor,
-    directions: Tensor,
+    rays: Rays,
     samples: RaySamples,
     lookup: Lookup = "nearest",
 ) -> RenderedRays:
     """``render_rays`` written down directly; the reference that tests compare with."""
-    points = _points(origins, directions, samples)
-    volume = torch.cat([density[..., None], class_probability], dim=-1)
+    points = rays.at(samples.middles_m)
+    volumes = torch.cat([density[..., None], class_probability], dim=-1)
     lower, upper = (points.new_tensor(corner) for corner in (grid.origin_m, grid.upper_m))
     scaled = 2 * (points - lower) / (upper - lower) - 1  # cell faces at −1 and 1
-    values = functional.grid_sample(
-        volume.permute(3, 2, 1, 0)[None],
-        scaled[None, None],
-        mode="bilinear" if lookup == "trilinear" else "nearest",
-        padding_mode="border",
-        align_corners=False,
-    )[0, :, 0].permute(1, 2, 0)
+    values = volumes.new_zeros(*points.shape[:2], volumes.shape[-1])
+    for number, volume in enumerate(volumes):
+        mine = rays.volume == number
+        found = functional.grid_sample(
+            volume.permute(3, 2, 1, 0)[None],
+            scaled[None, None, mine],
+            mode="bilinear" if lookup == "trilinear" else "nearest",
+            padding_mode="border",
+            align_corners=False,
+        )
+        values = values.index_put((mine.nonzero()[:, 0],), found[0, :, 0].permute(1, 2, 0))
     weights = weights_from_density(values[..., 0], samples.lengths_m)
     return _rendered(weights, (weights[..., None] * values[..., 1:]).sum(dim=1), samples)
-
-
-def _points(origins: Tensor, directions: Tensor, samples: RaySamples) -> Tensor:
-    return origins[:, None] + samples.middles_m[..., None] * directions[:, None]
 
 
 def _rendered(weights: Tensor, classes: Tensor, samples: RaySamples) -> RenderedRays:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.rendering import render_rays, render_rays_plain
+from renderocc_ros.rendering import Rays, render_rays, render_rays_plain
 from renderocc_ros.rendering.compositing import expected_range, weights_from_density
 from renderocc_ros.rendering.ray_sampling import (
     RaySamples,
@@ -29,10 +29,15 @@ def random_rays(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return origins, directions / directions.norm(dim=1, keepdim=True)
 
 
-def random_field(classes: int = 3) -> tuple[Tensor, Tensor]:
+def through(origins: Tensor, directions: Tensor, volumes: int = 1) -> Rays:
+    return Rays(origins, directions, torch.arange(len(origins)) % volumes)
+
+
+def random_field(classes: int = 3, volumes: int = 1) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    density = torch.rand(GRID.size, generator=generator, dtype=torch.float64) ** 4 * 3
-    logits = torch.randn((*GRID.size, classes), generator=generator, dtype=torch.float64)
+    size = (volumes, *GRID.size)
+    density = torch.rand(size, generator=generator, dtype=torch.float64) ** 4 * 3
+    logits = torch.randn((*size, classes), generator=generator, dtype=torch.float64)
     return density.requires_grad_(), logits.softmax(dim=-1).detach().requires_grad_()
 
 
@@ -65,8 +70,9 @@ def test_fast_equals_plain_in_values_and_gradients(lookup: str) -> None:
     samples = sample_uniform(GRID, origins, directions, 0.23)
     results = []
     for render in (render_rays, render_rays_plain):
-        density, classes = random_field()
-        seen = render(GRID, density, classes, origins, directions, samples, lookup)
+        density, classes = random_field(volumes=2)
+        rays = through(origins, directions, volumes=2)
+        seen = render(GRID, density, classes, rays, samples, lookup)
         loss = seen.range_m.square().sum() + (seen.classes * seen.opacity[:, None]).square().sum()
         gradients = torch.autograd.grad(loss, (density, classes))
         results.append((seen.range_m, seen.opacity, seen.classes, *gradients))
@@ -78,14 +84,16 @@ def test_fast_equals_plain_in_values_and_gradients(lookup: str) -> None:
 def test_the_ground_is_rendered_inside_the_layer_that_contains_it(height: float) -> None:
     """Wherever the ground lies inside its cell, rays end within that layer, not between layers."""
     (_, _, layer), _ = GRID.index_of([0.0, 0.0, height])
-    density = torch.zeros(GRID.size)
-    density[:, :, layer] = 50.0
+    density = torch.zeros(1, *GRID.size)
+    density[..., layer] = 50.0
     origins = torch.tensor([[0.0, 0.0, 2.5]]).expand(40, 3)
     angles = torch.linspace(0, 2 * math.pi, 40)
     directions = torch.stack([angles.cos(), angles.sin(), torch.full_like(angles, -2.0)], dim=1)
     directions = directions / directions.norm(dim=1, keepdim=True)
     samples = sample_uniform(GRID, origins, directions, 0.02)
-    seen = render_rays(GRID, density, torch.ones(*GRID.size, 1), origins, directions, samples)
+    seen = render_rays(
+        GRID, density, torch.ones(1, *GRID.size, 1), through(origins, directions), samples
+    )
     met = (origins + seen.range_m[:, None] * directions)[:, 2]
     assert (
         GRID.index_of(torch.stack([met * 0, met * 0, met], dim=1))[0][:, 2].tolist() == [layer] * 40
@@ -93,13 +101,13 @@ def test_the_ground_is_rendered_inside_the_layer_that_contains_it(height: float)
 
 
 def test_a_room_with_two_walls() -> None:
-    density, classes = torch.zeros(GRID.size), torch.zeros((*GRID.size, 2))
-    density[14], classes[14, ..., 0] = 100.0, 1.0  # x from 3.0 to 3.5
-    density[:, 1], classes[:, 1, :, 1] = 100.0, 1.0  # y from -2.5 to -2.0
+    density, classes = torch.zeros(1, *GRID.size), torch.zeros(1, *GRID.size, 2)
+    density[0, 14], classes[0, 14, ..., 0] = 100.0, 1.0  # x from 3.0 to 3.5
+    density[0, :, 1], classes[0, :, 1, :, 1] = 100.0, 1.0  # y from -2.5 to -2.0
     origins = torch.zeros(3, 3)
     directions = torch.tensor([[1.0, 0, 0], [0, -1, 0], [0, 1, 0]])
     samples = sample_uniform(GRID, origins, directions, 0.05)
-    seen = render_rays(GRID, density, classes, origins, directions, samples)
+    seen = render_rays(GRID, density, classes, through(origins, directions), samples)
     assert torch.allclose(seen.range_m, torch.tensor([3.0, 2.0, 3.0]), atol=0.06)
     assert torch.allclose(seen.opacity, torch.tensor([1.0, 1.0, 0.0]))
     assert torch.allclose(seen.classes, torch.tensor([[1.0, 0], [0, 1], [0, 0]]))
@@ -109,9 +117,9 @@ def test_gradients_are_finite_for_any_density() -> None:
     origins, directions = random_rays(20)
     samples = sample_uniform(GRID, origins, directions, 0.3)
     for magnitude in (0.0, 1e-30, 1.0, 1e5, 1e30):
-        density = torch.full(GRID.size, magnitude, dtype=torch.float64, requires_grad=True)
-        classes = torch.full((*GRID.size, 2), 0.5, dtype=torch.float64, requires_grad=True)
-        seen = render_rays(GRID, density, classes, origins, directions, samples)
+        density = torch.full((1, *GRID.size), magnitude, dtype=torch.float64, requires_grad=True)
+        classes = torch.full((1, *GRID.size, 2), 0.5, dtype=torch.float64, requires_grad=True)
+        seen = render_rays(GRID, density, classes, through(origins, directions), samples)
         (seen.range_m.sum() + seen.classes.sum() + seen.opacity.sum()).backward()
         assert density.grad is not None and classes.grad is not None
         assert density.grad.isfinite().all() and classes.grad.isfinite().all()
@@ -135,11 +143,15 @@ def test_weighted_sampling_goes_where_the_weight_is() -> None:
 def test_the_integral_converges_to_the_exact_one() -> None:
     """One homogeneous medium: opacity 1 − exp(−σL), whatever the intervals."""
     grid = VoxelGrid((0, 0, 0), 1.0, (10, 1, 1))
-    density, classes = torch.full(grid.size, 0.3), torch.ones((*grid.size, 1))
+    density, classes = torch.full((1, *grid.size), 0.3), torch.ones((1, *grid.size, 1))
     origins, directions = torch.tensor([[-1.0, 0.5, 0.5]]), torch.tensor([[1.0, 0, 0]])
     edges = torch.tensor([[1.0, 1.5, 4.0, 4.1, 9.0, 11.0]])
     seen = render_rays(
-        grid, density, classes, origins, directions, RaySamples(edges, torch.tensor([11.0]))
+        grid,
+        density,
+        classes,
+        through(origins, directions),
+        RaySamples(edges, torch.tensor([11.0])),
     )
     assert seen.opacity.item() == pytest.approx(1 - math.exp(-3.0), rel=1e-6)
 
@@ -148,8 +160,11 @@ def test_no_rays_and_rays_that_miss() -> None:
     density, classes = random_field()
     empty = torch.zeros(0, 3, dtype=torch.float64)
     samples = sample_uniform(GRID, empty, empty, 0.5)
-    assert render_rays(GRID, density, classes, empty, empty, samples).classes.shape == (0, 3)
+    assert render_rays(GRID, density, classes, through(empty, empty), samples).classes.shape == (
+        0,
+        3,
+    )
     away = torch.tensor([[50.0, 0, 0]], dtype=torch.float64)
     samples = sample_uniform(GRID, away, torch.tensor([[1.0, 0, 0]], dtype=torch.float64), 0.5)
-    seen = render_rays(GRID, density, classes, away, away / 50, samples)
+    seen = render_rays(GRID, density, classes, through(away, away / 50), samples)
     assert seen.opacity.item() == 0 and seen.range_m.item() == 0
