@@ -1,7 +1,7 @@
 """pip's view of the package: where there is no ROS, for example on a training cluster.
 
-Installs renderocc_ros (whose `node` folder needs ROS and stays out), renderocc_training and the configuration.
-In a ROS workspace CMakeLists.txt installs instead.
+Installs renderocc_ros (whose `node` folder needs ROS and stays out), renderocc_training and the
+configuration. In a ROS workspace CMakeLists.txt installs instead.
 """
 
 import re
@@ -29,7 +29,9 @@ def version() -> str:
 
 def packages(name: str, where: str = ".") -> list[str]:
     """A package and those below it."""
-    return find_namespace_packages(where, include=[name, f"{name}.*"], exclude=["renderocc_ros.node*", "*.__pycache__"])
+    return find_namespace_packages(
+        where, include=[name, f"{name}.*"], exclude=["renderocc_ros.node*", "*.__pycache__"]
+    )
 
 
 setup(
@@ -40,7 +42,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=[*packages("renderocc_ros"), *packages("renderocc_training", "training"), "renderocc_ros.share.config"],
+    packages=[
+        *packages("renderocc_ros"),
+        *packages("renderocc_training", "training"),
+        "renderocc_ros.share.config",
+    ],
     package_dir={
         "renderocc_training": "training/renderocc_training",
         "renderocc_ros.share.config": "config",

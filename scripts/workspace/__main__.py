@@ -32,12 +32,12 @@ HELP = """\
 """
 
 NOTES = """\
-No ROS 2 on this machine: the workspace gets its own, from PyPI, of the distribution that --distro names. With a ROS 2
-sourced (ROS_DISTRO set) and no --distro, that one is used.
+No ROS 2 on this machine: the workspace gets its own, from PyPI, of the distribution that --distro
+names. With a ROS 2 sourced (ROS_DISTRO set) and no --distro, that one is used.
 
-Everything stays on this machine: DDS uses loopback and shared memory (config/fastdds_loopback.xml), in a domain from
-60 to 99 of the checkout's own; RENDEROCC_DOMAIN_ID sets it. --network leaves both as your ROS environment says; with a
-sourced ROS that is the default for all but demo and test.
+Everything stays on this machine: DDS uses loopback and shared memory (config/fastdds_loopback.xml),
+in a domain of the checkout's own from 60 to 99; RENDEROCC_DOMAIN_ID sets it. --network leaves both
+as your ROS environment says; with a sourced ROS that is the default for all but demo and test.
 """
 
 RUNTIME = ("core", "train", "view")
@@ -66,7 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     if command == "shell":
         say(f"workspace: {layout.state}, domain {env.get('ROS_DOMAIN_ID', '0')}; leave with exit")
         _become([os.environ.get("SHELL") or "bash", *rest], env)
-    _become(["renderocc", "demo", *rest] if command == "demo" else [command, *rest], env)
+    words = ["renderocc", "demo"] if command == "demo" else [command]
+    return _become([*words, *rest], env)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -109,7 +110,9 @@ def _test(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int:
     words = [str(here / word) if (here / word).exists() else word for word in arguments]
     words = [part for word in words for part in (("-m", "ros") if word == "--ros" else (word,))]
     env.setdefault("OMP_NUM_THREADS", "1")
-    checks: list[tuple[str, list[str]]] = [("pytest", ["pytest", "--import-mode=importlib", *words])]
+    checks: list[tuple[str, list[str]]] = [
+        ("pytest", ["pytest", "--import-mode=importlib", *words])
+    ]
     if not words:
         checks = [
             ("ruff check", ["ruff", "check", "."]),
@@ -134,10 +137,13 @@ def _bench(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int
     names = [word for word in arguments if not word.startswith("-")]
     unknown = [name for name in names if name not in known]
     if not names or unknown:
-        raise StepFailed(f"bench: {unknown or 'no name given'}; there are: {', '.join(known) or 'none'}")
+        raise StepFailed(
+            f"bench: {unknown or 'no name given'}; there are: {', '.join(known) or 'none'}"
+        )
     flags = [word for word in arguments if word.startswith("-")]
     codes = [
-        subprocess.call([str(layout.python), str(folder / f"{name}.py"), *flags], env=env) for name in names
+        subprocess.call([str(layout.python), str(folder / f"{name}.py"), *flags], env=env)
+        for name in names
     ]
     return max(codes)
 
@@ -145,7 +151,9 @@ def _bench(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int
 def _become(command: Sequence[str], env: dict[str, str]) -> NoReturn:
     program = shutil.which(command[0], path=env["PATH"])
     if program is None:
-        raise StepFailed(f"'{command[0]}' is neither a command of ./run (see ./run --help) nor a program")
+        raise StepFailed(
+            f"'{command[0]}' is neither a command of ./run (see ./run --help) nor a program"
+        )
     sys.stdout.flush()
     os.execve(program, [program, *command[1:]], env)
 

@@ -15,7 +15,7 @@ FIRST_DOMAIN, LAST_DOMAIN = 60, 99  # above what people set by hand, below Linux
 
 
 def workspace_environment(layout: Layout) -> dict[str, str]:
-    """The process environment with the workspace's Python, packages, messages and libraries first."""
+    """This process' environment with the workspace's programs, packages and libraries first."""
     env = dict(os.environ)
     env.pop("PYTHONHOME", None)
     env["VIRTUAL_ENV"] = str(layout.venv)
@@ -43,8 +43,9 @@ def workspace_environment(layout: Layout) -> dict[str, str]:
 def stay_on_this_machine(layout: Layout, env: dict[str, str], *, private: bool) -> None:
     """Keep DDS on the loopback interface, in a domain of this checkout's own.
 
-    The domain comes from the checkout's path, so that a second ./run sees what the first one publishes. A private one is
-    that domain, or the next that no other private ./run on this machine holds. RENDEROCC_DOMAIN_ID sets it by hand.
+    The domain comes from the checkout's path, so that a second ./run sees what the first publishes.
+    A private one is that domain, or the next that no other private ./run on this machine holds.
+    RENDEROCC_DOMAIN_ID sets it by hand.
     """
     names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     before_fast_dds_3 = layout.distro in ("humble", "iron", "jazzy")

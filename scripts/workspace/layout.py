@@ -21,7 +21,7 @@ class Layout:
     Attributes:
         checkout: the folder that `run` lies in.
         distro: name of the ROS distribution.
-        has_own_ros: True when ROS comes from PyPI into the workspace; False when a sourced ROS is used.
+        has_own_ros: whether ROS comes from PyPI into the workspace; else a sourced ROS is used.
     """
 
     checkout: Path
@@ -70,9 +70,10 @@ class Layout:
 def state_root(checkout: Path) -> Path:
     """The folder with all state of a checkout, for every distribution and Python version.
 
-    It lies in the user's cache, not in the checkout: CMake refuses to export include folders (numpy's) that are below
-    a package's own source, and build tools want a path without spaces, which a checkout's need not be. A cache whose
-    own path has such characters is replaced by one in the temporary folder.
+    It lies in the user's cache, not in the checkout: CMake refuses to export include folders
+    (numpy's) that are below a package's own source, and build tools want a path without spaces,
+    which a checkout's need not be. A cache whose own path has such characters is replaced by one in
+    the temporary folder.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     if not cache.is_absolute() or re.search(r"[^\w./+@%,=~-]", str(cache), re.ASCII):

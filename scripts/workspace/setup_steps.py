@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.metadata
 import os
 import re
 import shutil
@@ -74,12 +75,13 @@ def _install_python_packages(layout: Layout, groups: Sequence[str]) -> None:
         constraints = _constraints_beside_system(layout, constraints)
     # All groups together: pip must see every wish to find versions that please all.
     wishes = [word for group in groups for word in ("-r", layout.requirements(group))]
+    pip = [layout.python, "-m", "pip", "install", "--disable-pip-version-check"]
     with step(f"installing Python packages ({', '.join(missing)})"):
         run_logged(
-            [layout.python, "-m", "pip", "install", "--disable-pip-version-check", "-c", constraints, *wishes],
+            [*pip, "-c", constraints, *wishes],
             layout.log("pip"),
-            "this step needs the package index: check the network (or pip's index settings) and run again; "
-            "what is already installed is kept",
+            "this step needs the package index: check the network (or pip's index settings) and run "
+            "again; what is installed already is kept",
         )
         if layout.has_own_ros:
             _adapt_cmake_files(layout)
@@ -88,13 +90,13 @@ def _install_python_packages(layout: Layout, groups: Sequence[str]) -> None:
 
 
 def _constraints_beside_system(layout: Layout, constraints: Path) -> Path:
-    """Our pins without those of packages that the sourced ROS already has, and its numpy kept as it is.
+    """Our pins, less those of packages that the sourced ROS has already, and its own numpy.
 
     Compiled ROS packages (cv_bridge) fit the numpy that they were built with.
     """
-    query = "import importlib.metadata as m; [print(d.name, d.version) for d in m.distributions()]"
-    listed = subprocess.run([layout.python, "-c", query], capture_output=True, text=True, check=True)
-    present = {_canonical(name): version for name, version in map(str.split, listed.stdout.splitlines())}
+    present: dict[str, str] = {}
+    for found in importlib.metadata.distributions():
+        present.setdefault(_canonical(found.name), found.version)
     lines = [
         line
         for line in constraints.read_text().splitlines()
@@ -113,25 +115,32 @@ def _canonical(name: str) -> str:
 
 def _adapt_cmake_files(layout: Layout) -> None:
     """Point the ROS wheels' CMake files, which name their builder's Python, to ours."""
-    query = "import numpy, sysconfig; print(sysconfig.get_path('include')); print(numpy.get_include())"
+    query = (
+        "import numpy, sysconfig; print(sysconfig.get_path('include')); print(numpy.get_include())"
+    )
     asked = subprocess.run([layout.python, "-c", query], capture_output=True, text=True, check=True)
     include, numpy_include = asked.stdout.splitlines()
     builder = r"/opt/python/cp\d+-cp\d+"
     for file in (layout.venv / "share").rglob("*.cmake"):
         text = file.read_text()
-        adapted = re.sub(rf"{builder}/lib/python[\d.]+/site-packages/numpy/_?core/include", numpy_include, text)
+        adapted = re.sub(
+            rf"{builder}/lib/python[\d.]+/site-packages/numpy/_?core/include", numpy_include, text
+        )
         adapted = re.sub(rf"{builder}/include/python\d\.\d+", include, adapted)
         if adapted != text:
             file.write_text(adapted)
 
 
 def _build_messages(layout: Layout) -> None:
-    """Build the messages, and underlay/ where ROS comes from PyPI, and link the sources into one prefix.
+    """Build the messages, underlay/ where ROS comes from PyPI, and link the sources beside them.
 
     Python files are linked, so editing one needs no build; only new and removed files do.
     """
     root = layout.checkout
-    installed = [root / folder for folder in ("renderocc_ros", "training", "launch", "config", "rviz", "scripts")]
+    installed = [
+        root / folder
+        for folder in ("renderocc_ros", "training", "launch", "config", "rviz", "scripts")
+    ]
     underlay = root / "underlay"
     has_underlay = layout.has_own_ros and any(underlay.rglob("package.xml"))
     stamp = Stamp(
@@ -148,19 +157,19 @@ def _build_messages(layout: Layout) -> None:
         return
     _require_system_packages()
     _remove_dangling_links(layout.install)
-    what = "messages and underlay" if has_underlay else "messages"
-    with step(f"building {what}"):
+    bases = [root, underlay] if has_underlay else [root]
+    jobs = str(os.cpu_count() or 1)
+    command: list[str | Path] = ["colcon", "--log-base", layout.state / "log" / "colcon", "build"]
+    command += ["--base-paths", *bases]
+    command += ["--build-base", layout.state / "build", "--install-base", layout.install]
+    command += ["--merge-install", "--symlink-install", "--parallel-workers", jobs]
+    command += ["--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={layout.python}"]
+    with step("building messages and underlay" if has_underlay else "building messages"):
         run_logged(
-            [
-                *(layout.python, "-m", "colcon", "--log-base", layout.state / "log" / "colcon", "build"),
-                *("--base-paths", root, *([underlay] if has_underlay else [])),
-                *("--build-base", layout.state / "build", "--install-base", layout.install),
-                *("--merge-install", "--symlink-install", "--parallel-workers", str(os.cpu_count() or 1)),
-                *("--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={layout.python}"),
-            ],
+            command,
             layout.log("build"),
             "if the end of the log does not tell: ./run clean, then once more",
-            env=workspace_environment(layout) | {"MAKEFLAGS": f"-j{os.cpu_count() or 1}"},
+            env=workspace_environment(layout) | {"MAKEFLAGS": f"-j{jobs}"},
             cwd=layout.state,
         )
     stamp.set()

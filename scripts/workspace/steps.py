@@ -1,4 +1,4 @@
-"""Steps: each says what it does and how long it took; a failed one names itself, its log and the cure."""
+"""Steps: each says what it does and how long it took; a failed one names its log and the cure."""
 
 from __future__ import annotations
 
@@ -59,8 +59,12 @@ def run_logged(
             output.write(f"{error}\n")
             code = 127
     if code != 0:
-        tail = "".join(f"    {line}\n" for line in log.read_text(errors="replace").splitlines()[-15:])
-        raise StepFailed(f"{Path(command[0]).name} ended with {code}:\n{tail}  log:  {log}\n  cure: {cure}")
+        tail = "".join(
+            f"    {line}\n" for line in log.read_text(errors="replace").splitlines()[-15:]
+        )
+        raise StepFailed(
+            f"{Path(command[0]).name} ended with {code}:\n{tail}  log:  {log}\n  cure: {cure}"
+        )
 
 
 class Stamp:

@@ -1,6 +1,6 @@
-"""One end of test_loopback.py: `image_talker.py publish|subscribe TOPIC COUNT` prints one JSON object.
+"""One end of test_loopback.py: `image_talker.py publish|subscribe TOPIC COUNT`.
 
-Both ends report the local addresses of the IP sockets that their process holds.
+It prints one JSON object. Both ends report the local addresses of the IP sockets that their process holds.
 """
 
 from __future__ import annotations
