@@ -13,12 +13,21 @@ IGNORE_ID = 255  # a pixel or voxel of which nothing is known; never the id of a
 
 @dataclass(frozen=True)
 class SemanticClass:
-    """One class: its id is its place in the network's output; colour is (r, g, b) of 0 to 255."""
+    """One class.
+
+    Attributes:
+        id: its place in the network's output.
+        name: unique in its set.
+        colour: (r, g, b) of 0 to 255.
+        moves: things of this class can move.
+        ground: things of this class are surfaces that one drives or walks on.
+    """
 
     id: int
     name: str
     colour: tuple[int, int, int]
     moves: bool = False
+    ground: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,11 @@ class ClassSet:
     def moving_ids(self) -> frozenset[int]:
         """Ids of the classes that can move."""
         return frozenset(entry.id for entry in self.classes if entry.moves)
+
+    @cached_property
+    def ground_ids(self) -> frozenset[int]:
+        """Ids of the classes that are ground."""
+        return frozenset(entry.id for entry in self.classes if entry.ground)
 
     def id_of(self, name: str) -> int:
         """Id of a class by its name; ``free`` is one.

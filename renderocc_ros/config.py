@@ -132,6 +132,7 @@ class _ClassEntry(StrictModel):
     name: str
     colour: tuple[int, int, int]
     moves: bool = False
+    ground: bool = False
 
 
 class _ClassSetFile(StrictModel):
@@ -140,7 +141,7 @@ class _ClassSetFile(StrictModel):
 
     def build(self) -> ClassSet:
         entries = (
-            SemanticClass(number, entry.name, entry.colour, entry.moves)
+            SemanticClass(number, **entry.model_dump())
             for number, entry in enumerate(self.classes)
         )
         return ClassSet(self.name, tuple(entries))

@@ -24,6 +24,9 @@ def test_the_shipped_occ3d_classes() -> None:
     moving = {occ3d.names[i] for i in occ3d.moving_ids}
     assert {"bicycle", "motorcycle", "pedestrian", "trailer"} <= moving
     assert not moving & {"others", "barrier", "traffic_cone", "driveable_surface"}
+    assert {occ3d.names[i] for i in occ3d.ground_ids} == {
+        "driveable_surface", "other_flat", "sidewalk", "terrain",
+    }  # fmt: skip
     assert occ3d.id_of("free") == 17
 
 

@@ -27,7 +27,7 @@ def paper_class_weights(counts: NDArray[Any]) -> Weights:
     """
     with np.errstate(divide="ignore", over="ignore"):
         ratio = counts.max() / counts.astype(np.float32)
-        return np.exp(np.float32(PAPER_RATE) * (ratio.astype(np.float32) - 1))
+        return np.asarray(np.exp(np.float32(PAPER_RATE) * (ratio.astype(np.float32) - 1)))
 
 
 def tempered_class_weights(

@@ -1,0 +1,1 @@
+"""2D labels from LiDAR, boxes, maps and segmentation models, and what they say about voxels."""

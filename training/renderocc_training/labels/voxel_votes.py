@@ -1,0 +1,113 @@
+"""Voxel votes: what the labelled rays of several frames say together about each cell.
+
+A ray that ends in a cell votes for it being occupied, by the class it shows; every cell that it
+passes on the way gets a vote for being free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.geometry.voxel_traversal import traverse
+from renderocc_training.rays.ray_batch import RayBatch
+
+# A cell is called free only after this many passes: one pixel may be mislabelled.
+MIN_PASSES = 2
+# Share of the votes that hits need: hits are few and exact, passes many and grazing.
+MIN_HIT_SHARE = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelVotes:
+    """Votes of rays.
+
+    Attributes:
+        passes: (X, Y, Z) int32, rays that go through the cell.
+        hits: (X, Y, Z, C) int32, rays that end in it, by class.
+        hits_of_unknown: (X, Y, Z) int32, rays that end in it and whose class is not known.
+    """
+
+    passes: NDArray[np.int32]
+    hits: NDArray[np.int32]
+    hits_of_unknown: NDArray[np.int32]
+
+
+def count_votes(rays: RayBatch, grid: VoxelGrid, class_set: ClassSet) -> VoxelVotes:
+    """Count passes and hits of all valid rays whose range is known; sky passes to the far end.
+
+    Far ahead one pixel row covers metres of ground, and its ray skims over cells that hold ground
+    themselves. So a ray that ends on a ground class counts as passing only where it runs at least
+    one cell above its own end.
+    """
+    known = rays[rays.valid & ~np.isnan(rays.range_m)]
+    origin, direction = known.origin.astype(np.float64), known.direction.astype(np.float64)
+    range_m = known.range_m.astype(np.float64)
+    passes = np.zeros(grid.cell_count, dtype=np.int64)
+    lowest = _lowest_pass(known, class_set.ground_ids, grid.resolution_m)
+    for crossing in traverse(grid, origin, direction):
+        ray = crossing.rays
+        leave = crossing.leave_m
+        through = (leave < range_m[ray]) & (crossing.enter_m >= known.start_m[ray])
+        if not (crossing.enter_m < range_m[ray]).any():
+            break
+        height = origin[ray, 2] + np.minimum(leave, range_m[ray]) * direction[ray, 2]
+        through &= height >= lowest[ray]
+        cells = grid.flat_index(crossing.cells[through])
+        passes += np.bincount(cells, minlength=grid.cell_count)
+    return VoxelVotes(passes.astype(np.int32).reshape(grid.size), *_hits(known, grid, class_set))
+
+
+def voted_labels(
+    votes: VoxelVotes,
+    class_set: ClassSet,
+    min_passes: int = MIN_PASSES,
+    min_hit_share: float = MIN_HIT_SHARE,
+) -> NDArray[np.uint8]:
+    """(X, Y, Z) uint8 labels: class, free, or ``IGNORE_ID`` where the votes say too little.
+
+    A cell is occupied if hits are at least ``min_hit_share`` of its votes; its class is the one
+    with most hits. It is free after ``min_passes`` passes and no such majority. An occupied cell
+    of which no class is known is ignored.
+    """
+    by_class = votes.hits.sum(axis=-1)
+    hits = by_class + votes.hits_of_unknown
+    labels = np.full(hits.shape, IGNORE_ID, dtype=np.uint8)
+    labels[votes.passes >= min_passes] = class_set.free_id
+    occupied = (hits > 0) & (hits >= min_hit_share * (hits + votes.passes))
+    labels[occupied] = IGNORE_ID
+    with_class = occupied & (by_class > 0)
+    labels[with_class] = votes.hits[with_class].argmax(axis=-1)
+    return labels
+
+
+def _lowest_pass(
+    rays: RayBatch, ground_ids: Collection[int], clearance_m: float
+) -> NDArray[np.float64]:
+    """(R,) height in metres below which a ray's passes do not count."""
+    on_ground = np.isin(rays.class_id, list(ground_ids)) & np.isfinite(rays.range_m)
+    length_m = np.where(on_ground, rays.range_m, 0).astype(np.float64)
+    ends_m = rays.origin[:, 2] + length_m * rays.direction[:, 2]
+    return np.where(on_ground, ends_m + clearance_m, -np.inf)
+
+
+def _hits(
+    rays: RayBatch, grid: VoxelGrid, class_set: ClassSet
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    finite = np.isfinite(rays.range_m)
+    ends = rays.origin[finite] + rays.range_m[finite, None] * rays.direction[finite]
+    cells, inside = grid.index_of(ends)
+    cell, class_id = grid.flat_index(cells[inside]), rays.class_id[finite][inside]
+    known = class_id != IGNORE_ID
+    classes = len(class_set)
+    hits = np.bincount(cell[known] * classes + class_id[known], minlength=grid.cell_count * classes)
+    unknown = np.bincount(cell[~known], minlength=grid.cell_count)
+    return (
+        hits.astype(np.int32).reshape(*grid.size, classes),
+        unknown.astype(np.int32).reshape(grid.size),
+    )
