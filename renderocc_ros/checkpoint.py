@@ -1,31 +1,37 @@
 """One file per model: weights, network, grid, class set, preprocessing and threshold.
 
 The file is safetensors: a header of JSON, then raw numbers; loading it runs no code. The header's
-metadata holds, beside each other, ``format`` ("renderocc_ros"), ``format_version`` and ``model``, a
-JSON object with ``network`` (a ``NetworkConfig``) and ``class_set``.
+metadata holds three strings: ``format`` ("renderocc_ros"), ``format_version``, and ``model``, a
+JSON object with ``network`` (a ``NetworkConfig``: images and their normalisation, grid, threshold,
+architecture) and ``class_set``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.config import validate
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.network.image_backbone import own_settings
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network_config import LiftedConfig, NetworkConfig
 
 FORMAT = "renderocc_ros"
 FORMAT_VERSION = 1
 
-# From each older version's content to the next version's; a file climbs the ladder when it loads.
+# From a version's content to the next version's; an older file climbs the ladder when it is read.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
@@ -37,44 +43,52 @@ class Model:
     class_set: ClassSet
 
 
+@dataclass(frozen=True)
+class ModelHeader:
+    """What a model is, without its weights."""
+
+    config: NetworkConfig
+    class_set: ClassSet
+
+
+# ---------------------------------------------------------------------------------------- writing
+
+
 def save_checkpoint(model: Model, path: str | Path) -> str:
-    """Write a model to one file; returns the file's sha256 in hexadecimal."""
-    config = _self_contained(model.network)
-    content = {
-        "network": config.model_dump(mode="json"),
-        "class_set": asdict(model.class_set),
+    """Write a model to one file, whole or not at all.
+
+    Returns:
+        the file's sha256 in hexadecimal.
+    """
+    path = Path(path)
+    header = ModelHeader(_self_contained(model.network), model.class_set)
+    weights = {
+        name: value.detach().cpu().contiguous()
+        for name, value in model.network.state_dict().items()
     }
-    metadata = {
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file(weights, unfinished, metadata=header_metadata(header))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return file_sha256(path)
+
+
+def header_metadata(header: ModelHeader) -> dict[str, str]:
+    """The header as the strings that a file's metadata holds."""
+    content = {
+        "network": header.config.model_dump(mode="json"),
+        "class_set": asdict(header.class_set),
+    }
+    return {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "model": json.dumps(content),
     }
-    tensors = {
-        name: value.detach().cpu().contiguous()
-        for name, value in model.network.state_dict().items()
-    }
-    save_file(tensors, path, metadata=metadata)
-    return checkpoint_hash(path)
 
 
-def _self_contained(network: RenderOcc) -> NetworkConfig:
-    """The configuration with the backbone's settings in full: loading needs no hub."""
-    config = network.config
-    parts = config.architecture
-    if not isinstance(parts, LiftedConfig):
-        return config
-    settings = network.image_backbone.backbone.config.to_diff_dict()
-    for key in ("model_type", "architectures", "transformers_version", "dtype", "_name_or_path"):
-        settings.pop(key, None)
-    for key in ("out_features", "out_indices", "stage_names"):
-        settings.pop(key, None)
-    backbone = parts.backbone.model_copy(update={"settings": settings, "pretrained": None})
-    return config.model_copy(
-        update={"architecture": parts.model_copy(update={"backbone": backbone})}
-    )
-
-
-def checkpoint_hash(path: str | Path) -> str:
+def file_sha256(path: str | Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
@@ -83,58 +97,95 @@ def checkpoint_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def _self_contained(network: RenderOcc) -> NetworkConfig:
+    """The configuration with the backbone's settings in full, so that loading needs no hub."""
+    config, parts = network.config, network.config.architecture
+    if not isinstance(parts, LiftedConfig):
+        return config
+    known = own_settings(parts.backbone.model_type)
+    values = network.image_backbone.backbone.config.to_dict()
+    settings = {name: value for name, value in values.items() if name in known}
+    backbone = parts.backbone.model_copy(update={"settings": settings, "pretrained": None})
+    parts = parts.model_copy(update={"backbone": backbone})
+    return config.model_copy(update={"architecture": parts})
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
 def load_checkpoint(path: str | Path) -> Model:
-    """Read a model.
+    """Read a model. Nothing of size is allocated before the file's shapes are known to fit.
 
     Raises:
         ValueError: no such file, not a checkpoint, truncated, of a newer version, or its weights
-            do not fit its network.
+            do not fit its network or are not finite.
     """
     path = Path(path)
-    content = read_header(path)
-    config = validate(content["network"], NetworkConfig, str(path))
-    class_set = _class_set(content["class_set"], path)
-    network = build_network(config, len(class_set))
+    header = read_header(path)
+    _check_shapes(path, header)
+    network = build_network(header.config, len(header.class_set))
     with safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit the network: {error}") from error
-    return Model(network.eval(), class_set)
+        weights: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(
+                f"{path}: weight '{name}' holds numbers that are not finite: its training "
+                "diverged; take an earlier checkpoint"
+            )
+    network.load_state_dict(weights)
+    return Model(network.eval(), header.class_set)
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """The JSON content of a checkpoint, upgraded to this version; no tensor is read."""
+def read_header(path: str | Path) -> ModelHeader:
+    """What a checkpoint holds; no tensor is read.
+
+    Raises:
+        ValueError: as ``load_checkpoint``, as far as the header tells.
+    """
+    path = Path(path)
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}; give the path of a .safetensors file")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata: dict[str, str] = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a whole safetensors file ({error}); copy it again and compare its "
-            "sha256, or convert an official .pth with `renderocc convert`"
+            "sha256, or convert a published .pth with `renderocc convert`"
         ) from error
+    return parse_metadata(metadata, str(path))
+
+
+def parse_metadata(metadata: dict[str, str], where: str) -> ModelHeader:
+    """The header from a file's metadata; ``where`` opens the error messages."""
     if metadata.get("format") != FORMAT:
         raise ValueError(
-            f"{path} is a safetensors file, but not a renderocc_ros checkpoint: its metadata has "
+            f"{where} is no renderocc_ros checkpoint: its metadata has "
             f"format = {metadata.get('format')!r}, not '{FORMAT}'"
         )
-    content: dict[str, Any] = json.loads(metadata["model"])
-    version = int(metadata["format_version"])
+    try:
+        version = int(metadata["format_version"])
+        content: dict[str, Any] = dict(json.loads(metadata["model"]))
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{where}: its header is damaged ({error!r}); copy it again") from error
     if version > FORMAT_VERSION:
         raise ValueError(
-            f"{path} has format version {version}, this program reads up to {FORMAT_VERSION}; "
+            f"{where} has format version {version}, this program reads up to {FORMAT_VERSION}; "
             "update renderocc_ros"
         )
     while version < FORMAT_VERSION:
+        if version not in UPGRADES:
+            raise ValueError(f"{where} has format version {version}, which no program wrote")
         content = UPGRADES[version](content)
         version += 1
-    return content
+    for key in ("network", "class_set"):
+        if not isinstance(content.get(key), dict):
+            raise ValueError(f"{where}: its header lacks '{key}'; save the checkpoint again")
+    config = validate(content["network"], NetworkConfig, where)
+    return ModelHeader(config, _class_set(content["class_set"], where))
 
 
-def _class_set(content: dict[str, Any], path: Path) -> ClassSet:
+def _class_set(content: dict[str, Any], where: str) -> ClassSet:
     try:
         classes = tuple(
             SemanticClass(entry["id"], entry["name"], tuple(entry["colour"]), entry["moves"])
@@ -142,4 +193,63 @@ def _class_set(content: dict[str, Any], path: Path) -> ClassSet:
         )
         return ClassSet(content["name"], classes)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: its class set is damaged ({error!r}); save it again") from error
+        raise ValueError(f"{where}: its class set is damaged ({error!r})") from error
+
+
+def _check_shapes(path: Path, header: ModelHeader) -> None:
+    """Compare the file's table of contents with the network, which takes no memory to describe."""
+    with torch.device("meta"):
+        network = build_network(header.config, len(header.class_set))
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    with safe_open(path, framework="pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    missing, unknown = sorted(wanted.keys() - found), sorted(found.keys() - wanted)
+    differing = [
+        f"'{name}' is {found[name]}, the network needs {wanted[name]}"
+        for name in sorted(wanted.keys() & found)
+        if wanted[name] != found[name]
+    ]
+    problems = [f"lacks {_some(missing)}"] if missing else []
+    problems += [f"holds unknown {_some(unknown)}"] if unknown else []
+    problems += [_some(differing)] if differing else []
+    if problems:
+        raise ValueError(
+            f"{path}: the weights do not fit network '{header.config.name}': "
+            f"{'; '.join(problems)}; save the checkpoint again from the network it belongs to"
+        )
+
+
+def _some(items: list[str], count: int = 3) -> str:
+    more = f" and {len(items) - count} more" if len(items) > count else ""
+    return ", ".join(items[:count]) + more
+
+
+# --------------------------------------------------------------------------------------- matching
+
+
+def require_match(
+    header: ModelHeader, *, grid: VoxelGrid | None = None, class_set: ClassSet | None = None
+) -> None:
+    """Refuse a model that was made for another grid or other classes than asked for.
+
+    Args:
+        header: what the model is.
+        grid: the wanted grid; any if not given.
+        class_set: the wanted classes; any if not given. Names and order count, colours do not.
+
+    Raises:
+        ValueError: naming both values.
+    """
+    own_grid = header.config.grid.build()
+    if grid is not None and grid != own_grid:
+        raise ValueError(
+            f"grid: {grid} was asked for, network '{header.config.name}' predicts {own_grid}; "
+            "drop the parameter to take the network's, or train a network for this grid"
+        )
+    own = header.class_set
+    if class_set is not None and class_set.names != own.names:
+        raise ValueError(
+            f"classes: '{class_set.name}' ({', '.join(class_set.names)}) was asked for, network "
+            f"'{header.config.name}' predicts '{own.name}' ({', '.join(own.names)}); drop the "
+            "parameter to take the network's, or train a network for these classes"
+        )

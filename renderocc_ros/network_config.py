@@ -5,6 +5,7 @@ The same values travel inside a checkpoint, so a file of weights needs no YAML b
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ from pydantic import Field, model_validator
 from renderocc_ros.config import GridConfig, StrictModel, config_path, load_yaml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MAX_CELLS = 1 << 28  # cells are numbered in 32 bits, through a batch of up to 8
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -87,6 +89,9 @@ class TemporalConfig(StrictModel):
     """Past frames brought into the current ego frame."""
 
     past_frames: int = Field(0, ge=0)
+    interval_s: float = Field(
+        0.5, ge=0, allow_inf_nan=False, description="time between fused frames, as in training"
+    )
     max_gap_s: Positive = Field(1.5, description="a longer gap between two sets is a new start")
 
 
@@ -160,6 +165,8 @@ class NetworkConfig(StrictModel):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> NetworkConfig:
+        if math.prod(self.grid.size) > MAX_CELLS:
+            raise ValueError(f"grid.size = {self.grid.size} has more than {MAX_CELLS} cells")
         if isinstance(self.architecture, LiftedConfig):
             stride = self.architecture.neck.stride
             if self.image.width % stride or self.image.height % stride:

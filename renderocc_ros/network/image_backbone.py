@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
+from inspect import get_annotations
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers import AutoBackbone, AutoConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
 from renderocc_ros.network.layers import ConvBlock
 from renderocc_ros.network_config import BackboneConfig, NeckConfig
+
+# Backbones that would fetch their code or weights from elsewhere when they are built.
+NOT_SELF_CONTAINED = {"timm_backbone"}
+
+
+def known_backbones() -> list[str]:
+    """Model types of transformers that can be a backbone here."""
+    return sorted(set(MODEL_FOR_BACKBONE_MAPPING_NAMES) - NOT_SELF_CONTAINED)
 
 
 def build_backbone(config: BackboneConfig, *, pretrained: bool) -> nn.Module:
@@ -23,41 +34,73 @@ def build_backbone(config: BackboneConfig, *, pretrained: bool) -> nn.Module:
             else random weights, and nothing is read from the network or the disk.
 
     Raises:
-        ValueError: transformers knows no such backbone or feature map, or the pretrained weights
-            cannot be reached.
+        ValueError: transformers knows no such backbone, setting or feature map, or the
+            pretrained weights cannot be reached.
     """
-    known = sorted(MODEL_FOR_BACKBONE_MAPPING_NAMES)
-    if config.model_type not in known:
+    if config.model_type not in known_backbones():
         raise ValueError(
             f"backbone.model_type = '{config.model_type}' is no backbone of transformers; "
-            f"known: {', '.join(known)}"
+            f"known: {', '.join(known_backbones())}"
         )
     out_features = list(config.out_features)
     if pretrained and config.pretrained is not None:
-        return _download(config.pretrained, out_features)
+        return _from_pretrained(config.pretrained, config.model_type, out_features)
+    _check_settings(config)
     try:
-        settings = AutoConfig.for_model(
-            config.model_type, **config.settings, out_features=out_features
+        backbone: nn.Module = AutoBackbone.from_config(
+            AutoConfig.for_model(config.model_type, **config.settings, out_features=out_features)
         )
-        backbone: nn.Module = AutoBackbone.from_config(settings)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"backbone '{config.model_type}': {error}") from error
+    except Exception as error:  # transformers' own checks raise errors of many kinds
+        raise ValueError(
+            f"backbone.settings of '{config.model_type}': {_first_line(error)}"
+        ) from error
     return backbone
 
 
-def _download(name: str, out_features: list[str]) -> nn.Module:
+def own_settings(model_type: str) -> set[str]:
+    """Settings that describe a model type's architecture, and nothing that all models share.
+
+    What they share can name code and kernels to download (``attn_implementation``), so it must
+    not come in through a configuration or a checkpoint.
+    """
+    annotations = get_annotations(CONFIG_MAPPING[model_type])
+    return {name for name in annotations if not name.startswith("_")}
+
+
+def _check_settings(config: BackboneConfig) -> None:
+    known = sorted(own_settings(config.model_type))
+    for key in config.settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"unknown key 'backbone.settings.{key}'; {hint}")
+
+
+def _from_pretrained(name: str, model_type: str, out_features: list[str]) -> nn.Module:
     try:
-        backbone: nn.Module = AutoBackbone.from_pretrained(
-            name, out_features=out_features, use_safetensors=True
+        backbone: Any = AutoBackbone.from_pretrained(
+            name, out_features=out_features, use_safetensors=True, trust_remote_code=False
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"backbone.pretrained = '{name}' cannot be loaded: {str(error).splitlines()[0]} "
+            f"backbone.pretrained = '{name}' cannot be loaded: {_first_line(error)} "
             f"On a machine with internet run `hf download {name} config.json model.safetensors "
             f"--local-dir FOLDER`, copy the folder here and set backbone.pretrained to its path; "
             "or set it to null to start from random weights."
         ) from error
-    return backbone
+    found = backbone.config.model_type
+    if found != model_type:
+        raise ValueError(
+            f"backbone.pretrained = '{name}' holds a '{found}', backbone.model_type says "
+            f"'{model_type}'; set model_type to '{found}'"
+        )
+    module: nn.Module = backbone
+    return module
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 class FeatureNeck(nn.Module):

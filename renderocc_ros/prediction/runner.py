@@ -23,7 +23,7 @@ class TorchRunner:
         assert isinstance(parts, LiftedConfig)
         self.network = network.to(device).eval()
         self.device = device
-        self.stream = VolumeStream(parts.temporal.past_frames, parts.temporal.max_gap_s)
+        self.stream = VolumeStream(parts.temporal)
         self._tables: CalibrationCache[LiftingTable] = CalibrationCache(self._table)
         self._timer = timer
         timer.watch(network)
