@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-RECORDINGS = Path(
-    os.environ.get("RENDEROCC_SHARED", Path(__file__).resolve().parents[3] / "shared")
-)
 VERSION = "v1.0-mini"
 START_US = 1_600_000_000_000_000
 # Yaw of each camera in degrees and its shutter time before the LiDAR's stamp in microseconds.
@@ -254,7 +250,5 @@ def nuscenes_root(request: pytest.FixtureRequest) -> Path:
     if request.param == "tiny":
         made: Path = request.getfixturevalue("tiny_nuscenes")
         return made
-    folder = RECORDINGS / "data" / "nuscenes"
-    if not folder.is_dir():
-        pytest.skip("no recorded nuScenes: set RENDEROCC_SHARED to the folder that holds data/")
-    return folder
+    recorded: Path = request.getfixturevalue("recording")("data", "nuscenes")
+    return recorded

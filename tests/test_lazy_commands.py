@@ -1,0 +1,115 @@
+"""Command lines: fast help, commands imported when called, mistakes in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from renderocc_ros.lazy_commands import lazy_app
+
+WORKING = '''"""Add two numbers."""
+
+
+def add_up(first: int, second: int) -> None:
+    """Add two numbers and print the sum."""
+    if first < 0:
+        raise ValueError(f"first = {first} must be 0 or more")
+    print(first + second)
+'''
+GROUP = '''"""Things below a name."""
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def one() -> None:
+    print("one was called")
+
+
+@app.command()
+def two() -> None:
+    print("two was called")
+'''
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
+    """Calls the application over a package made here."""
+    package = f"commands_{abs(hash(request.node.name))}"
+    folder = tmp_path / package
+    folder.mkdir()
+    contents = {
+        "__init__": "",
+        "_private": "",
+        "add_up": WORKING,
+        "group": GROUP,
+        "lacking": '"""Needs what is not there."""\nimport rosbags.absent\n',
+        "foreign": '"""Needs another."""\nimport a_module_of_nobody\n',
+        "robot": '"""Needs ROS."""\nimport imaginary_msgs.msg\n',
+    }
+    for name, text in contents.items():
+        (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    app = lazy_app(package, "What it is for.")
+    return lambda *arguments: CliRunner().invoke(app, arguments)
+
+
+def test_help_lists_every_command_even_those_that_cannot_be_imported(run) -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    for text in ("What it is for.", "add-up", "Add two numbers.", "lacking", "Needs ROS."):
+        assert text in result.output
+    assert "private" not in result.output
+
+
+def test_commands_and_groups_run(run) -> None:
+    assert run("add-up", "2", "3").output == "5\n"
+    assert "print the sum" in run("add-up", "--help").output
+    assert run("group", "two").output == "two was called\n"
+
+
+def test_a_user_s_mistake_is_one_line(run) -> None:
+    result = run("add-up", "--", "-2", "3")
+    assert result.exit_code == 1
+    assert result.output.strip() == "error: first = -2 must be 0 or more"
+    assert run("add-upp", "2", "3").exit_code == 2
+
+
+def test_traceback_on_demand(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RENDEROCC_TRACEBACK", "1")
+    assert isinstance(run("add-up", "--", "-2", "3").exception, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("command", "cure"),
+    [
+        ("lacking", "'rosbags': python"),
+        ("lacking", "pip install 'renderocc_ros[train]'"),
+        ("foreign", "pip install 'a_module_of_nobody'"),
+        ("robot", "source ROS 2"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_cure(run, command: str, cure: str) -> None:
+    result = run(command)
+    assert result.exit_code == 1
+    assert cure in result.output
+
+
+@pytest.mark.parametrize("module", ["renderocc_ros.cli", "renderocc_training.cli"])
+def test_help_imports_no_heavy_library(module: str) -> None:
+    """So --help is there at once, on every machine."""
+    code = (
+        f"import sys; from {module} import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'rclpy', 'rosbags', 'cv2', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
