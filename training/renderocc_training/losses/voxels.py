@@ -1,0 +1,165 @@
+"""Losses on cells and on points of rays: is it free, is it occupied, by what?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from renderocc_ros.class_set import IGNORE_ID
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.network.occupancy_field import OccupancyField
+from renderocc_ros.rendering import Rays
+from renderocc_training.losses.masked import masked_mean
+
+FAINTEST = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class RayQueries:
+    """Cells of which rays say that they are free or occupied.
+
+    Attributes:
+        cell: (Q,) int64, position in the flattened (B, X, Y, Z).
+        occupied: (Q,) bool.
+        class_id: (Q,) int64, the class in an occupied cell, ``IGNORE_ID`` where not known.
+    """
+
+    cell: Tensor
+    occupied: Tensor
+    class_id: Tensor
+
+
+def ray_queries(
+    grid: VoxelGrid,
+    rays: Rays,
+    range_m: Tensor,
+    start_m: Tensor,
+    class_id: Tensor,
+    ground_ids: Collection[int],
+    free_per_ray: int,
+    generator: torch.Generator | None = None,
+) -> RayQueries:
+    """Snap the end of each ray, and points drawn evenly before it, to cells.
+
+    A free point does not count in the cell that the ray ends in, nor, for a ray that ends on a
+    ground class, less than a cell above its end: far ahead such a ray skims over cells that hold
+    ground themselves.
+
+    Args:
+        rays: R rays.
+        range_m: (R,) where they end; inf for the sky (free all the way), NaN for unknown.
+        start_m: (R,) nothing is claimed before this distance.
+        class_id: (R,) int64.
+        ground_ids: classes that are ground.
+        free_per_ray: number of points drawn before each end.
+        generator: draws the points; evenly spaced ones if not given.
+    """
+    known = ~range_m.isnan() & (range_m > start_m)
+    finite = known & range_m.isfinite()
+    end_m = torch.where(finite, range_m, torch.zeros_like(range_m))
+    end_cell, end_inside = _cells(grid, rays.at(end_m[:, None]))
+    end_cell, end_inside = end_cell[:, 0], end_inside[:, 0] & finite
+
+    far_m = float(torch.tensor(grid.size).double().norm()) * grid.resolution_m
+    reach = torch.where(finite, range_m, torch.full_like(range_m, far_m)).clamp(max=far_m)
+    part = (torch.arange(free_per_ray, device=reach.device) + 0.5) / free_per_ray
+    part = part.to(reach).expand(len(reach), -1)
+    if generator is not None:
+        shift = torch.rand(part.shape, generator=generator, device=generator.device).to(part)
+        part = part + (shift - 0.5) / free_per_ray
+    points = rays.at(start_m[:, None] + part * (reach - start_m).clamp(min=0)[:, None])
+    cell, free = _cells(grid, points)
+    free = free & known[:, None] & ~(end_inside[:, None] & (cell == end_cell[:, None]))
+    ground = torch.tensor(sorted(ground_ids), device=class_id.device, dtype=class_id.dtype)
+    clearance = rays.at(end_m[:, None])[..., 2] + grid.resolution_m
+    skims = (torch.isin(class_id, ground) & finite)[:, None] & (points[..., 2] < clearance)
+    free = free & ~skims
+
+    offset = rays.volume * grid.cell_count
+    hits, passes = (offset + end_cell)[end_inside], (offset[:, None] + cell)[free]
+    return RayQueries(
+        cell=torch.cat([hits, passes]),
+        occupied=torch.cat([torch.ones_like(hits), torch.zeros_like(passes)]).bool(),
+        class_id=torch.cat([class_id[end_inside], torch.full_like(passes, IGNORE_ID)]),
+    )
+
+
+def query_loss(
+    field: OccupancyField,
+    grid: VoxelGrid,
+    queries: RayQueries,
+    class_weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Occupancy loss and semantic loss of queried cells.
+
+    Free and occupied points weigh the same in sum, since there are many more of the former.
+    """
+    density = field.density.reshape(-1)[queries.cell]
+    loss = occupancy_loss(density, queries.occupied, grid.resolution_m)
+    occupied = masked_mean(loss, queries.occupied)
+    free = masked_mean(loss, ~queries.occupied)
+    known = queries.occupied & (queries.class_id != IGNORE_ID)
+    logits = field.semantics.movedim(1, -1).flatten(0, 3)[queries.cell[known]]
+    return 0.5 * (occupied + free), _cross_entropy(logits, queries.class_id[known], class_weights)
+
+
+def voxel_label_loss(
+    field: OccupancyField,
+    grid: VoxelGrid,
+    labels: Tensor,
+    class_weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Occupancy loss and semantic loss of labelled voxels: votes of rays, or 3D truth.
+
+    Args:
+        labels: (B, X, Y, Z) int64: class, K for free, ``IGNORE_ID`` where not known or not visible.
+    """
+    free_id = field.semantics.shape[1]
+    known, occupied = labels != IGNORE_ID, labels < free_id
+    loss = occupancy_loss(field.density, occupied, grid.resolution_m)
+    chosen = known & occupied
+    logits = field.semantics.movedim(1, -1)[chosen]
+    return masked_mean(loss, known), _cross_entropy(logits, labels[chosen], class_weights)
+
+
+def occupancy_loss(density: Tensor, occupied: Tensor, resolution_m: float) -> Tensor:
+    """Binary cross entropy of a cell's opacity o = 1 − exp(−σ·r), cell by cell.
+
+    −ln(1 − o) is σ·r itself, and −ln o is taken as −ln(−expm1(−σ·r)), so neither rounds to
+    infinity.
+    """
+    optical_depth = density.float() * resolution_m
+    when_occupied = -torch.log(-torch.expm1(-optical_depth.clamp(min=FAINTEST)))
+    return torch.where(occupied, when_occupied, optical_depth)
+
+
+def depth_distribution_loss(distribution: Tensor, bin_index: Tensor, mask: Tensor) -> Tensor:
+    """Mean −ln of the probability that the lifting gives to the labelled depth bin.
+
+    Args:
+        distribution: (P, D) probabilities of P feature pixels.
+        bin_index: (P,) int64 bin of the nearest label in the pixel.
+        mask: (P,) bool, pixels that have one.
+    """
+    target = torch.where(mask, bin_index, torch.zeros_like(bin_index))
+    chosen = distribution.gather(1, target[:, None])[:, 0]
+    return masked_mean(-chosen.clamp(min=FAINTEST).log(), mask)
+
+
+def _cells(grid: VoxelGrid, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat cells (R, S) of points (R, S, 3) and whether they lie inside the grid."""
+    index = torch.floor((points - points.new_tensor(grid.origin_m)) / grid.resolution_m)
+    size = index.new_tensor(grid.size)
+    inside = ((index >= 0) & (index < size)).all(dim=-1)
+    x, y, z = torch.minimum(index.clamp(min=0), size - 1).long().unbind(dim=-1)
+    return (x * grid.size[1] + y) * grid.size[2] + z, inside
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None) -> Tensor:
+    if not len(target):
+        return logits.sum()  # of nothing: 0, with a gradient
+    return functional.cross_entropy(logits.float(), target, class_weights)
