@@ -247,12 +247,3 @@ def _clock_message(stamp_ns: int) -> Clock:
     message = Clock()
     message.clock.sec, message.clock.nanosec = divmod(stamp_ns, 1_000_000_000)
     return message
-
-
-def main() -> None:
-    """Entry point of ``ros2 run renderocc_ros player``."""
-    import typer
-
-    from renderocc_ros.commands.play import play
-
-    typer.run(play)

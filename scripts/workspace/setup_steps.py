@@ -75,13 +75,13 @@ def _install_python_packages(layout: Layout, groups: Sequence[str]) -> None:
         constraints = _constraints_beside_system(layout, constraints)
     # All groups together: pip must see every wish to find versions that please all.
     wishes = [word for group in groups for word in ("-r", layout.requirements(group))]
-    pip = [layout.python, "-m", "pip", "install", "--disable-pip-version-check"]
+    pip: list[str | Path] = [layout.python, "-m", "pip", "install", "--disable-pip-version-check"]
     with step(f"installing Python packages ({', '.join(missing)})"):
         run_logged(
             [*pip, "-c", constraints, *wishes],
             layout.log("pip"),
-            "this step needs the package index: check the network (or pip's index settings) and run "
-            "again; what is installed already is kept",
+            "this step needs the package index: check the network, or pip's index settings, and "
+            "run again; what is installed already is kept",
         )
         if layout.has_own_ros:
             _adapt_cmake_files(layout)

@@ -1,6 +1,6 @@
 """One end of test_loopback.py: `image_talker.py publish|subscribe TOPIC COUNT`.
 
-It prints one JSON object. Both ends report the local addresses of the IP sockets that their process holds.
+It prints one JSON object. Both ends report the local addresses of their process' IP sockets.
 """
 
 from __future__ import annotations

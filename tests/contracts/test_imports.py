@@ -1,0 +1,161 @@
+"""Who may import whom, read from the source."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.checkout import (
+    PACKAGES,
+    ROOT,
+    Import,
+    imports_of,
+    normalised,
+    package_xml,
+    required,
+    sources,
+)
+
+# Each part of renderocc_ros may import those in its own line and in the lines above.
+LAYERS = (
+    ("paths", "lazy_commands", "geometry", "class_set"),
+    ("semantic_occupancy",),
+    ("config",),
+    ("network_config",),
+    ("rig", "network", "rendering", "viewing"),
+    ("checkpoint", "checkpoint_convert"),
+    ("prediction",),
+    ("node", "msg"),
+    ("commands", "cli"),
+)
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+ROS_PACKAGES = {"rclpy", "cv_bridge", "message_filters", "sensor_msgs_py", "tf2_ros", "launch"}
+
+
+def part_of(dotted: str) -> str:
+    """The part of renderocc_ros that a module belongs to."""
+    parts = dotted.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def all_imports(package: str) -> list[Import]:
+    return [entry for file in sources(package) for entry in imports_of(file)]
+
+
+def part_of_file(file: Path) -> str:
+    return file.relative_to(ROOT / "renderocc_ros").with_suffix("").parts[0]
+
+
+def is_ros(module: str) -> bool:
+    top = module.split(".")[0]
+    return top in ROS_PACKAGES or top.startswith(("launch_", "tf2_")) or top.endswith("_msgs")
+
+
+def test_every_part_has_its_place_in_the_order() -> None:
+    parts = {part_of_file(file) for file in sources("renderocc_ros")} - {"__init__"}
+    assert parts <= set(RANK), "new parts of renderocc_ros need a place in LAYERS"
+
+
+def test_parts_import_only_what_lies_below_them() -> None:
+    wrong = [
+        str(entry)
+        for entry in all_imports("renderocc_ros")
+        if entry.module.startswith("renderocc_ros.")
+        and part_of(entry.module) in RANK
+        and RANK[part_of(entry.module)] > RANK.get(part_of_file(entry.file), len(LAYERS))
+    ]
+    assert wrong == []
+
+
+def test_only_commands_know_the_node() -> None:
+    wrong = [
+        str(entry)
+        for package in PACKAGES
+        for entry in all_imports(package)
+        if entry.module.startswith("renderocc_ros.node")
+        and not entry.file.is_relative_to(ROOT / "renderocc_ros" / "node")
+        and "commands" not in entry.file.parts
+    ]
+    assert wrong == []
+
+
+def test_the_robot_side_never_imports_training() -> None:
+    wrong = [e for e in all_imports("renderocc_ros") if e.module.startswith("renderocc_training")]
+    assert list(map(str, wrong)) == []
+
+
+def test_ros_is_imported_in_node_and_commands_alone() -> None:
+    wrong = [
+        str(entry)
+        for package in PACKAGES
+        for entry in all_imports(package)
+        if (is_ros(entry.module) or entry.module.startswith("renderocc_ros.msg"))
+        and not {"node", "commands"} & set(entry.file.parts)
+    ]
+    assert wrong == []
+
+
+def test_rosbags_is_known_to_recording_and_the_player_alone() -> None:
+    allowed = (
+        ROOT / "training" / "renderocc_training" / "recording",
+        ROOT / "renderocc_ros" / "node" / "player.py",
+    )
+    wrong = [
+        str(entry)
+        for package in PACKAGES
+        for entry in all_imports(package)
+        if entry.module.split(".")[0] == "rosbags"
+        and not any(entry.file.is_relative_to(path) for path in allowed)
+    ]
+    assert wrong == []
+
+
+def test_network_siblings_meet_in_renderocc_alone() -> None:
+    """What the networks are composed of does not know the composition."""
+    siblings = {"image_backbone", "depth_head", "view_lifting", "voxel_encoder", "occupancy_field"}
+    folder = ROOT / "renderocc_ros" / "network"
+    wrong = [
+        str(entry)
+        for name in siblings
+        for entry in imports_of(folder / f"{name}.py")
+        if set(entry.module.split(".")[2:3]) & (siblings - {name})
+        and entry.module.startswith("renderocc_ros.network.")
+    ]
+    assert wrong == []
+
+
+def test_what_loads_at_once_is_required_by_pip() -> None:
+    """Imports at the top of the robot side's modules, without node, are in requirements/core.txt.
+
+    A command may need an extra: it is imported only when called.
+    """
+    distributions = packages_distributions()
+    core = required("core")
+    wrong = []
+    for entry in all_imports("renderocc_ros"):
+        top = entry.module.split(".")[0]
+        optional = part_of_file(entry.file) in ("node", "commands", "viewing")
+        if optional or not entry.at_top or top in sys.stdlib_module_names | set(PACKAGES):
+            continue
+        if not core & {normalised(name) for name in distributions.get(top, [top])}:
+            wrong.append(str(entry))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("folder", ["renderocc_ros", "launch"])
+def test_package_xml_names_every_ros_package_that_is_imported(folder: str) -> None:
+    declared = {
+        str(element.text)
+        for element in package_xml()
+        if element.tag in ("depend", "exec_depend", "build_depend")
+    }
+    wrong = [
+        str(entry)
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for entry in imports_of(file)
+        if is_ros(entry.module) and entry.module.split(".")[0] not in declared
+    ]
+    assert wrong == []
