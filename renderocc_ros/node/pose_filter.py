@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from message_filters import SimpleFilter
 from rclpy.node import Node
 
 from renderocc_ros.config import RigConfig
 from renderocc_ros.node.clock_events import DeadlineTimer, on_backward_jump
+from renderocc_ros.node.queued_filter import QueuedFilter
 from renderocc_ros.node.transforms import SetPoses, TransformMissing, TransformReader
 from renderocc_ros.rig.matched_set import MatchedSet
 
@@ -41,7 +40,7 @@ def header_frame(message: Any) -> str:
     return str(message.header.frame_id)
 
 
-class PoseFilter(SimpleFilter):  # type: ignore[misc]
+class PoseFilter(QueuedFilter):
     """Passes on one ``PosedSet`` for each ``MatchedSet`` that comes in, in order.
 
     A set whose transforms are all there goes through at once. Else it waits, and is tried again
@@ -83,10 +82,7 @@ class PoseFilter(SimpleFilter):  # type: ignore[misc]
         self._frame_of = frame_of
         self._wait_ns = round(wait_s * 1e9)
         self._capacity = capacity
-        self._lock = threading.RLock()
         self._waiting: deque[_Waiting] = deque()
-        self._outbox: deque[PosedSet] = deque()
-        self._delivering = False
         self._future: Any = None
         self._node = node
         self._timer = DeadlineTimer(node, lambda _: self._retry())
@@ -102,7 +98,7 @@ class PoseFilter(SimpleFilter):  # type: ignore[misc]
             for name, image in zip(matched.names, matched.images, strict=True)
             if image is not None
         }
-        with self._lock:
+        with self.lock:
             deadline_ns = self._timer.now_ns() + self._wait_ns
             self._waiting.append(_Waiting(matched, cameras, deadline_ns))
             if len(self._waiting) > self._capacity:
@@ -112,9 +108,8 @@ class PoseFilter(SimpleFilter):  # type: ignore[misc]
 
     def clear(self) -> None:
         """Drop what waits, as 'time jump'."""
-        with self._lock:
-            self.dropped["time jump"] += len(self._waiting)
-            self._waiting.clear()
+        with self.lock:
+            self._drop(self._waiting, "time jump")
             self._await_next()
 
     def close(self) -> None:
@@ -130,7 +125,7 @@ class PoseFilter(SimpleFilter):  # type: ignore[misc]
         return len(self._waiting)
 
     def _retry(self) -> None:
-        with self._lock:
+        with self.lock:
             now_ns = self._timer.now_ns()
             still: deque[_Waiting] = deque()
             first: TransformMissing | None = None
@@ -141,12 +136,11 @@ class PoseFilter(SimpleFilter):  # type: ignore[misc]
                     still.append(entry)
                     first = first or hopeful[0]
                 elif self._finish(PosedSet(entry.matched, poses)) and not poses.missing:
-                    self.dropped["superseded"] += len(still)
-                    still.clear()
+                    self._drop(still, "superseded")
                     first = None
             self._waiting = still
             self._await_next(first)
-        self._deliver()
+        self.deliver()
 
     def _finish(self, posed: PosedSet) -> bool:
         """Put a set into the outbox, or drop it; note the reasons for the diagnostics."""
@@ -157,7 +151,7 @@ class PoseFilter(SimpleFilter):  # type: ignore[misc]
         if len(posed.poses.ego_from_camera) < self._min_cameras:
             self.dropped["no transform"] += 1
             return False
-        self._outbox.append(posed)
+        self.outbox.append(posed)
         return True
 
     def _await_next(self, missing: TransformMissing | None = None) -> None:
@@ -170,20 +164,11 @@ class PoseFilter(SimpleFilter):  # type: ignore[misc]
             self._future.add_done_callback(self._on_transform)
         self._timer.set(min((entry.deadline_ns for entry in self._waiting), default=None))
 
+    def _drop(self, entries: deque[_Waiting], reason: str) -> None:
+        if entries:
+            self.dropped[reason] += len(entries)
+            entries.clear()
+
     def _on_transform(self, future: Any) -> None:
         if not future.cancelled():
             self._wake.trigger()
-
-    def _deliver(self) -> None:
-        """Run the callbacks with no lock held, by one thread at a time, in order."""
-        while True:
-            with self._lock:
-                if self._delivering or not self._outbox:
-                    return
-                self._delivering = True
-                posed = self._outbox.popleft()
-            try:
-                self.signalMessage(posed)
-            finally:
-                with self._lock:
-                    self._delivering = False

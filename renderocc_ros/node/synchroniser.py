@@ -11,17 +11,14 @@ a filter again, harms nothing; and a time jump, of the clock or of the stamps, s
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from message_filters import SimpleFilter
 from rclpy.node import Node
 
 from renderocc_ros.config import RigConfig
 from renderocc_ros.node.clock_events import DeadlineTimer, on_backward_jump
-from renderocc_ros.rig.matched_set import MatchedSet
+from renderocc_ros.node.queued_filter import QueuedFilter
 from renderocc_ros.rig.stamp_matching import StampMatcher
 
 NANOSECONDS = 1_000_000_000
@@ -33,7 +30,7 @@ def header_stamp_ns(message: Any) -> int:
     return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
 
 
-class CameraSynchroniser(SimpleFilter):  # type: ignore[misc]
+class CameraSynchroniser(QueuedFilter):
     """Passes on one ``MatchedSet`` of messages for each shutter cycle, in order.
 
     Time-outs run on the node's clock, hence on simulated time where that is used. Safe with any
@@ -66,11 +63,8 @@ class CameraSynchroniser(SimpleFilter):  # type: ignore[misc]
                 f"inputs are {', '.join(sorted(inputs))}, but the rig's cameras are "
                 f"{', '.join(rig.names)}: give one input for each"
             )
-        self.lock = threading.Lock()
         self.matcher: StampMatcher[Any] = StampMatcher(rig)
         self._stamp_ns_of = stamp_ns_of
-        self._outbox: deque[MatchedSet[Any]] = deque()
-        self._delivering = False
         self._closed = False
         self._timer = DeadlineTimer(node, self._on_deadline)
         self._jumps = on_backward_jump(node, self.clear)
@@ -83,9 +77,9 @@ class CameraSynchroniser(SimpleFilter):  # type: ignore[misc]
             return
         stamp_ns, now_ns = self._stamp_ns_of(message), self._timer.now_ns()
         with self.lock:
-            self._outbox += self.matcher.push(camera, stamp_ns, message, now_ns)
+            self.outbox += self.matcher.push(camera, stamp_ns, message, now_ns)
             self._timer.set(self.matcher.next_deadline_ns)
-        self._deliver()
+        self.deliver()
 
     def clear(self) -> None:
         """Start anew: what waits is dropped as 'time jump', what was learned is forgotten."""
@@ -100,20 +94,6 @@ class CameraSynchroniser(SimpleFilter):  # type: ignore[misc]
 
     def _on_deadline(self, now_ns: int) -> None:
         with self.lock:
-            self._outbox += self.matcher.tick(now_ns)
+            self.outbox += self.matcher.tick(now_ns)
             self._timer.set(self.matcher.next_deadline_ns)
-        self._deliver()
-
-    def _deliver(self) -> None:
-        """Run the callbacks with no lock held, by one thread at a time, in order."""
-        while True:
-            with self.lock:
-                if self._delivering or not self._outbox:
-                    return
-                self._delivering = True
-                matched = self._outbox.popleft()
-            try:
-                self.signalMessage(matched)
-            finally:
-                with self.lock:
-                    self._delivering = False
+        self.deliver()

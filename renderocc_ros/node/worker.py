@@ -12,7 +12,7 @@ Job = TypeVar("Job")
 class NewestFirstWorker(Generic[Job]):
     """Runs a function on jobs in a thread of its own, with one place to wait.
 
-    A job that comes while another waits takes its place; the one pushed out goes to ``on_replaced``,
+    A job that comes while another waits takes its place; the older goes to ``on_replaced``,
     so it can be counted. A job that is being worked on is always finished. An exception in ``work``
     goes to ``on_error`` with its job and ends nothing.
 

@@ -1,0 +1,177 @@
+"""One camera's subscriptions, its calibration, and what is known of its health."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from message_filters import SimpleFilter
+from rclpy.qos import (
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from renderocc_ros.config import CameraConfig
+from renderocc_ros.geometry import CameraModel
+from renderocc_ros.node.calibration import camera_model
+from renderocc_ros.node.image_messages import peek_header
+from renderocc_ros.node.statistics import Arrivals
+
+
+@dataclass(frozen=True, eq=False)
+class ArrivedImage:
+    """An image message as it came: still serialised.
+
+    Attributes:
+        stamp_ns: acquisition time, from its header.
+        frame: optical frame: the rig file's, or else the header's.
+        serialised: the CDR bytes.
+        arrived_s: when it came, ``time.perf_counter()``.
+    """
+
+    stamp_ns: int
+    frame: str
+    serialised: bytes
+    arrived_s: float
+
+
+class CameraInput(SimpleFilter):
+    """Subscribes to a camera's images, raw or compressed, and to its CameraInfo.
+
+    A filter in message_filters' terms: passes on each image as an :class:`ArrivedImage`.
+
+    Args:
+        node: the rclpy node.
+        camera: topics and frame.
+        qos: of the image subscription.
+        on_bad: called with name and reason for a message that has no header.
+
+    Attributes:
+        arrivals, info_arrivals: of images and CameraInfo.
+        model: the calibration; None until one came that is usable.
+        info_problem: why the last CameraInfo is not usable; empty if it is.
+        image_problem: why the last image was not usable; empty if it was.
+        frame: frame_id of the last image, or the configured one.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        camera: CameraConfig,
+        qos: QoSProfile,
+        on_bad: Callable[[str, str], None],
+    ) -> None:
+        super().__init__()
+        self.config = camera
+        self.arrivals, self.info_arrivals = Arrivals(), Arrivals()
+        self.model: CameraModel | None = None
+        self.info_problem = self.image_problem = ""
+        self.frame = camera.frame or ""
+        self.started_s = time.monotonic()
+        self._node, self._on_bad = node, on_bad
+        self._qos = qos
+        self._last_info: Any = None
+        image_topic = camera.image_topic + ("/compressed" if camera.compressed else "")
+        overrides = QoSOverridingOptions.with_default_policies
+        self._subscriptions = [
+            node.create_subscription(
+                CompressedImage if camera.compressed else Image,
+                image_topic,
+                self._take_image,
+                qos,
+                raw=True,
+                qos_overriding_options=overrides(),
+            ),
+            node.create_subscription(
+                CameraInfo,
+                camera.camera_info_topic,
+                self._take_info,
+                QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT),
+                qos_overriding_options=overrides(),
+            ),
+        ]
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    @property
+    def topic(self) -> str:
+        """The image topic by its full, remapped name."""
+        return str(self._subscriptions[0].topic_name)
+
+    @property
+    def info_topic(self) -> str:
+        """The CameraInfo topic by its full, remapped name."""
+        return str(self._subscriptions[1].topic_name)
+
+    @property
+    def publisher_count(self) -> int:
+        """Publishers of the image topic now."""
+        return int(self._node.count_publishers(self.topic))
+
+    def silence(self) -> str:
+        """Why no image came, told from the ROS graph."""
+        count = self.publisher_count
+        told = f"no messages on {self.topic} ({_publishers(count)})"
+        for publisher in self._node.get_publishers_info_by_topic(self.topic):
+            verdict, reason = qos_check_compatible(publisher.qos_profile, self._qos)
+            if verdict == QoSCompatibility.ERROR:
+                return (
+                    f"{told}: incompatible QoS, {publisher.node_name} offers "
+                    f"{publisher.qos_profile.reliability.name.lower()}, this node asks for "
+                    f"{self._qos.reliability.name.lower()} ({reason.strip()}); set "
+                    "image_reliability: best_effort"
+                )
+        return told + ("" if count else self._other_form())
+
+    def info_silence(self) -> str:
+        """Why no CameraInfo came, told from the ROS graph."""
+        count = self._node.count_publishers(self.info_topic)
+        return f"no CameraInfo on {self.info_topic} ({_publishers(count)})"
+
+    def _other_form(self) -> str:
+        """A hint where the images are sent, only not as the rig file says."""
+        topic = self.topic
+        if self.config.compressed:
+            other, cure = topic.removesuffix("/compressed"), "false"
+        else:
+            other, cure = f"{topic}/compressed", "true"
+        count = self._node.count_publishers(other)
+        return f"; {other} has {_publishers(count)}: set compressed: {cure}" if count else ""
+
+    def _take_image(self, serialised: bytes) -> None:
+        self.arrivals.note()
+        try:
+            stamp_ns, frame = peek_header(serialised)
+        except ValueError as error:
+            self._on_bad(self.config.name, str(error))
+            return
+        self.frame = self.config.frame or frame
+        self.signalMessage(ArrivedImage(stamp_ns, self.frame, serialised, time.perf_counter()))
+
+    def _take_info(self, info: Any) -> None:
+        self.info_arrivals.note()
+        described = (info.width, info.height, info.distortion_model, info.binning_x, info.binning_y)
+        content = (*described, *info.d, *info.k, *info.p)
+        content += (info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height)
+        if content == self._last_info:
+            return
+        self._last_info = content
+        try:
+            self.model = camera_model(info, self.config.rectified)
+            self.info_problem = ""
+        except ValueError as error:
+            self.model = None
+            self.info_problem = f"CameraInfo on {self.info_topic}: {error}"
+
+
+def _publishers(count: int) -> str:
+    return f"{count} publisher{'' if count == 1 else 's'}"

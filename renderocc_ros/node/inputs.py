@@ -1,0 +1,183 @@
+"""All of the node's subscriptions: cameras, their synchroniser, and TF."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from tf2_ros import Buffer, TransformListener
+
+from renderocc_ros.config import RigConfig, SyncConfig
+from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
+from renderocc_ros.node.clock_events import on_backward_jump
+from renderocc_ros.node.diagnostics import Finding, camera_finding
+from renderocc_ros.node.parameters import NodeParameters
+from renderocc_ros.node.pose_filter import PosedSet, PoseFilter
+from renderocc_ros.node.ready_set import ImageSet, ReadySet, fresh_images
+from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.node.synchroniser import CameraSynchroniser
+from renderocc_ros.rig.stamp_matching import StampMatcher
+
+
+class Inputs:
+    """From messages to sets of images with calibration and poses.
+
+    Args:
+        node: the rclpy node; all callbacks run in its executor.
+        rig: all cameras of the robot.
+        parameters: which of them, and how.
+        on_set: takes each set that is ready.
+        on_time_jump: called when the time line starts anew.
+
+    Attributes:
+        cameras: those in use, by name.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        rig: RigConfig,
+        parameters: NodeParameters,
+        on_set: Callable[[ReadySet], None],
+        on_time_jump: Callable[[], None],
+        times: StageTimes,
+        tally: Tally,
+    ) -> None:
+        self._node, self._times, self._tally = node, times, tally
+        self._on_time_jump = on_time_jump
+        self._on_set = on_set
+        used = rig_in_use(rig, parameters)
+        self._needed = used.sync.min_cameras
+        if used.sync.missing in ("wait", "skip"):
+            self._needed = len(used.cameras)
+        qos = QoSProfile(
+            depth=parameters.image_depth,
+            reliability=ReliabilityPolicy[parameters.image_reliability.upper()],
+        )
+        self.cameras = {
+            camera.name: CameraInput(node, camera, qos, self._on_bad) for camera in used.cameras
+        }
+        self._buffer = Buffer()
+        self._listener = TransformListener(self._buffer, node, spin_thread=False)
+        self._synchroniser = CameraSynchroniser(
+            used, self.cameras, node, stamp_ns_of=lambda image: image.stamp_ns
+        )
+        self._synchroniser.registerCallback(self._on_matched)
+        self._poses = PoseFilter(
+            used,
+            self._synchroniser,
+            self._buffer,
+            node,
+            wait_s=parameters.transform_timeout_s,
+            frame_of=lambda image: image.frame,
+        )
+        self._poses.registerCallback(self._on_posed)
+        self._jumps_seen, self._newest_ns = 0, 0
+        for camera in self.cameras.values():
+            camera.registerCallback(self._watch_time)
+        self._clock_jumps = on_backward_jump(node, self._on_jump)
+
+    @property
+    def matcher(self) -> StampMatcher[Any]:
+        """The matching, with its counters."""
+        return self._synchroniser.matcher
+
+    @property
+    def sets_dropped(self) -> dict[str, int]:
+        """Sets that never became ready, by reason, since these inputs exist."""
+        counts = {reason.value: n for reason, n in self.matcher.counters.sets_dropped.items()}
+        for reason, number in self._poses.dropped.items():
+            counts[reason] = counts.get(reason, 0) + number
+        return counts
+
+    def findings(self) -> list[Finding]:
+        """The state of every camera, for diagnostics."""
+        offsets_ns = self.matcher.offsets_ns
+        return [
+            camera_finding(
+                camera,
+                self.matcher.counters,
+                offsets_ns[name],
+                self._poses.problems.get(name, ""),
+            )
+            for name, camera in self.cameras.items()
+        ]
+
+    def destroy(self) -> None:
+        """Unsubscribe from everything."""
+        self._synchroniser.close()
+        self._clock_jumps.unregister()
+        self._poses.close()
+        for camera in self.cameras.values():
+            camera.destroy()
+        self._listener.unregister()
+
+    def _on_matched(self, images: ImageSet) -> None:
+        last_s = max(image.arrived_s for image in fresh_images(images).values())
+        self._times.add("sync", (time.perf_counter() - last_s) * 1e3)
+        self._tally.add("sets_complete" if images.complete else "sets_partial")
+
+    def _on_posed(self, posed: PosedSet) -> None:
+        images = fresh_images(posed.matched)
+        last_s = max(image.arrived_s for image in images.values())
+        models = {
+            name: model
+            for name in posed.poses.ego_from_camera
+            if (model := self.cameras[name].model) is not None
+        }
+        self._times.add("sync and transforms", (time.perf_counter() - last_s) * 1e3)
+        if len(models) < self._needed:
+            lacks_info = len(posed.poses.ego_from_camera) >= self._needed
+            self._tally.add(f"dropped.no {'CameraInfo' if lacks_info else 'transform'}")
+            return
+        self._on_set(
+            ReadySet(
+                stamp_ns=posed.matched.stamp_ns,
+                images={name: images[name] for name in models},
+                models=models,
+                ego_from_camera={name: posed.poses.ego_from_camera[name] for name in models},
+                odom_from_ego=posed.poses.odom_from_ego,
+                needed=self._needed,
+                last_arrival_s=last_s,
+            )
+        )
+
+    def _watch_time(self, image: ArrivedImage) -> None:
+        """A bag that starts again moves the stamps back, though the clock may go on."""
+        if self.matcher.counters.time_jumps != self._jumps_seen:
+            self._jumps_seen = self.matcher.counters.time_jumps
+            if image.stamp_ns < self._newest_ns:
+                self._on_jump()
+            self._newest_ns = image.stamp_ns
+        self._newest_ns = max(self._newest_ns, image.stamp_ns)
+
+    def _on_jump(self) -> None:
+        """Old transforms would shadow those of the new time line."""
+        self._poses.clear()
+        self._buffer.clear()
+        self._tally.add("time_jumps")
+        self._on_time_jump()
+
+    def _on_bad(self, camera: str, reason: str) -> None:
+        self._tally.add("bad_images")
+        self._tally.add(f"bad_images.{camera}")
+        self.cameras[camera].image_problem = f"image on {self.cameras[camera].topic}: {reason}"
+
+
+def rig_in_use(rig: RigConfig, parameters: NodeParameters) -> RigConfig:
+    """The rig with the chosen cameras and the synchronisation that parameters override."""
+    chosen = parameters.cameras or rig.names
+    cameras = tuple(camera for camera in rig.cameras if camera.name in chosen)
+    overrides: dict[str, Any] = {}
+    if parameters.sync_missing:
+        overrides["missing"] = parameters.sync_missing
+    if parameters.sync_timeout_s >= 0:
+        overrides["timeout_s"] = parameters.sync_timeout_s
+    fewest = parameters.sync_min_cameras or rig.sync.min_cameras
+    overrides["min_cameras"] = min(fewest, len(cameras))
+    names = [camera.name for camera in cameras]
+    reference = rig.reference if rig.reference in names else None
+    sync = SyncConfig.model_validate({**rig.sync.model_dump(), **overrides})
+    return rig.model_copy(update={"cameras": cameras, "sync": sync, "reference": reference})

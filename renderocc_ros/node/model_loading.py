@@ -1,0 +1,48 @@
+"""The predictor that the parameters ask for, warm."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_ros.node.parameters import NodeParameters
+from renderocc_ros.prediction import Predictor
+from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+
+# A camera that looks forward from 1.5 m above the ground: optical axes in the ego frame.
+LOOKING_FORWARD = RigidTransform(
+    np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([1.0, 0.0, 1.5])
+)
+
+
+def load_predictor(parameters: NodeParameters) -> Predictor:
+    """From the checkpoint, or from the network's name with seeded random weights.
+
+    Raises:
+        ValueError: the file, the network or the device cannot be used.
+    """
+    threads = parameters.threads or None
+    if parameters.checkpoint:
+        return Predictor.from_checkpoint(
+            parameters.checkpoint, device=parameters.device, threads=threads
+        )
+    return Predictor.from_preset(parameters.network, device=parameters.device, threads=threads)
+
+
+def warm_up(predictor: Predictor, names: tuple[str, ...]) -> None:
+    """Run once on grey images, so that the first real set meets warm caches and kernels.
+
+    Raises:
+        ValueError: the network does not fit the number of cameras.
+    """
+    size = predictor.config.image
+    focal_px = size.width / 2
+    model = CameraModel(
+        size.width,
+        size.height,
+        np.array([[focal_px, 0, size.width / 2], [0, focal_px, size.height / 2], [0, 0, 1]]),
+    )
+    grey = np.full((size.height, size.width, 3), 128, np.uint8)
+    readings = tuple(CameraReading(name, 0, grey, model, LOOKING_FORWARD) for name in names)
+    predictor.predict(CameraSet(0, names, readings, RigidTransform.identity()))
+    predictor.reset()

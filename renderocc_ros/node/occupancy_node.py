@@ -1,0 +1,335 @@
+"""The live node: wiring of inputs, inference thread and outputs into a lifecycle."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
+
+from renderocc_ros.config import RigConfig, load_rig
+from renderocc_ros.node import diagnostics, parameters
+from renderocc_ros.node.inputs import Inputs
+from renderocc_ros.node.model_loading import load_predictor, warm_up
+from renderocc_ros.node.outputs import Outputs
+from renderocc_ros.node.parameters import Change
+from renderocc_ros.node.ready_set import ReadySet
+from renderocc_ros.node.set_processor import SetProcessor
+from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.node.worker import NewestFirstWorker
+from renderocc_ros.prediction import Predictor
+from renderocc_ros.semantic_occupancy import SemanticOccupancy
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+STOP_S = 0.6  # an inference that takes longer is left behind at shutdown
+
+
+class OccupancyNode(LifecycleNode):
+    """Cameras in, semantic occupancy out.
+
+    configure loads the rig and the model and warms up; activate subscribes; deactivate
+    unsubscribes and frees the GPU; cleanup forgets the model, so that other parameters can be set.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("renderocc", **options)
+        parameters.declare(self)
+        self._settings = parameters.read(self)
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
+        self._times, self._tally = StageTimes(), Tally()
+        self._problem = ""  # why the last transition failed
+        self._inference_problem = ""
+        self._rig: RigConfig | None = None
+        self._predictor: Predictor | None = None
+        self._outputs: Outputs | None = None
+        self._inputs: Inputs | None = None
+        self._worker: NewestFirstWorker[ReadySet] | None = None
+        self._processor: SetProcessor | None = None
+        self._reset_wanted = False
+        self._last_start_s = float("-inf")
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics_timer = self.create_timer(
+            self._settings.diagnostics_period_s, self._publish_diagnostics
+        )
+        self.create_service(Trigger, "~/reset", self._on_reset)
+
+    # ------------------------------------------------------------------------------- lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load rig and model, run the model once."""
+        try:
+            self._rig = load_rig(self._settings.rig)
+            reason = parameters.refusal(self._settings, {}, True, self._rig.names)
+            if reason:
+                raise ValueError(reason)
+            self._load()
+        except (ValueError, OSError, RuntimeError) as error:
+            return self._failed("configure", error)
+        self._outputs = Outputs(self, self._rig.base_frame, self._times, self._tally)
+        self._problem = ""
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe; load the model again if deactivate had let it go."""
+        assert self._rig is not None
+        assert self._outputs is not None
+        try:
+            if self._predictor is None:
+                self._load()
+        except (ValueError, OSError, RuntimeError) as error:
+            return self._failed("activate", error)
+        super().on_activate(state)  # enables the publishers
+        self._worker = NewestFirstWorker(self._process, self._on_superseded, self._on_error)
+        self._open_inputs()
+        assert self._predictor is not None
+        self._outputs.publish_classes(self._predictor.class_set, self.get_clock().now().nanoseconds)
+        self._problem = ""
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, finish the set in hand, give the GPU back."""
+        self._stop()
+        if self._predictor is not None and self._predictor.device.type == "cuda":
+            self._release_model()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget rig and model."""
+        self._release()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop everything."""
+        self._stop()
+        self._release()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let everything go and be unconfigured again, so that configure can be tried anew."""
+        self._stop()
+        self._release()
+        return SUCCESS
+
+    def bring_up(self) -> None:
+        """Configure and activate; what fails is logged and stays in /diagnostics."""
+        if self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def stop(self) -> bool:
+        """End quickly, in whatever state, for the end of the process; False if a thread hangs."""
+        return self._stop()
+
+    def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
+        self._problem = f"{transition} failed: {error}"
+        self.get_logger().error(self._problem)
+        return FAILURE
+
+    # ----------------------------------------------------------------------------------- parts
+
+    def _load(self) -> None:
+        started_s = time.perf_counter()
+        self._predictor = load_predictor(self._settings)
+        assert self._rig is not None
+        warm_up(self._predictor, self._rig.names)
+        if not self._settings.checkpoint:
+            self.get_logger().warning(
+                f"no checkpoint given: network '{self._settings.network}' runs with random "
+                "weights, its voxels mean nothing; set the parameter 'checkpoint'"
+            )
+        self.get_logger().info(
+            f"rig '{self._rig.name}', network '{self._predictor.config.name}' on "
+            f"{self._predictor.device}, ready after {time.perf_counter() - started_s:.1f} s"
+        )
+
+    def _open_inputs(self) -> None:
+        assert self._rig is not None
+        assert self._predictor is not None
+        self._inputs = Inputs(
+            self,
+            self._rig,
+            self._settings,
+            self._on_set,
+            self._on_time_jump,
+            self._times,
+            self._tally,
+        )
+        self._processor = SetProcessor(
+            self._predictor,
+            self._rig.names,
+            self._inputs.cameras,
+            lambda: self._settings,
+            self._publish,
+            self._times,
+            self._tally,
+        )
+
+    def _close_inputs(self) -> None:
+        if self._inputs is not None:
+            for reason, number in self._inputs.sets_dropped.items():
+                self._tally.add(f"dropped.{reason}", number)
+            self._inputs.destroy()
+            self._inputs = None
+
+    def _stop(self) -> bool:
+        self._close_inputs()
+        ended = self._worker is None or self._worker.stop(STOP_S)
+        self._worker = self._processor = None
+        return ended
+
+    def _release(self) -> None:
+        if self._outputs is not None:
+            self._outputs.destroy()
+            self._outputs = None
+        self._release_model()
+        self._rig = None
+
+    def _release_model(self) -> None:
+        self._predictor = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    # ------------------------------------------------------------------------------------ sets
+
+    def _on_set(self, ready: ReadySet) -> None:
+        """In the executor's thread."""
+        rate_hz = self._settings.max_rate_hz
+        if rate_hz > 0 and ready.ready_s - self._last_start_s < 0.98 / rate_hz:
+            self._tally.add("dropped.max_rate_hz")
+            return
+        self._last_start_s = ready.ready_s
+        if self._worker is not None:
+            self._worker.submit(ready)
+
+    def _process(self, ready: ReadySet) -> None:
+        """In the inference thread."""
+        processor, predictor = self._processor, self._predictor
+        if processor is None or predictor is None:
+            return
+        if self._reset_wanted:
+            self._reset_wanted = False
+            predictor.reset()
+        processor.process(ready)
+        self._inference_problem = ""
+
+    def _publish(
+        self, occupancy: SemanticOccupancy, stamps: dict[str, int], missing: tuple[str, ...]
+    ) -> None:
+        if self._outputs is not None:
+            self._outputs.publish(occupancy, stamps, missing, self._settings)
+
+    def _on_superseded(self, ready: ReadySet) -> None:
+        self._tally.add("dropped.newer set came")
+
+    def _on_error(self, ready: ReadySet, error: Exception) -> None:
+        self._tally.add("dropped.inference error")
+        self._inference_problem = f"inference failed: {type(error).__name__}: {error}"
+        self.get_logger().error(self._inference_problem, throttle_duration_sec=5.0)
+
+    def _on_time_jump(self) -> None:
+        self.get_logger().warning("time went back: starting anew", throttle_duration_sec=5.0)
+        self._reset_wanted = True
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._reset_wanted = True
+        response.success, response.message = True, "past frames are forgotten with the next set"
+        return response
+
+    # ------------------------------------------------------------------------------ parameters
+
+    def _check_parameters(self, changed: list[Parameter]) -> SetParametersResult:
+        names = self._rig.names if self._rig is not None else None
+        reason = parameters.refusal(
+            parameters.read(self),
+            {parameter.name: parameter.value for parameter in changed},
+            self._state_label == "unconfigured",
+            names,
+        )
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    def _apply_parameters(self, changed: list[Parameter]) -> None:
+        before, self._settings = self._settings, parameters.read(self)
+        names = {parameter.name for parameter in changed} & parameters.SPECS.keys()
+        if before == self._settings:
+            return
+        self._diagnostics_timer.timer_period_ns = int(self._settings.diagnostics_period_s * 1e9)
+        if self._inputs is not None and any(
+            parameters.SPECS[name].change is Change.INPUTS for name in names
+        ):
+            self._close_inputs()
+            self._open_inputs()
+
+    # ----------------------------------------------------------------------------- diagnostics
+
+    @property
+    def _state_label(self) -> str:
+        return str(self._state_machine.current_state[1])
+
+    def _publish_diagnostics(self) -> None:
+        findings = []
+        if self._problem:
+            findings.append(diagnostics.problem("lifecycle", self._problem))
+        if self._inference_problem:
+            findings.append(diagnostics.problem("inference", self._inference_problem))
+        counts = Counter(self._tally.snapshot())
+        if self._inputs is not None:
+            findings += self._inputs.findings()
+            for reason, number in self._inputs.sets_dropped.items():
+                counts[f"dropped.{reason}"] += number
+        findings.append(diagnostics.latency_finding(self._times.percentiles()))
+        if self._predictor is not None:
+            findings.append(diagnostics.device_finding(self._predictor.device))
+        findings.insert(0, diagnostics.overall(self._state_label, findings, counts))
+        self._diagnostics.publish(
+            diagnostics.to_message(
+                findings,
+                self.get_fully_qualified_name(),
+                self._rig.name if self._rig is not None else self._settings.rig,
+                self.get_clock().now().to_msg(),
+            )
+        )
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until it is told to stop; ends with status 1 if it cannot start."""
+    # rclpy's own handler, which wakes the executor, calls this one as well: so a signal ends even
+    # a model that is loading.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    node, clean = None, True
+    try:
+        rclpy.init(args=args)
+        node = OccupancyNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.get_parameter("autostart").value:
+            node.bring_up()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except ValueError as error:
+        print(f"renderocc: {error}", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        if node is not None:
+            clean = node.stop()
+        rclpy.try_shutdown()
+    if not clean:  # an inference thread that still works would crash in the interpreter's end
+        sys.stderr.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The node's publishers. Nothing is built for a topic that nobody subscribes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nav_msgs.msg import OccupancyGrid
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.msg import SemanticClasses
+from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
+from renderocc_ros.node import conversions, marker_bytes
+from renderocc_ros.node.costmap import to_costmap
+from renderocc_ros.node.parameters import NodeParameters
+from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.semantic_occupancy import SemanticOccupancy
+
+RELIABLE = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+TYPES: Mapping[str, Any] = {
+    "points": PointCloud2,
+    "markers": MarkerArray,
+    "occupancy": SemanticOccupancyMessage,
+    "costmap": OccupancyGrid,
+}
+
+
+class Outputs:
+    """Publishers of the results, all under ``~/``.
+
+    Args:
+        node: an rclpy LifecycleNode; its publishers publish only while it is active.
+        base_frame: the frame of the results.
+    """
+
+    def __init__(self, node: Any, base_frame: str, times: StageTimes, tally: Tally) -> None:
+        self._node, self._frame = node, base_frame
+        self._times, self._tally = times, tally
+        overrides = QoSOverridingOptions.with_default_policies
+        self._publishers = {
+            name: node.create_lifecycle_publisher(
+                kind, f"~/{name}", RELIABLE, qos_overriding_options=overrides()
+            )
+            for name, kind in TYPES.items()
+        }
+        self._classes = node.create_lifecycle_publisher(SemanticClasses, "~/classes", LATCHED)
+        self._plain_markers = not marker_bytes.is_exact()
+
+    def publish_classes(self, class_set: ClassSet, stamp_ns: int) -> None:
+        """Latch the class table."""
+        self._classes.publish(conversions.to_classes_message(class_set, stamp_ns))
+
+    def publish(
+        self,
+        occupancy: SemanticOccupancy,
+        camera_stamps_ns: Mapping[str, int],
+        missing: tuple[str, ...],
+        parameters: NodeParameters,
+    ) -> None:
+        """Publish on every chosen topic that has a subscriber.
+
+        Args:
+            camera_stamps_ns: of the images that went in, by camera.
+            missing: the other cameras of the rig.
+        """
+        builders: dict[str, Callable[[], Any]] = {
+            "points": lambda: conversions.to_cloud(
+                occupancy, self._frame, round(parameters.min_confidence * 255)
+            ),
+            "markers": lambda: self._markers(occupancy, parameters.marker_limit),
+            "occupancy": lambda: conversions.to_occupancy_message(
+                occupancy, self._frame, camera_stamps_ns, missing
+            ),
+            "costmap": lambda: to_costmap(
+                occupancy,
+                self._frame,
+                (parameters.costmap_height_m[0], parameters.costmap_height_m[1]),
+                parameters.costmap_free_classes,
+            ),
+        }
+        for name, publisher in self._publishers.items():
+            if name in parameters.outputs and publisher.get_subscription_count() > 0:
+                with self._times.stage(f"publish {name}"):
+                    publisher.publish(builders[name]())
+                self._tally.add(f"published.{name}")
+
+    def destroy(self) -> None:
+        """Take the publishers down."""
+        for publisher in (*self._publishers.values(), self._classes):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def _markers(self, occupancy: SemanticOccupancy, limit: int) -> Any:
+        make = conversions.to_markers if self._plain_markers else marker_bytes.to_marker_bytes
+        return make(occupancy, self._frame, limit)

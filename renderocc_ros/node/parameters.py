@@ -1,0 +1,316 @@
+"""The node's parameters: default, meaning, bounds and type of each stand here and nowhere else."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterUninitializedException
+from rclpy.parameter import Parameter
+
+OUTPUTS = ("points", "markers", "occupancy", "costmap")
+MISSING_POLICIES = ("", "wait", "skip", "mask", "reuse")
+AS_IN_RIG = "as the rig file says"
+
+
+class Change(Enum):
+    """When a parameter may change."""
+
+    ANY_TIME = "any time"
+    INPUTS = "any time; while active the cameras are subscribed to anew"
+    UNCONFIGURED = "in the lifecycle state 'unconfigured' only: call cleanup, set it, configure"
+    START = "at start only"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is known of one parameter besides its default."""
+
+    description: str
+    name: str = ""
+    lowest: float | None = None
+    highest: float | None = None
+    choices: tuple[str, ...] = ()
+    change: Change = Change.ANY_TIME
+
+
+def _parameter(default: Any, description: str, **more: Any) -> Any:
+    spec = Spec(description, **more)
+    if isinstance(default, tuple):
+        return field(default_factory=lambda: default, metadata={"spec": spec})
+    return field(default=default, metadata={"spec": spec})
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """A snapshot of all parameters."""
+
+    rig: str = _parameter(
+        "nuscenes",
+        "cameras, frames and synchronisation: name of a shipped rig or path of a rig .yaml",
+        change=Change.UNCONFIGURED,
+    )
+    checkpoint: str = _parameter(
+        "",
+        "path of a .safetensors checkpoint; empty: 'network' with random weights, for trials",
+        change=Change.UNCONFIGURED,
+    )
+    network: str = _parameter(
+        "nano",
+        "without a checkpoint: name of a shipped network or path of a network .yaml",
+        change=Change.UNCONFIGURED,
+    )
+    device: str = _parameter(
+        "auto",
+        "where the network runs: auto (the GPU if there is one), cpu, cuda, cuda:1 …",
+        change=Change.UNCONFIGURED,
+    )
+    threads: int = _parameter(
+        0,
+        "CPU threads of the network; 0: as many as torch thinks",
+        lowest=0,
+        highest=256,
+        change=Change.START,
+    )
+    autostart: bool = _parameter(
+        True,
+        "configure and activate at start; false: wait for a lifecycle manager",
+        change=Change.START,
+    )
+    threshold: float = _parameter(
+        -1.0,
+        "probability above which a voxel is occupied; negative: the checkpoint's own",
+        lowest=-1.0,
+        highest=1.0,
+    )
+    min_confidence: float = _parameter(
+        0.0, "points less sure than this (0 to 1) are not published", lowest=0.0, highest=1.0
+    )
+    max_rate_hz: float = _parameter(
+        0.0,
+        "sets processed per second at most, the newest ones; 0: as many as possible",
+        lowest=0.0,
+        highest=1000.0,
+    )
+    outputs: tuple[str, ...] = _parameter(
+        OUTPUTS,
+        "topics to publish while somebody subscribes to them",
+        choices=OUTPUTS,
+    )
+    marker_limit: int = _parameter(
+        50_000,
+        "most cubes in one message of markers, the surest stay",
+        lowest=1,
+        highest=10_000_000,
+    )
+    cameras: tuple[str, ...] = _parameter(
+        (),
+        "cameras of the rig to use, by name; empty: all. The others count as missing",
+        change=Change.INPUTS,
+    )
+    image_reliability: str = _parameter(
+        "best_effort",
+        "how images are subscribed to; best_effort receives from every publisher, reliable from "
+        "reliable ones only and without loss",
+        choices=("best_effort", "reliable"),
+        change=Change.INPUTS,
+    )
+    image_depth: int = _parameter(
+        2, "images kept by the middleware per camera", lowest=1, highest=100, change=Change.INPUTS
+    )
+    sync_missing: str = _parameter(
+        "",
+        f"a camera that brings no image: wait, skip the set, mask it, reuse its last; "
+        f"empty: {AS_IN_RIG}",
+        name="sync.missing",
+        choices=MISSING_POLICIES,
+        change=Change.INPUTS,
+    )
+    sync_timeout_s: float = _parameter(
+        -1.0,
+        f"seconds that a set waits for its other cameras; negative: {AS_IN_RIG}",
+        name="sync.timeout_s",
+        lowest=-1.0,
+        highest=60.0,
+        change=Change.INPUTS,
+    )
+    sync_min_cameras: int = _parameter(
+        0,
+        f"fewest images with which a set is still used; 0: {AS_IN_RIG}",
+        name="sync.min_cameras",
+        lowest=0,
+        highest=256,
+        change=Change.INPUTS,
+    )
+    transform_timeout_s: float = _parameter(
+        0.2,
+        "seconds that a set waits for its transforms",
+        lowest=0.0,
+        highest=60.0,
+        change=Change.INPUTS,
+    )
+    costmap_height_m: tuple[float, ...] = _parameter(
+        (0.3, 2.0),
+        "lowest and highest height in the base frame, metres, that blocks the robot",
+        name="costmap.height_m",
+    )
+    costmap_free_classes: tuple[str, ...] = _parameter(
+        ("driveable_surface", "other_flat", "sidewalk", "terrain"),
+        "classes that never cost, by name; names that the class table lacks are ignored",
+        name="costmap.free_classes",
+    )
+    diagnostics_period_s: float = _parameter(
+        0.5, "seconds between two messages on /diagnostics", lowest=0.05, highest=10.0
+    )
+
+
+SPECS: Mapping[str, Spec] = {
+    (entry.metadata["spec"].name or entry.name): entry.metadata["spec"]
+    for entry in fields(NodeParameters)
+}
+_FIELD_OF = {(f.metadata["spec"].name or f.name): f.name for f in fields(NodeParameters)}
+DEFAULTS: Mapping[str, Any] = {
+    name: getattr(NodeParameters(), field_name) for name, field_name in _FIELD_OF.items()
+}
+_ARRAY_TYPES = {
+    "outputs": Parameter.Type.STRING_ARRAY,
+    "cameras": Parameter.Type.STRING_ARRAY,
+    "costmap.free_classes": Parameter.Type.STRING_ARRAY,
+    "costmap.height_m": Parameter.Type.DOUBLE_ARRAY,
+}
+
+
+def declare(node: Any) -> None:
+    """Declare all parameters on an rclpy node.
+
+    Raises:
+        ValueError: a value given at start is of the wrong type or out of its range.
+    """
+    for name, spec in SPECS.items():
+        try:
+            _declare(node, name, spec)
+        except Exception as error:  # rclpy has many kinds, all of them the user's to mend
+            raise ValueError(f"parameter '{name}': {error}; {spec.description}") from error
+    reason = refusal(read(node), {}, True, None)
+    if reason:
+        raise ValueError(reason)
+
+
+def read(node: Any) -> NodeParameters:
+    """The present values."""
+    return NodeParameters(
+        **{field_name: _frozen(_value(node, name)) for name, field_name in _FIELD_OF.items()}
+    )
+
+
+def with_changes(present: NodeParameters, changes: Mapping[str, Any]) -> NodeParameters:
+    """The snapshot with some values changed; names that are no parameter of ours are left out."""
+    values = {entry.name: getattr(present, entry.name) for entry in fields(NodeParameters)}
+    for name, value in changes.items():
+        if name in _FIELD_OF:
+            values[_FIELD_OF[name]] = _frozen(value)
+    return NodeParameters(**values)
+
+
+def refusal(
+    present: NodeParameters,
+    changes: Mapping[str, Any],
+    unconfigured: bool,
+    camera_names: Iterable[str] | None,
+) -> str:
+    """Why a change is refused and what would be accepted; empty if it is fine.
+
+    Args:
+        present: the values before the change.
+        changes: new values by parameter name.
+        unconfigured: whether the node is in the lifecycle state 'unconfigured'.
+        camera_names: the rig's cameras, None before it is loaded.
+    """
+    for name in changes:
+        spec = SPECS.get(name)
+        if spec and spec.change is Change.UNCONFIGURED and not unconfigured:
+            return f"'{name}' can change {spec.change.value}"
+    wanted = with_changes(present, changes)
+    for name, field_name in _FIELD_OF.items():
+        reason = _value_refusal(name, SPECS[name], getattr(wanted, field_name))
+        if reason:
+            return reason
+    if camera_names is not None:
+        names = tuple(camera_names)
+        for camera in wanted.cameras:
+            if camera not in names:
+                return f"cameras: the rig has no '{camera}'{_nearest(camera, names)}"
+        in_use = len(wanted.cameras or names)
+        if wanted.sync_min_cameras > in_use:
+            return (
+                f"sync.min_cameras = {wanted.sync_min_cameras}, but {in_use} cameras are in use: "
+                f"take 0 to {in_use}"
+            )
+    heights = wanted.costmap_height_m
+    if len(heights) != 2 or not heights[0] < heights[1]:
+        return f"costmap.height_m = {list(heights)}: give two heights, the lower one first"
+    return ""
+
+
+def _value_refusal(name: str, spec: Spec, value: Any) -> str:
+    for word in value if isinstance(value, tuple) else (value,):
+        if spec.choices and word not in spec.choices:
+            shown = ", ".join(repr(choice) for choice in spec.choices)
+            return f"{name}: '{word}' is not one of {shown}"
+        if spec.lowest is not None and not spec.lowest <= word <= (spec.highest or spec.lowest):
+            return f"{name} = {word} is outside {spec.lowest} to {spec.highest}"
+    return ""
+
+
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(known)}"
+
+
+def _declare(node: Any, name: str, spec: Spec) -> None:
+    descriptor = ParameterDescriptor(
+        description=spec.description,
+        additional_constraints=_constraints(spec),
+        read_only=spec.change is Change.START,
+    )
+    default = DEFAULTS[name]
+    if spec.lowest is not None and isinstance(default, int):
+        bounds = IntegerRange(from_value=int(spec.lowest), to_value=int(spec.highest or 0))
+        descriptor.integer_range = [bounds]
+    elif spec.lowest is not None:
+        floats = FloatingPointRange(from_value=spec.lowest, to_value=spec.highest or 0.0)
+        descriptor.floating_point_range = [floats]
+    if name in _ARRAY_TYPES:
+        # An empty default has no type of its own, so the type is declared and the value set.
+        node.declare_parameter(name, _ARRAY_TYPES[name], descriptor)
+        if _is_unset(node, name):
+            node.set_parameters([Parameter(name, _ARRAY_TYPES[name], list(default))])
+    else:
+        node.declare_parameter(name, default, descriptor)
+
+
+def _constraints(spec: Spec) -> str:
+    choices = ", ".join(repr(choice) for choice in spec.choices)
+    words = [f"one of {choices}"] if choices else []
+    return "; ".join([*words, f"can change {spec.change.value}"])
+
+
+def _is_unset(node: Any, name: str) -> bool:
+    try:
+        return node.get_parameter(name).type_ is Parameter.Type.NOT_SET
+    except ParameterUninitializedException:
+        return True
+
+
+def _value(node: Any, name: str) -> Any:
+    return node.get_parameter(name).value
+
+
+def _frozen(value: Any) -> Any:
+    """Arrays (rclpy gives lists and array.array) as tuples."""
+    is_scalar = isinstance(value, str | int | float | bool)
+    return value if is_scalar else tuple(value if value is not None else ())

@@ -1,0 +1,95 @@
+"""What the inference thread does with a set: decode, predict, publish."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from renderocc_ros.node.calibration import fitted
+from renderocc_ros.node.camera_input import CameraInput
+from renderocc_ros.node.image_messages import decode
+from renderocc_ros.node.parameters import NodeParameters
+from renderocc_ros.node.ready_set import ReadySet
+from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.prediction import Predictor
+from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.semantic_occupancy import SemanticOccupancy
+
+Publish = Callable[[SemanticOccupancy, dict[str, int], tuple[str, ...]], None]
+
+
+class SetProcessor:
+    """Turns a set that is ready into published results; runs in the inference thread.
+
+    Args:
+        predictor: the network.
+        names: all cameras of the rig, in its order.
+        cameras: those in use; a bad image is noted in ``image_problem``.
+        parameters: gives the present parameters.
+        publish: takes the result, the stamps of the images that went in, and the missing cameras.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        names: tuple[str, ...],
+        cameras: dict[str, CameraInput],
+        parameters: Callable[[], NodeParameters],
+        publish: Publish,
+        times: StageTimes,
+        tally: Tally,
+    ) -> None:
+        self._predictor, self._names, self._cameras = predictor, names, cameras
+        self._parameters, self._publish = parameters, publish
+        self._times, self._tally = times, tally
+        self._own_threshold = predictor.config.threshold
+
+    def process(self, ready: ReadySet) -> None:
+        """Decode, predict, publish; drop the set if not enough of its images are readable."""
+        started_s = time.perf_counter()
+        self._times.add("wait for inference", (started_s - ready.ready_s) * 1e3)
+        parameters = self._parameters()
+        with self._times.stage("decode"):
+            readings = {
+                name: reading
+                for name in ready.ego_from_camera
+                if (reading := self._reading(ready, name))
+            }
+        if len(readings) < ready.needed:
+            self._tally.add("dropped.unreadable images")
+            return
+        camera_set = CameraSet(
+            ready.stamp_ns,
+            self._names,
+            tuple(readings.get(name) for name in self._names),
+            ready.odom_from_ego,
+        )
+        self._apply_threshold(parameters.threshold)
+        with self._times.stage("inference"):
+            occupancy = self._predictor.predict(camera_set)
+        stamps = {name: reading.stamp_ns for name, reading in readings.items()}
+        with self._times.stage("publish"):
+            self._publish(occupancy, stamps, camera_set.missing)
+        finished_s = time.perf_counter()
+        self._times.add("total", (finished_s - ready.last_arrival_s) * 1e3)
+        self._tally.add("sets_published")
+
+    def _reading(self, ready: ReadySet, name: str) -> CameraReading | None:
+        arrived = ready.images[name]
+        camera = self._cameras[name]
+        try:
+            image = decode(arrived.serialised, camera.config.compressed)
+            model = fitted(ready.models[name], image.shape[1], image.shape[0])
+        except ValueError as error:
+            camera.image_problem = f"image on {camera.topic}: {error}"
+            self._tally.add("bad_images")
+            self._tally.add(f"bad_images.{name}")
+            return None
+        camera.image_problem = ""
+        return CameraReading(name, arrived.stamp_ns, image, model, ready.ego_from_camera[name])
+
+    def _apply_threshold(self, threshold: float) -> None:
+        wanted = self._own_threshold if threshold < 0 else threshold
+        if wanted != self._predictor.config.threshold:
+            update = {"threshold": wanted}
+            self._predictor.config = self._predictor.config.model_copy(update=update)
