@@ -7,15 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 os.environ.setdefault("ROS_DOMAIN_ID", "42")  # not the domain of a robot nearby
-rclpy = pytest.importorskip("rclpy", reason="needs rclpy: ./run sets it up, or source a ROS 2")
-
-from rclpy.node import Node  # noqa: E402
-from rclpy.task import Future  # noqa: E402
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.task import Future
 
 HERE = Path(__file__).parent
 
@@ -30,6 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def ros() -> Iterator[None]:
     """The default context."""
+    import rclpy
+
     rclpy.init()
     yield
     rclpy.try_shutdown()
@@ -38,6 +39,8 @@ def ros() -> Iterator[None]:
 @pytest.fixture
 def node(ros: None) -> Iterator[Node]:
     """A node of its own."""
+    import rclpy
+
     node = rclpy.create_node("underlay_test")
     yield node
     node.destroy_node()
@@ -46,6 +49,7 @@ def node(ros: None) -> Iterator[Node]:
 @pytest.fixture
 def spin(node: Node) -> Callable[[Future], Any]:
     """Spins the node until the future has a result, and gives it."""
+    import rclpy
 
     def until(future: Future, timeout_s: float = 20.0) -> Any:
         rclpy.spin_until_future_complete(node, future, timeout_sec=timeout_s)

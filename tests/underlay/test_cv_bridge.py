@@ -7,6 +7,9 @@ import array
 import cv2
 import numpy as np
 import pytest
+
+pytest.importorskip("cv_bridge", reason="needs cv_bridge: ./run sets it up, or source a ROS 2")
+
 from cv_bridge import CvBridge, CvBridgeError
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header

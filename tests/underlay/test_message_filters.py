@@ -8,16 +8,20 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import message_filters
 import pytest
-import rclpy
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
-from rclpy.task import Future
-from rclpy.time import Time
-from sensor_msgs.msg import FluidPressure, Temperature
-from std_msgs.msg import Float64
+
+message_filters = pytest.importorskip(
+    "message_filters", reason="needs message_filters: ./run sets it up, or source a ROS 2"
+)
+
+import rclpy  # noqa: E402
+from rclpy.callback_groups import ReentrantCallbackGroup  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.qos import qos_profile_sensor_data  # noqa: E402
+from rclpy.task import Future  # noqa: E402
+from rclpy.time import Time  # noqa: E402
+from sensor_msgs.msg import FluidPressure, Temperature  # noqa: E402
+from std_msgs.msg import Float64  # noqa: E402
 
 MS = 1_000_000
 

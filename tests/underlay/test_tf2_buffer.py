@@ -7,12 +7,16 @@ import random
 
 import numpy as np
 import pytest
-import tf2_ros
 import yaml
-from builtin_interfaces.msg import Time as TimeMessage
-from geometry_msgs.msg import TransformStamped
-from rclpy.duration import Duration
-from rclpy.time import Time
+
+tf2_ros = pytest.importorskip(
+    "tf2_ros", reason="needs tf2_ros: ./run sets it up, or source a ROS 2"
+)
+
+from builtin_interfaces.msg import Time as TimeMessage  # noqa: E402
+from geometry_msgs.msg import TransformStamped  # noqa: E402
+from rclpy.duration import Duration  # noqa: E402
+from rclpy.time import Time  # noqa: E402
 
 S = 1_000_000_000
 LATEST = Time()

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
-import tf2_ros
-from geometry_msgs.msg import TransformStamped
-from rclpy.time import Time
+
+tf2_ros = pytest.importorskip(
+    "tf2_ros", reason="needs tf2_ros: ./run sets it up, or source a ROS 2"
+)
+
+from geometry_msgs.msg import TransformStamped  # noqa: E402
+from rclpy.time import Time  # noqa: E402
 
 S = 1_000_000_000
 LATEST = Time()

@@ -8,18 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import rclpy
-import tf2_ros
-from geometry_msgs.msg import TransformStamped
-from rclpy.clock import ROSClock
-from rclpy.duration import Duration
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-from rclpy.task import Future
-from rclpy.time import Time
-from rosgraph_msgs.msg import Clock
-from tf2_msgs.msg import TFMessage
-from tf2_msgs.srv import FrameGraph
+
+tf2_ros = pytest.importorskip(
+    "tf2_ros", reason="needs tf2_ros: ./run sets it up, or source a ROS 2"
+)
+
+import rclpy  # noqa: E402
+from geometry_msgs.msg import TransformStamped  # noqa: E402
+from rclpy.clock import ROSClock  # noqa: E402
+from rclpy.duration import Duration  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.task import Future  # noqa: E402
+from rclpy.time import Time  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from tf2_msgs.msg import TFMessage  # noqa: E402
+from tf2_msgs.srv import FrameGraph  # noqa: E402
 
 S = 1_000_000_000
 DRIVE_START_NS = 100 * S  # as talkers.py

@@ -8,7 +8,9 @@ from functools import reduce
 import numpy as np
 import pytest
 
-tf = pytest.importorskip("tf_transformations", reason="tf_transformations is not installed")
+tf = pytest.importorskip(
+    "tf_transformations", reason="needs tf_transformations: ./run sets it up, or source a ROS 2"
+)
 
 RNG = np.random.default_rng(5)
 AXES = [

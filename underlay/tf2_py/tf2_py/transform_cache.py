@@ -135,5 +135,6 @@ def _single_message(requested_ns: int, only_ns: int) -> str:
 
 
 def seconds(stamp_ns: int) -> str:
-    """A time as tf2 prints it."""
-    return f"{stamp_ns * 1e-9:.6f}"
+    """A time as tf2 prints it: whole seconds and the rest are added as doubles."""
+    rest_ns = stamp_ns % 1_000_000_000
+    return f"{(stamp_ns - rest_ns) // 1_000_000_000 + 1e-9 * rest_ns:.6f}"
