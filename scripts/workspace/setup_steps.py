@@ -75,14 +75,18 @@ def _install_python_packages(layout: Layout, groups: Sequence[str]) -> None:
         constraints = _constraints_beside_system(layout, constraints)
     # All groups together: pip must see every wish to find versions that please all.
     wishes = [word for group in groups for word in ("-r", layout.requirements(group))]
+    log = layout.log("pip")
+    cure = (
+        "this step needs the package index: check the network, or pip's index settings, and run "
+        "again; what is installed already is kept"
+    )
     pip: list[str | Path] = [layout.python, "-m", "pip", "install", "--disable-pip-version-check"]
     with step(f"installing Python packages ({', '.join(missing)})"):
-        run_logged(
-            [*pip, "-c", constraints, *wishes],
-            layout.log("pip"),
-            "this step needs the package index: check the network, or pip's index settings, and "
-            "run again; what is installed already is kept",
-        )
+        run_logged([*pip, "-c", constraints, *wishes], log, cure)
+        for group in groups:
+            alone = layout.requirements(f"{group}-no-deps")
+            if alone.exists():
+                run_logged([*pip, "--no-deps", "-c", constraints, "-r", alone], log, cure)
         if layout.has_own_ros:
             _adapt_cmake_files(layout)
     for stamp in stamps.values():

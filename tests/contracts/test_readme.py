@@ -1,0 +1,87 @@
+"""Every command and every link of the documents exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.checkout import ROOT
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMAND_FOLDERS = {
+    "renderocc": ROOT / "renderocc_ros" / "commands",
+    "renderocc-train": ROOT / "training" / "renderocc_training" / "commands",
+}
+RUN_COMMANDS = {"demo", "test", "shell", "build", "bench", "clean"}
+ANY_PROGRAM = {"python", "bash", "pytest"}  # what ./run is shown to call besides its own commands
+
+
+def shell_lines(document: Path) -> list[str]:
+    """The command lines in a document's sh blocks, continued ones joined, without comments."""
+    blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", document.read_text("utf-8"), re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("  #")[0].strip().removeprefix("$ ") for line in lines if line.strip()]
+
+
+def problem_of(words: list[str]) -> str | None:
+    """What is wrong with one of our commands; None if nothing, or if it is not ours."""
+    if words[:1] == ["./run"]:
+        rest = _without_options(words[1:])
+        if not rest:
+            return None if {"--help", "-h"} & set(words) else "./run without a command"
+        if rest[0] in RUN_COMMANDS:
+            return None
+        if rest[0] in COMMAND_FOLDERS:
+            return problem_of(rest)
+        return None if rest[0] in ANY_PROGRAM else f"./run has no command {rest[0]}"
+    if words and words[0] in COMMAND_FOLDERS:
+        command = next((word for word in words[1:] if not word.startswith("-")), None)
+        if command is None or not command.islower():
+            return None
+        file = COMMAND_FOLDERS[words[0]] / f"{command.replace('-', '_')}.py"
+        return None if file.exists() else f"{words[0]} has no command {command}"
+    if words[:2] == ["ros2", "launch"] and words[2] == "renderocc_ros":
+        return None if (ROOT / "launch" / words[3]).exists() else f"no launch file {words[3]}"
+    return None
+
+
+def _without_options(words: list[str]) -> list[str]:
+    while words and words[0].startswith("-"):
+        takes_value = words[0] in ("--distro", "--python")
+        words = words[2:] if takes_value else words[1:]
+    return words
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_exist(document: Path) -> None:
+    problems = []
+    for line in shell_lines(document):
+        for single in re.split(r"&&|\|\||[|;]", line):
+            problem = problem_of(shlex.split(single, comments=True))
+            if problem:
+                problems.append(f"{line}: {problem}")
+    assert problems == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", document.read_text("utf-8"))
+    local = [link for link in links if not re.match(r"\w+:", link)]
+    assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+def test_the_check_finds_what_is_wrong() -> None:
+    assert problem_of(["renderocc", "dance"]) == "renderocc has no command dance"
+    assert problem_of(["./run", "--distro", "jazzy", "dance"]) == "./run has no command dance"
+    assert problem_of(["./run"]) == "./run without a command"
+    assert problem_of(["ros2", "launch", "renderocc_ros", "no.launch.py"])
+
+
+def test_run_offers_the_commands_that_we_show() -> None:
+    shown = subprocess.run([ROOT / "run", "--help"], capture_output=True, text=True, check=True)
+    offered = set(re.findall(r"^\./run (\w+)", shown.stdout, re.M))
+    assert offered >= RUN_COMMANDS

@@ -1,0 +1,141 @@
+"""./run: what it tells when something is wrong, and where it keeps its things."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.checkout import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _workspace_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make the modules of ./run importable, for one test."""
+    names = ("environment", "layout", "setup_steps", "steps")
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "workspace"))
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def run(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(list(words), capture_output=True, text=True, cwd=cwd)
+
+
+def test_it_works_through_a_link_in_a_path_with_a_space(tmp_path: Path) -> None:
+    (tmp_path / "a path").mkdir()
+    link = tmp_path / "a path" / "run"
+    link.symlink_to(ROOT / "run")
+    shown = run(link, "--help", cwd=Path("/"))
+    assert shown.returncode == 0 and "./run demo" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--python", "/no/python", "build"], "3.10 to 3.13"),
+        (["--distro", "noetic", "build"], "'kilted', 'jazzy'"),
+        ([], "./run demo"),
+    ],
+)
+def test_a_wrong_call_is_told_what_is_right(words: list[str], told: str) -> None:
+    done = run(ROOT / "run", *words)
+    assert done.returncode == 2
+    assert told in done.stdout + done.stderr
+
+
+def test_a_failed_step_names_its_log_and_the_cure(tmp_path: Path) -> None:
+    from steps import StepFailed, run_logged
+
+    log = tmp_path / "log" / "build.log"
+    with pytest.raises(StepFailed) as failed:
+        run_logged(["bash", "-c", "echo no such compiler; exit 3"], log, "install one")
+    for part in ("ended with 3", "no such compiler", str(log), "cure: install one"):
+        assert part in str(failed.value)
+    with pytest.raises(StepFailed, match="ended with 127"):
+        run_logged([tmp_path / "missing"], log, "none")
+
+
+def test_missing_system_packages_are_named_where_they_cannot_be_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from setup_steps import _require_system_packages
+    from steps import StepFailed
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(StepFailed, match=r"sudo apt install g\+\+ cmake make"):
+        _require_system_packages()
+
+
+def test_state_is_kept_apart_and_in_a_plain_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from layout import Layout, state_root
+
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    first, second = Path("/home/me/my robots/renderocc"), Path("/home/me/other/renderocc")
+    assert state_root(first).parent == Path("/cache/renderocc_ros")
+    assert state_root(first) != state_root(second)
+    kinds = [Layout(first, "jazzy", True), Layout(first, "jazzy", False), Layout(first, "x", True)]
+    assert len({kind.state for kind in kinds}) == 3
+    monkeypatch.setenv("XDG_CACHE_HOME", "/my cache")
+    assert " " not in str(state_root(first))
+
+
+def test_a_stamp_holds_while_its_inputs_do(tmp_path: Path) -> None:
+    from layout import digest
+    from steps import Stamp
+
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.msg").write_text("uint8 a")
+    before = digest(contents=[source])
+    assert digest(contents=[source]) == before != digest(names=[source])
+    Stamp(tmp_path, "build", before).set()
+    assert Stamp(tmp_path, "build", before).is_current
+    (source / "a.msg").write_text("uint8 b")
+    assert not Stamp(tmp_path, "build", digest(contents=[source])).is_current
+    named = digest(names=[source])
+    (source / "b.msg").touch()
+    assert digest(names=[source]) != named
+
+
+def test_two_private_runs_get_domains_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from environment import FIRST_DOMAIN, LAST_DOMAIN, stay_on_this_machine
+    from layout import Layout
+
+    taken: list[int] = []
+    real_open = os.open
+
+    def remember(*words: object) -> int:
+        taken.append(real_open(*words))  # type: ignore[arg-type]
+        return taken[-1]
+
+    monkeypatch.setattr(os, "open", remember)
+    layout = Layout(ROOT, "kilted", True)
+    domains = []
+    for _ in range(2):
+        env: dict[str, str] = {}
+        stay_on_this_machine(layout, env, private=True)
+        domains.append(int(env["ROS_DOMAIN_ID"]))
+        assert env["FASTDDS_DEFAULT_PROFILES_FILE"].endswith("config/fastdds_loopback.xml")
+    for descriptor in taken:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+        except OSError:
+            continue  # closed already, since another run holds that domain
+    assert domains[0] != domains[1]
+    assert all(FIRST_DOMAIN <= domain <= LAST_DOMAIN for domain in domains)
+    env = {"RENDEROCC_DOMAIN_ID": "7"}
+    stay_on_this_machine(layout, env, private=True)
+    assert env["ROS_DOMAIN_ID"] == "7"
