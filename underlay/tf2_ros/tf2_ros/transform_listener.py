@@ -4,6 +4,7 @@ import contextlib
 from threading import Thread
 
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -56,11 +57,12 @@ class TransformListener:
             self.dedicated_listener_thread.start()
 
     def __del__(self) -> None:
-        if hasattr(self, "dedicated_listener_thread"):
-            self.executor.shutdown()
-            self.dedicated_listener_thread.join()
-        if hasattr(self, "tf_static_sub"):
-            self.unregister()
+        with contextlib.suppress(InvalidHandle):  # where rclpy itself has ended before
+            if hasattr(self, "dedicated_listener_thread"):
+                self.executor.shutdown()
+                self.dedicated_listener_thread.join()
+            if hasattr(self, "tf_static_sub"):
+                self.unregister()
 
     def unregister(self) -> None:
         """Stop listening."""
