@@ -16,8 +16,8 @@ MODEL_NAMES = {"": "none", "fisheye": "equidistant"}
 def camera_model(info: Any, rectified: bool = False) -> CameraModel:
     """The projection that a sensor_msgs/CameraInfo describes, of the image as it is sent.
 
-    Binning and region of interest are applied, so the model is that of the published image (comments
-    of CameraInfo.msg).
+    Binning and region of interest are applied, as the comments of CameraInfo.msg say, so it is the
+    model of the published image.
 
     Args:
         info: the message.

@@ -173,6 +173,8 @@ def rig_in_use(rig: RigConfig, parameters: NodeParameters) -> RigConfig:
     overrides: dict[str, Any] = {}
     if parameters.sync_missing:
         overrides["missing"] = parameters.sync_missing
+    if parameters.sync_period_s >= 0:
+        overrides["period_s"] = parameters.sync_period_s or None
     if parameters.sync_timeout_s >= 0:
         overrides["timeout_s"] = parameters.sync_timeout_s
     fewest = parameters.sync_min_cameras or rig.sync.min_cameras

@@ -130,6 +130,14 @@ class NodeParameters:
         choices=MISSING_POLICIES,
         change=Change.INPUTS,
     )
+    sync_period_s: float = _parameter(
+        -1.0,
+        f"seconds between two shutter cycles; 0: learned from the stream; negative: {AS_IN_RIG}",
+        name="sync.period_s",
+        lowest=-1.0,
+        highest=60.0,
+        change=Change.INPUTS,
+    )
     sync_timeout_s: float = _parameter(
         -1.0,
         f"seconds that a set waits for its other cameras; negative: {AS_IN_RIG}",

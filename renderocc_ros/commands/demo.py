@@ -1,0 +1,278 @@
+"""Run the live node on a recorded drive and show what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import rclpy
+import typer
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rich.console import Console
+from rich.table import Table
+
+from renderocc_ros.config import RigConfig, load_class_set, load_rig
+from renderocc_ros.node.conversions import from_occupancy_message
+from renderocc_ros.node.demo_watch import DemoWatch
+from renderocc_ros.paths import share_path
+
+NODE = "/renderocc"
+START_S, SETTLE_S, STOP_S = 120.0, 20.0, 5.0
+KEY_FRAME_PERIOD_S = 0.5  # nuScenes' key frames come at 2 Hz
+
+
+def demo(
+    nuscenes: Annotated[
+        Path | None, typer.Option(help="nuScenes data root; its first scene is played")
+    ] = None,
+    bag: Annotated[Path | None, typer.Option(help="a recording: rosbag2 folder or .mcap")] = None,
+    rig: Annotated[str, typer.Option(help="rig of the recording: shipped name or .yaml")] = (
+        "nuscenes"
+    ),
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="model to run; random weights if not given")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for picture and report")] = None,
+    seconds: Annotated[float | None, typer.Option(help="stop playing after so long")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="last line: all as JSON")] = False,
+) -> None:
+    """Run the live node on a recorded drive and show what comes out.
+
+    renderocc demo --nuscenes DATAROOT
+
+    Node and player are processes of their own and talk over DDS on this machine, as on a robot.
+    """
+    if (nuscenes is None) == (bag is None):
+        raise ValueError(
+            "give the demo a drive to play: --nuscenes DATAROOT (the folder that holds "
+            "v1.0-mini) or --bag RECORDING with its --rig"
+        )
+    console = Console()
+    cache = _cache_folder()
+    parameters = {"rig": rig}
+    if nuscenes is not None:
+        bag = _converted(nuscenes.resolve(), cache, console)
+        parameters["sync.period_s"] = str(KEY_FRAME_PERIOD_S)
+    assert bag is not None
+    if checkpoint is not None:
+        parameters["checkpoint"] = str(checkpoint.resolve())
+    _stay_on_this_machine()
+    with _watching(load_rig(rig)) as watch:
+        _play(bag, parameters, watch, seconds, console)
+    report = _report(watch)
+    folder = out or cache / "latest"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    _show(report, console)
+    picture = _picture(watch, folder)
+    if picture is not None:
+        console.print(f"picture: {picture}", soft_wrap=True)
+    if as_json:
+        print(json.dumps(report))
+    if not report["sets_published"]:
+        raise ValueError(f"nothing was published: {_state_message(watch)}")
+
+
+def _play(
+    bag: Path,
+    parameters: dict[str, str],
+    watch: DemoWatch,
+    seconds: float | None,
+    console: Console,
+) -> None:
+    """Start the node, play the recording to its end, let the node finish, stop it."""
+    node_command = [sys.executable, "-m", "renderocc_ros.node.occupancy_node", "--ros-args"]
+    for name, value in parameters.items():
+        node_command += ["-p", f"{name}:={value}"]
+    player_command = [sys.executable, "-m", "renderocc_ros.cli", "play", str(bag)]
+    with _process(node_command) as node:
+        console.print("starting the node …")
+        _wait(
+            watch,
+            lambda: watch.values("state").get("lifecycle") == "active",
+            START_S,
+            node,
+            "the node did not become active",
+        )
+        console.print(f"playing {bag} …", soft_wrap=True)
+        with _process([*player_command, "--wait-for-subscribers"]) as player:
+            try:
+                status = player.wait(seconds)
+            except subprocess.TimeoutExpired:
+                player.send_signal(signal.SIGINT)
+                status = player.wait(STOP_S)
+                status = 0 if status == 130 else status
+        if status:
+            raise ValueError(f"the player ended with status {status}; its words are above")
+        _settle(watch, node)
+
+
+def _settle(watch: DemoWatch, node: subprocess.Popen[bytes]) -> None:
+    """Wait until the node has worked off what it got: two equal reports in a row."""
+    seen: list[Any] = []
+
+    def still() -> bool:
+        if not seen or seen[-1][0] != watch.status_count:
+            seen.append((watch.status_count, dict(watch.values("state"))))
+        return len(seen) > 2 and seen[-1][1] == seen[-2][1] == seen[-3][1]
+
+    _wait(watch, still, SETTLE_S, node, "the node did not come to rest")
+
+
+def _wait(
+    watch: DemoWatch,
+    condition: Callable[[], bool],
+    timeout_s: float,
+    node: subprocess.Popen[bytes],
+    complaint: str,
+) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    with watch.changed:
+        while not condition():
+            watch.changed.wait(0.2)
+            if node.poll() is not None:
+                raise ValueError(f"the node ended with status {node.returncode}; see above")
+            if time.monotonic() > deadline_s:
+                raise ValueError(f"{complaint} within {timeout_s:.0f} s: {_state_message(watch)}")
+
+
+def _report(watch: DemoWatch) -> dict[str, Any]:
+    """All figures; counts and latencies are the node's own, from its /diagnostics."""
+    counts = dict(watch.values("state"))
+    latency: dict[str, dict[str, float]] = {}
+    for key, value in watch.values("latency").items():
+        stage, _, quantile = key.rpartition(".")
+        latency.setdefault(stage, {})[quantile.removesuffix("_ms")] = float(value)
+    return {
+        "cycles_sent": watch.complete_cycles(),
+        "sets_complete": int(counts.get("sets_complete", 0)),
+        "sets_partial": int(counts.get("sets_partial", 0)),
+        "sets_published": int(counts.get("sets_published", 0)),
+        "mixed_sets": watch.mixed_sets(),
+        "dropped": {
+            key.removeprefix("dropped."): int(value)
+            for key, value in counts.items()
+            if key.startswith("dropped.")
+        },
+        "received": watch.received,
+        "latency_ms": latency,
+    }
+
+
+def _show(report: dict[str, Any], console: Console) -> None:
+    counts = Table(title="sets of images", show_header=False)
+    rows = [
+        ("complete cycles that the cameras sent", report["cycles_sent"]),
+        ("complete sets matched", report["sets_complete"]),
+        ("sets with cameras missing", report["sets_partial"]),
+        ("sets that mix two cycles", report["mixed_sets"]),
+        ("results published", report["sets_published"]),
+        *((f"dropped: {reason}", count) for reason, count in report["dropped"].items()),
+        *((f"{name} messages received", n) for name, n in report["received"].items()),
+    ]
+    for words, number in rows:
+        counts.add_row(words, str(number))
+    console.print(counts)
+    latency = Table("stage", "p50 ms", "p95 ms", title="latency")
+    for stage, value in report["latency_ms"].items():
+        latency.add_row(stage, f"{value['p50']:.1f}", f"{value['p95']:.1f}")
+    console.print(latency)
+
+
+def _picture(watch: DemoWatch, folder: Path) -> Path | None:
+    if watch.snapshot is None:
+        return None
+    from renderocc_ros.viewing.overview import overview, write_png
+
+    message = watch.snapshot.message
+    occupancy = from_occupancy_message(message, load_class_set(message.class_table))
+    path = folder / "demo.png"
+    write_png(path, overview(watch.snapshot.images, occupancy, "renderocc: cameras to voxels"))
+    return path
+
+
+def _converted(dataroot: Path, cache: Path, console: Console) -> Path:
+    """The drive as a recording; made once, then taken from the cache."""
+    tables = sorted(dataroot.glob("v1.0-*/*.json"))
+    if not tables:
+        raise ValueError(
+            f"{dataroot} holds no nuScenes tables (v1.0-mini/*.json): give the data root"
+        )
+    marks = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in tables]
+    bag = cache / f"nuscenes-{hashlib.sha256(repr(marks).encode()).hexdigest()[:12]}"
+    if (bag / "metadata.yaml").is_file():
+        console.print(f"recording from the cache: {bag}", soft_wrap=True)
+        return bag
+    console.print("converting the drive to a recording …")
+    bag.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "renderocc_training.cli", "nuscenes-to-bag"]
+    if subprocess.call([*command, str(dataroot), str(bag)]):
+        raise ValueError("the conversion failed; its words are above")
+    return bag
+
+
+@contextmanager
+def _watching(rig: RigConfig) -> Iterator[DemoWatch]:
+    """A watch whose node spins in a thread of its own."""
+    rclpy.init(args=[])
+    node = rclpy.create_node("renderocc_demo")
+    watch = DemoWatch(node, rig, NODE)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        executor.shutdown()
+        thread.join(STOP_S)
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _spin(executor: Any) -> None:
+    with suppress(ExternalShutdownException):
+        executor.spin()
+
+
+@contextmanager
+def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process that never outlives this block."""
+    process = subprocess.Popen(command, stdout=sys.stderr)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _state_message(watch: DemoWatch) -> str:
+    status = watch.status.get("state")
+    return status.message if status is not None else "no word on /diagnostics"
+
+
+def _stay_on_this_machine() -> None:
+    """Fast DDS on loopback, unless the user has chosen a profile."""
+    profile = str(share_path("config", "fastdds_loopback.xml"))
+    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        os.environ.setdefault(variable, profile)
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "renderocc_ros" / "demo"
