@@ -69,10 +69,10 @@ def camera_parameters(frame: StereoFrame, ego_from_camera: Tensor, bda: Tensor) 
     Args:
         frame: intrinsics and image transform.
         ego_from_camera: (B, N, 4, 4) of the *key* frame, also where ``frame`` is a past one.
-        bda: (B, 3, 3) augmentation of the ego frame, identity outside training.
+        bda: (B, 3, 3) or (1, 3, 3) augmentation of the ego frame, identity outside training.
     """
     k, r, t = frame.intrinsics, frame.post_rotation, frame.post_translation
-    b = bda[:, None].expand(-1, k.shape[1], 3, 3)
+    b = bda[:, None].expand(*k.shape)
     values = [k[..., 0, 0], k[..., 1, 1], k[..., 0, 2], k[..., 1, 2]]
     values += [r[..., 0, 0], r[..., 0, 1], t[..., 0], r[..., 1, 0], r[..., 1, 1], t[..., 1]]
     values += [b[..., 0, 0], b[..., 0, 1], b[..., 1, 0], b[..., 1, 1], b[..., 2, 2]]

@@ -48,7 +48,8 @@ class Swin(nn.Module):
     def __init__(self, config: SwinConfig) -> None:
         super().__init__()
         self.patch_embed = PatchEmbedding(config.channels)
-        rates = torch.linspace(0.0, config.drop_path, sum(config.depths)).tolist()
+        blocks = sum(config.depths)
+        rates = [config.drop_path * i / max(1, blocks - 1) for i in range(blocks)]
         channels, last = config.channels, len(config.depths) - 1
         self.stages = nn.ModuleList()
         for i, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
@@ -156,7 +157,7 @@ class SwinBlock(nn.Module):
         return x + self._dropped(self.ffn(self.norm2(x)))
 
     def _dropped(self, branch: Tensor) -> Tensor:
-        """In training, leaves out a sample's branch at the rate ``drop_path`` (stochastic depth)."""
+        """In training, drops a sample's branch at the rate ``drop_path`` (stochastic depth)."""
         if not self.training or self.drop_path == 0.0:
             return branch
         keep = 1.0 - self.drop_path
@@ -242,8 +243,9 @@ def _window_plan(
     target = torch.empty(batch * height * width, dtype=torch.long)
     real = (source >= 0).nonzero()[:, 0]
     target[source[real]] = real
-    rows = source.clamp(min=0).to(device)
-    return WindowPlan(rows, padding.to(device), target.to(device), tuple(groups))
+    return WindowPlan(
+        source.clamp(min=0).to(device), padding.to(device), target.to(device), tuple(groups)
+    )
 
 
 class WindowAttention(nn.Module):
@@ -294,7 +296,7 @@ class WindowAttention(nn.Module):
 
 
 def relative_position_index(window: int) -> Tensor:
-    """(window², window²) row of the bias table for each pair of tokens (arXiv 2103.14030, eq. 4)."""
+    """(window², window²) row of the bias table for each pair of tokens (Swin, eq. 4)."""
     at = torch.stack(torch.meshgrid(*[torch.arange(window)] * 2, indexing="ij")).flatten(1)
     offset: Tensor = at[:, :, None] - at[:, None, :] + window - 1
     return offset[0] * (2 * window - 1) + offset[1]

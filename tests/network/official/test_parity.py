@@ -1,0 +1,67 @@
+"""The comparison with the official code's recorded activations."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+SCRIPT = CHECKOUT / "benchmarks" / "parity.py"
+
+
+def run_parity(*arguments: str) -> subprocess.CompletedProcess[str]:
+    paths = [str(CHECKOUT), str(CHECKOUT / "training"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_every_stage_agrees_with_the_official_code(recording: Callable[..., Path]) -> None:
+    reference = recording("parity", "A", "detector_256x704.npz")
+    result = run_parity("--weights-seed", "20231006", str(reference))
+    assert result.returncode == 0, result.stdout + result.stderr
+    *stages, verdict = map(json.loads, result.stdout.splitlines())
+    with np.load(reference) as arrays:
+        assert {str(name) for name in arrays["order"]} <= {line["stage"] for line in stages}
+    assert all(line["ok"] and line["rms_over_std"] <= line["limit"] for line in stages)
+    assert verdict["ok"] and verdict["labels_equal"] >= 0.999
+
+
+@pytest.mark.slow
+def test_other_weights_are_told_apart(recording: Callable[..., Path]) -> None:
+    reference = recording("parity", "A", "detector_256x704.npz")
+    result = run_parity("--weights-seed", "1", str(reference))
+    assert result.returncode == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    failed = {line.get("stage") for line in lines if not line["ok"]}
+    assert "ref/stereo_feat" in failed and "key/mlp_input" not in failed
+    assert not lines[-1]["ok"]
+
+
+def test_missing_and_ill_formed_files_are_named(
+    recording: Callable[..., Path], tmp_path: Path
+) -> None:
+    parity = recording("parity")
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "other.npz", seed=1, other=np.zeros(3))
+    whole = (parity / "A" / "detector_256x704.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    for name, message in (
+        ("nowhere.npz", "no such file"),
+        ("text.npz", "not a readable .npz"),
+        ("cut.npz", "not a readable .npz"),
+        ("other.npz", "which is no reference of"),
+    ):
+        result = run_parity("--parity", str(parity), str(tmp_path / name))
+        assert result.returncode == 2 and result.stdout == ""
+        assert name in result.stderr and message in result.stderr
