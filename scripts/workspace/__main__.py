@@ -8,10 +8,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NoReturn
 
-from environment import OWN_ROS, stay_on_this_machine, workspace_environment
+from environment import (
+    OWN_ROS,
+    shared_memory_shortage,
+    stay_on_this_machine,
+    workspace_environment,
+)
 from layout import DISTROS, Layout, state_root
 from setup_steps import set_up
 from steps import StepFailed, say, step
@@ -26,7 +32,7 @@ HELP = """\
 ./run test --ros                  only the tests that need ROS
 ./run shell                       a shell in the workspace: python, renderocc, renderocc-train …
 ./run build                       messages and underlay only (no torch)
-./run bench NAME …                benchmarks/NAME.py, one JSON object a line
+./run bench NAME …                benchmarks/NAME.py; options after the names go to each
 ./run renderocc --help            any command inside the workspace
 ./run clean                       remove the workspace: virtual environments, builds, logs
 """
@@ -59,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     own_network = command in ("demo", "test") or layout.has_own_ros
     if own_network and not options.network:
         stay_on_this_machine(layout, env, private=command in ("demo", "test"))
+        if shortage := shared_memory_shortage():
+            say(f"warning: {shortage}")
     if command == "test":
         return _test(layout, env, rest)
     if command == "bench":
@@ -134,13 +142,13 @@ def _test(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int:
 def _bench(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int:
     folder = CHECKOUT / "benchmarks"
     known = sorted(path.stem for path in folder.glob("[!_]*.py"))
-    names = [word for word in arguments if not word.startswith("-")]
+    names = list(takewhile(lambda word: not word.startswith("-"), arguments))
+    flags = arguments[len(names) :]
     unknown = [name for name in names if name not in known]
     if not names or unknown:
         raise StepFailed(
             f"bench: {unknown or 'no name given'}; there are: {', '.join(known) or 'none'}"
         )
-    flags = [word for word in arguments if word.startswith("-")]
     codes = [
         subprocess.call([str(layout.python), str(folder / f"{name}.py"), *flags], env=env)
         for name in names

@@ -11,6 +11,7 @@ from pathlib import Path
 from layout import Layout
 
 OWN_ROS = "RENDEROCC_OWN_ROS"  # set where ROS is the workspace's own, to its distribution
+SHARED_MEMORY_MB = 512  # a process takes 64 MB, see config/fastdds_loopback.xml
 FIRST_DOMAIN, LAST_DOMAIN = 60, 99  # above what people set by hand, below Linux' limit of 101
 
 
@@ -65,6 +66,21 @@ def stay_on_this_machine(layout: Layout, env: dict[str, str], *, private: bool) 
     else:
         order = [FIRST_DOMAIN + (first + i) % count for i in range(count)]
         env["ROS_DOMAIN_ID"] = str(next((d for d in order if _take_domain(d)), order[0]))
+
+
+def shared_memory_shortage() -> str | None:
+    """What to tell a user whose shared memory is too small for images; None where it is not."""
+    try:
+        state = os.statvfs("/dev/shm")
+    except OSError:
+        return None
+    free_mb = state.f_bavail * state.f_frsize // 2**20
+    if free_mb >= SHARED_MEMORY_MB:
+        return None
+    return (
+        f"only {free_mb} MB of shared memory (/dev/shm) are free: large raw images may get lost; "
+        f"give {SHARED_MEMORY_MB} MB (docker run --shm-size=1g)"
+    )
 
 
 def _take_domain(domain: int) -> bool:
