@@ -1,0 +1,134 @@
+"""One ray caster for cameras, LiDAR and truth: Embree, through embreex.
+
+The town that never moves is one Embree scene, built once; what moves is a small second one, built
+anew for each instant. A ray is cast into both and the nearer surface wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore import EmbreeDevice
+from embreex.rtcore_scene import EmbreeScene
+from numpy.typing import NDArray
+
+from renderocc_training.synthetic.mesh import Mesh
+
+Float32 = NDArray[np.float32]
+
+MISS = -1
+LIFT_M = 2e-3  # secondary rays start so far off their surface
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """Where rays end.
+
+    Attributes:
+        range_m: (N,) float32 along the unit direction; infinite where nothing is met.
+        face: (N,) int64 into the instant's surfaces, ``MISS`` where nothing is met.
+        u, v: (N,) float32 barycentric: the point is (1-u-v)·a + u·b + v·c.
+        normal: (N, 3) float32 unit, on the side that the ray comes from.
+    """
+
+    range_m: Float32
+    face: NDArray[np.int64]
+    u: Float32
+    v: Float32
+    normal: Float32
+
+    @property
+    def met(self) -> NDArray[np.bool_]:
+        """(N,) whether a surface was met."""
+        return self.face != MISS
+
+
+class StaticScene:
+    """What never moves, ready for casting."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self._device = EmbreeDevice()
+        self.embree = self.build(mesh)
+
+    def build(self, mesh: Mesh) -> EmbreeScene | None:
+        """An Embree scene of a mesh, or None of an empty one."""
+        if not len(mesh):
+            return None
+        scene = EmbreeScene(self._device)
+        TriangleMesh(scene, np.ascontiguousarray(mesh.vertices))
+        return scene
+
+
+class Instant:
+    """The world at one moment.
+
+    ``rays`` counts what was cast, for the report of speed.
+    """
+
+    def __init__(self, static: StaticScene, moving: Mesh) -> None:
+        self.rays = 0
+        self._split = len(static.mesh)
+        self._meshes = (static.mesh, moving)
+        self._scenes = [s for s in (static.embree, static.build(moving)) if s is not None]
+        self._offsets = [0, self._split] if static.embree is not None else [self._split]
+
+    def cast(self, origins: NDArray[np.floating], directions: NDArray[np.floating]) -> Hits:
+        """The first surface along each ray.
+
+        Args:
+            origins: (N, 3) or (3,) world, metres.
+            directions: (N, 3) unit vectors; NaN (a pixel outside a fisheye) meets nothing.
+        """
+        towards = np.ascontiguousarray(directions, dtype=np.float32)
+        count = len(towards)
+        usable = np.isfinite(towards).all(axis=1)
+        towards = np.where(usable[:, None], towards, np.float32([0, 0, 1]))
+        start = np.ascontiguousarray(np.broadcast_to(origins, (count, 3)), dtype=np.float32)
+        reach = np.full(count, np.inf, np.float32)
+        face = np.full(count, MISS, np.int64)
+        u, v = np.zeros(count, np.float32), np.zeros(count, np.float32)
+        normal = np.zeros((count, 3), np.float32)
+        for scene, offset in zip(self._scenes, self._offsets, strict=True):
+            far = np.where(np.isfinite(reach), reach, 1e30).astype(np.float32)
+            found = scene.run(start, towards, dists=far, output=1)
+            self.rays += count
+            nearer = (found["primID"] >= 0) & (found["tfar"] < reach)
+            reach[nearer] = found["tfar"][nearer]
+            face[nearer] = found["primID"][nearer].astype(np.int64) + offset
+            u[nearer], v[nearer] = found["u"][nearer], found["v"][nearer]
+            normal[nearer] = found["Ng"][nearer]
+        reach[~usable], face[~usable] = np.inf, MISS
+        length = np.linalg.norm(normal, axis=1, keepdims=True)
+        normal = normal / np.maximum(length, 1e-20)
+        away = np.einsum("ij,ij->i", normal, towards) > 0
+        normal[away] = -normal[away]
+        return Hits(reach, face, u, v, normal)
+
+    def blocked(self, origins: Float32, directions: Float32, reach_m: Float32 | float
+                ) -> NDArray[np.bool_]:
+        """(N,) whether anything lies within ``reach_m`` along rays that start on a surface."""
+        count = len(directions)
+        towards = np.ascontiguousarray(np.broadcast_to(directions, (count, 3)), np.float32)
+        start = np.ascontiguousarray(np.broadcast_to(origins, (count, 3)), np.float32)
+        far = np.ascontiguousarray(np.broadcast_to(np.float32(reach_m), (count,)))
+        hidden = np.zeros(count, bool)
+        for scene in self._scenes:
+            hidden |= scene.run(start, towards, dists=far, query="OCCLUDED") >= 0
+            self.rays += count
+        return hidden
+
+    def class_ids(self, hits: Hits, nothing: int) -> NDArray[np.uint8]:
+        """(N,) class of each hit; ``nothing`` where none."""
+        return self.gather("class_id", hits.face, nothing)
+
+    def gather(self, name: str, face: NDArray[np.int64], fill: int = 0) -> NDArray[np.generic]:
+        """An attribute of ``Mesh`` at faces (N,); ``fill`` where ``MISS``."""
+        fixed, moving = (getattr(mesh, name) for mesh in self._meshes)
+        result = np.full((len(face), *fixed.shape[1:]), fill, fixed.dtype)
+        first, second = (face >= 0) & (face < self._split), face >= self._split
+        result[first] = fixed[face[first]]
+        result[second] = moving[face[second] - self._split]
+        return result

@@ -1,0 +1,1 @@
+"""What the robot carries: cameras, a spinning LiDAR, odometry."""

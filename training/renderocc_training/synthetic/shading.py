@@ -1,0 +1,193 @@
+"""From hits to light: texture, sun and cast shadows, sky and what hides it, reflections, haze."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_training.synthetic import textures
+from renderocc_training.synthetic.caster import LIFT_M, Hits, Instant
+from renderocc_training.synthetic.lighting import Light
+from renderocc_training.synthetic.materials import MaterialRows, Texture
+from renderocc_training.synthetic.patterns import PATTERNS, Spots
+
+Float32 = NDArray[np.float32]
+
+SHADOW_REACH_M = 150.0
+OPENNESS_REACH_M = 7.0
+GROUND_ALBEDO = 0.22
+
+
+class Shader:
+    """Shades the surfaces of a town in one light."""
+
+    def __init__(self, materials: MaterialRows, light: Light) -> None:
+        self._materials = materials
+        self._light = light
+        sky = 0.55 * light.zenith + 0.45 * light.horizon
+        # Below overcast or broken cloud the sky's own light is whiter and stronger.
+        self._sky = sky * (1.0 + 0.35 * light.clouds)
+        lit = np.maximum(light.towards_sun[2], 0) * light.sun + self._sky
+        self._bounce = (GROUND_ALBEDO * lit).astype(np.float32)
+
+    def radiance(
+        self,
+        instant: Instant,
+        origin: Float32,
+        directions: Float32,
+        hits: Hits,
+        openness: Float32,
+        pixel_rad: float,
+        rng: np.random.Generator,
+    ) -> Float32:
+        """Light (N, 3) that comes along rays.
+
+        Args:
+            origin: (3,) world, metres.
+            directions: (N, 3) unit vectors.
+            openness: (N,) share of the sky that each surface sees, of ``openness``.
+            pixel_rad: angle that one pixel covers.
+            rng: for the soft edges of shadows.
+        """
+        result = self.sky(directions)
+        met = np.flatnonzero(hits.met)
+        if not len(met):
+            return result
+        ray, normal = directions[met], hits.normal[met]
+        reach = hits.range_m[met]
+        points = origin + ray * reach[:, None]
+        row = instant.gather("material", hits.face[met]).astype(np.int64)
+        cosine = np.abs(np.einsum("ij,ij->i", ray, normal))
+        foot = (reach * pixel_rad / np.sqrt(np.maximum(cosine, 0.02))).astype(np.float32)
+        albedo, gloss, emission = self._look(instant, hits, met, row, foot)
+        ambient = self._ambient(normal, openness[met])
+        sun = self._sunlight(instant, points, normal, rng)
+        light = albedo * (ambient + sun[:, None] * self._light.sun)
+        light += self._reflection(ray, normal, cosine, gloss, sun, openness[met])
+        light += (emission * self._light.lamps)[:, None] * np.minimum(albedo * 1.6 + 0.25, 1.0)
+        through = np.exp(-reach / self._light.haze_m)[:, None]
+        haze = 0.85 * self._light.horizon
+        result[met] = light * through + haze * (1 - through)
+        return result
+
+    def openness(self, instant: Instant, points: Float32, normal: Float32, sample: Float32
+                 ) -> NDArray[np.bool_]:
+        """(N,) whether one ray off each surface gets away (cosine-weighted about the normal).
+
+        Args:
+            sample: (N, 2) numbers of 0 to 1 that choose the ray.
+        """
+        angle, lift = 2 * np.pi * sample[:, 0], np.sqrt(1 - sample[:, 1])
+        out = np.sqrt(sample[:, 1])
+        helper = np.where(np.abs(normal[:, 2:]) < 0.9, np.float32([0, 0, 1]), np.float32([1, 0, 0]))
+        first = np.cross(helper, normal)
+        first /= np.linalg.norm(first, axis=1, keepdims=True)
+        second = np.cross(normal, first)
+        towards = (out * np.cos(angle))[:, None] * first + (out * np.sin(angle))[:, None] * second
+        towards = towards + lift[:, None] * normal
+        return ~instant.blocked(points + normal * LIFT_M, towards, OPENNESS_REACH_M)
+
+    def sky(self, directions: Float32) -> Float32:
+        """Radiance (N, 3) of the sky: gradient, clouds, the sun and its glow."""
+        light = self._light
+        up = np.clip(directions[:, 2:], 0.0, 1.0)
+        clear = light.horizon + (light.zenith - light.horizon) * up**0.45
+        towards = np.clip(directions @ light.towards_sun, 0, 1)
+        glow = 0.10 * towards**6 + 0.35 * towards**48
+        if light.name != "overcast":
+            glow = glow + 6.0 * (towards > np.cos(0.014))
+        veil = (directions[:, :2] / (up + 0.18) * 100).astype(np.float32)
+        near = np.zeros(len(directions), np.float32)
+        noise = 0.65 * textures.fractal()(veil, 620.0, near) + 0.35 * textures.fractal()(
+            veil, 170.0, near
+        )
+        edge = 0.68 - 0.36 * light.clouds
+        cover = np.clip((noise - edge) * 5.0, 0, 1)[:, None] * np.clip(up * 8, 0, 1)
+        white = 0.62 * light.sun + 0.55 * (light.zenith + light.horizon)
+        shade = white * (1.1 - 0.55 * np.clip((noise - edge) * 2.2, 0, 1))[:, None]
+        result = clear * (1 - cover * 0.9) + shade * cover * 0.9
+        return (result + glow[:, None] * light.sun * (1 - 0.7 * light.clouds)).astype(np.float32)
+
+    def _look(
+        self,
+        instant: Instant,
+        hits: Hits,
+        met: NDArray[np.int64],
+        row: NDArray[np.int64],
+        foot: Float32,
+    ) -> tuple[Float32, Float32, Float32]:
+        corners = instant.gather("texture", hits.face[met])
+        u, v = hits.u[met, None], hits.v[met, None]
+        at = corners[:, 0] * (1 - u - v) + corners[:, 1] * u + corners[:, 2] * v
+        on = _flattened(at, corners)
+        table = self._materials
+        albedo = table.colour[row].copy()
+        gloss, emission = table.gloss[row], table.emission[row]
+        kinds = table.texture[row]
+        for kind in np.unique(kinds):
+            here = np.flatnonzero(kinds == kind)
+            rows = row[here]
+            spots = Spots(at[here], on[here], foot[here], table.colour[rows], table.second[rows],
+                          table.scale[rows], table.options[rows])
+            look = PATTERNS[Texture(kind)](spots)
+            albedo[here] = look.albedo
+            if look.gloss is not None:
+                gloss[here] = look.gloss
+            if look.emission is not None:
+                own = emission[here]
+                emission[here] = np.where(own > 0, own * look.emission, look.emission * (kind == 6))
+        return np.clip(albedo, 0.0, 0.95), gloss, emission
+
+    def _ambient(self, normal: Float32, openness: Float32) -> Float32:
+        up = (0.5 + 0.5 * normal[:, 2:]).astype(np.float32)
+        mixed = up * self._sky + (1 - up) * self._bounce
+        open_share = (0.18 + 0.82 * openness)[:, None]
+        # What hides the sky gives some light back.
+        return mixed * open_share + 0.25 * self._bounce * (1 - open_share)
+
+    def _sunlight(
+        self, instant: Instant, points: Float32, normal: Float32, rng: np.random.Generator
+    ) -> Float32:
+        """(N,) cosine of the sun's angle, zero in shadow."""
+        light = self._light
+        facing = np.maximum(normal @ light.towards_sun, 0.0)
+        lit = np.flatnonzero(facing > 0)
+        jitter = rng.normal(0, light.softness_rad, (len(lit), 3)).astype(np.float32)
+        towards = light.towards_sun + jitter
+        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+        start = points[lit] + normal[lit] * (5 * LIFT_M)
+        facing[lit[instant.blocked(start, towards, SHADOW_REACH_M)]] = 0.0
+        return facing.astype(np.float32)
+
+    def _reflection(
+        self,
+        ray: Float32,
+        normal: Float32,
+        cosine: Float32,
+        gloss: Float32,
+        sun: Float32,
+        openness: Float32,
+    ) -> Float32:
+        result = np.zeros_like(ray)
+        shiny = np.flatnonzero(gloss > 0.01)
+        if not len(shiny):
+            return result
+        mirrored = ray[shiny] + 2 * (cosine[shiny, None] * normal[shiny])
+        fresnel = gloss[shiny] * (0.10 + 0.90 * (1 - np.minimum(cosine[shiny], 1.0)) ** 4)
+        seen = self.sky(mirrored)
+        # Low rays meet the town, not the sky.
+        clear = np.clip((mirrored[:, 2:] - 0.02) * 4.0, 0, 1) * (0.4 + 0.6 * openness[shiny, None])
+        seen = seen * clear + 0.9 * self._bounce * (1 - clear)
+        glint = np.clip(mirrored @ self._light.towards_sun, 0, 1) ** 180 * (sun[shiny] > 0)
+        seen = np.minimum(seen, 3.0) + 5.0 * glint[:, None] * self._light.sun
+        result[shiny] = seen * fresnel[:, None]
+        return result
+
+
+def _flattened(at: Float32, corners: Float32) -> Float32:
+    """Metres on the surface (N, 2): the two axes that face it best, the upright one second."""
+    normal = np.abs(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
+    axis = normal.argmax(axis=1)
+    first = np.where(axis == 0, at[:, 1], at[:, 0])
+    second = np.where(axis == 2, at[:, 1], at[:, 2])
+    return np.stack([first, second], axis=1)
