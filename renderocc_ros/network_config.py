@@ -31,6 +31,9 @@ class ImageConfig(StrictModel):
     channel_order: Literal["rgb", "bgr"] = Field(
         "rgb", description="order of the network's channels; mean and std are in this order"
     )
+    max_fov_deg: float = Field(
+        120.0, gt=0, lt=175, description="wider cameras (fisheyes) are cut to this width"
+    )
 
 
 class BackboneConfig(StrictModel):

@@ -33,23 +33,23 @@ def settle_norms(network: RenderOcc, seed: int) -> None:
         norm.train(training)
 
 
-def ring_of_noise(network: RenderOcc, seed: int) -> CameraTensors:
-    """Noise images of six level cameras that look all around, 70° wide each."""
+def ring_of_noise(network: RenderOcc, seed: int, cameras: int = RING) -> CameraTensors:
+    """Noise images of level cameras that look all around, 70° wide each."""
     height, width = network.image_size
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(1, RING, 3, height, width, generator=generator)
+    images = torch.randn(1, cameras, 3, height, width, generator=generator)
     focal = 0.5 * width / math.tan(math.radians(35))
     intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    poses = torch.eye(4).repeat(RING, 1, 1)
-    for number in range(RING):
-        yaw = 2 * math.pi * number / RING
+    poses = torch.eye(4).repeat(cameras, 1, 1)
+    for number in range(cameras):
+        yaw = 2 * math.pi * number / cameras
         right = (math.sin(yaw), -math.cos(yaw), 0.0)
         forward = (math.cos(yaw), math.sin(yaw), 0.0)
         poses[number, :3, :3] = torch.tensor([right, (0.0, 0.0, -1.0), forward]).T
         poses[number, 2, 3] = HEIGHT_M
     return CameraTensors(
         images,
-        intrinsics.expand(1, RING, 3, 3),
+        intrinsics.expand(1, cameras, 3, 3),
         poses[None],
-        torch.ones(1, RING, dtype=torch.bool),
+        torch.ones(1, cameras, dtype=torch.bool),
     )

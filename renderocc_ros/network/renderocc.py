@@ -14,10 +14,9 @@ from renderocc_ros.network.image_backbone import ImageBackbone
 from renderocc_ros.network.occupancy_field import FieldHead, OccupancyField
 from renderocc_ros.network.temporal_fusion import PastVolume, TemporalFusion
 from renderocc_ros.network.view_lifting import (
+    LiftingGeometry,
     LiftingTable,
     Pooling,
-    build_table,
-    frustum_points,
     lift,
     pool_fast,
 )
@@ -81,20 +80,17 @@ class RenderOcc(nn.Module):
         self.config = config
         self.grid: VoxelGrid = config.grid.build()
         self.image_size = (config.image.height, config.image.width)
-        self.stride = parts.neck.stride
-        self.flat = parts.lifting == "bev"
-        x, y, z = self.grid.size
-        self.volume_size = (x, y, 1) if self.flat else (x, y, z)
+        self.geometry = lifting_geometry(config)
         channels = parts.depth.context_channels
         self.pool: Pooling = pool_fast
-        self.depths_m: Tensor
-        self.register_buffer("depths_m", torch.tensor(parts.depth.centres_m), persistent=False)
         self.image_backbone = ImageBackbone(
             parts.backbone, parts.neck, self.image_size, pretrained=pretrained
         )
         self.depth_head = DepthHead(parts.neck.channels, parts.depth)
         self.temporal_fusion = TemporalFusion(channels, parts.temporal.past_frames, self.grid)
-        self.voxel_encoder = build_encoder(channels, self.volume_size[2], z, parts.encoder)
+        self.voxel_encoder = build_encoder(
+            channels, self.geometry.volume_size[2], self.grid.size[2], parts.encoder
+        )
         self.occupancy_field = FieldHead(
             parts.encoder.out_channels, classes, self.grid.resolution_m, parts.field
         )
@@ -140,28 +136,31 @@ class RenderOcc(nn.Module):
 
     def lifting_table(self, cameras: CameraTensors) -> LiftingTable:
         """Which feature pixel falls into which cell at which depth: calibration alone."""
-        height, width = (side // self.stride for side in self.image_size)
-        valid = cameras.valid[..., None, None]
-        safe = torch.eye(3, device=valid.device, dtype=cameras.intrinsics.dtype)
-        with torch.no_grad():
-            points = frustum_points(
-                torch.where(valid, cameras.intrinsics, safe),
-                cameras.ego_from_camera,
-                self.depths_m,
-                (height, width),
-                self.stride,
-            )
-            return build_table(points, cameras.valid, self.grid, flat=self.flat)
+        return self.geometry.table(cameras.intrinsics, cameras.ego_from_camera, cameras.valid)
 
     def lift_views(self, views: ViewFeatures, table: LiftingTable) -> Tensor:
         """Lifted features (B, C, X, Y, Z), or (B, C, X, Y, 1) when lifting to columns."""
-        return lift(views.depth, views.context, table, self.volume_size, self.pool)
+        return lift(views.depth, views.context, table, self.geometry.volume_size, self.pool)
 
     def decode(self, volume: Tensor, past: Sequence[PastVolume] = ()) -> OccupancyField:
         """From the lifted volume, and earlier ones newest first, to the field."""
         features = self.voxel_encoder(self.temporal_fusion(volume, past))
         field: OccupancyField = self.occupancy_field(features)
         return field
+
+
+def lifting_geometry(config: NetworkConfig) -> LiftingGeometry:
+    """Where a network of this configuration lifts to; its architecture must be "lifted"."""
+    parts = config.architecture
+    if not isinstance(parts, LiftedConfig):
+        raise ValueError(f"architecture.kind = '{parts.kind}' is not 'lifted'")
+    return LiftingGeometry(
+        parts.depth.centres_m,
+        (config.image.height, config.image.width),
+        parts.neck.stride,
+        config.grid.build(),
+        parts.lifting == "bev",
+    )
 
 
 def build_network(

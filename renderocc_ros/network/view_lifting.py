@@ -110,6 +110,50 @@ def build_table(points: Tensor, valid: Tensor, grid: VoxelGrid, *, flat: bool) -
     return LiftingTable(point, pixel, cell.long(), start, int(start[-1]))
 
 
+@dataclass(frozen=True)
+class LiftingGeometry:
+    """What, beside the calibration, decides where feature pixels are lifted to.
+
+    Attributes:
+        depths_m: middles of the depth bins, metres along the camera's z axis.
+        image_size: (height, width) of the network's images.
+        stride: image pixels per feature pixel.
+        grid: the voxels, in the ego frame.
+        flat: pool whole columns of the grid.
+    """
+
+    depths_m: tuple[float, ...]
+    image_size: tuple[int, int]
+    stride: int
+    grid: VoxelGrid
+    flat: bool
+
+    @property
+    def volume_size(self) -> tuple[int, int, int]:
+        """Cells of the lifted volume: (X, Y, Z), or (X, Y, 1)."""
+        x, y, z = self.grid.size
+        return (x, y, 1 if self.flat else z)
+
+    @torch.no_grad()
+    def table(self, intrinsics: Tensor, ego_from_camera: Tensor, valid: Tensor) -> LiftingTable:
+        """Which feature pixel falls into which cell at which depth.
+
+        Args:
+            intrinsics: (B, N, 3, 3) of the network's images; anything for an invalid camera.
+            ego_from_camera: (B, N, 4, 4).
+            valid: (B, N) bool.
+        """
+        known = valid[..., None, None]
+        points = frustum_points(
+            torch.where(known, intrinsics, torch.eye(3).to(intrinsics)),
+            ego_from_camera,
+            torch.tensor(self.depths_m, device=intrinsics.device),
+            (self.image_size[0] // self.stride, self.image_size[1] // self.stride),
+            self.stride,
+        )
+        return build_table(points, valid, self.grid, flat=self.flat)
+
+
 def pool_plain(depth: Tensor, context: Tensor, table: LiftingTable) -> Tensor:
     """The definition, in plain steps; also the form that is exported.
 

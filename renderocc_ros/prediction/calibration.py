@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.prediction.network_input import NetworkInput
+
 Value = TypeVar("Value")
 
 # A camera that moved less than this in the ego frame uses the table of before. At 40 m it is 4 cm,
@@ -27,6 +29,11 @@ class Calibration:
     intrinsics: NDArray[np.float64]
     ego_from_camera: NDArray[np.float64]
     known: NDArray[np.bool_]
+
+    @staticmethod
+    def of(names: tuple[str, ...], cameras: NetworkInput) -> Calibration:
+        """The calibration of a set of images."""
+        return Calibration(names, cameras.intrinsics, cameras.ego_from_camera, cameras.valid)
 
     def covers(self, other: Calibration) -> bool:
         """Whether tables made for this one serve the other as well."""

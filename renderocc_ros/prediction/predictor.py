@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from renderocc_ros.checkpoint import Model, load_checkpoint
+from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, require_match
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.initialise import settle_norms
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
-from renderocc_ros.network.renderocc import build_network
-from renderocc_ros.network_config import LiftedConfig, NetworkConfig, load_network_config
+from renderocc_ros.network.renderocc import build_network, lifting_geometry
+from renderocc_ros.network_config import LiftedConfig, load_network_config
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.network_input import NetworkInput, network_input
-from renderocc_ros.prediction.runner import TorchRunner
+from renderocc_ros.prediction.onnx_engine import OnnxEngine
+from renderocc_ros.prediction.options import Options, choose_device
+from renderocc_ros.prediction.runner import Engine, Runner, StreamRunner
 from renderocc_ros.prediction.timing import StageTimer
+from renderocc_ros.prediction.torch_engine import GraphEngine, TorchEngine
 from renderocc_ros.prediction.visibility import voxels_in_view
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
@@ -31,7 +35,8 @@ class Predictor:
     """A network ready to run, with the state of one stream.
 
     Feed it sets in order of time; it keeps past frames where the network fuses them, and what
-    depends on calibration alone. Not for use from two threads at once.
+    depends on calibration alone. Not for use from two threads at once. Make one by
+    ``from_checkpoint`` or ``from_preset``.
 
     Attributes:
         config: the network's configuration.
@@ -41,52 +46,77 @@ class Predictor:
         field: the field of the last prediction on ``device``, for views rendered from it.
     """
 
-    def __init__(self, model: Model, *, device: str = "auto", threads: int | None = None) -> None:
-        """
-        Args:
-            model: network and what belongs to it; see ``from_checkpoint`` and ``from_preset``.
-            device: "auto" takes the GPU if there is one; else as torch names it: "cpu", "cuda:1".
-            threads: CPU threads for the whole process; torch's own choice if not given.
-        """
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self.config: NetworkConfig = model.network.config
-        self.class_set: ClassSet = model.class_set
-        self.grid: VoxelGrid = self.config.grid.build()
-        self.device = choose_device(device)
+    def __init__(
+        self, header: ModelHeader, runner: Runner, device: torch.device, timer: StageTimer
+    ) -> None:
+        self.header = header
+        self.config = header.config
+        self.class_set: ClassSet = header.class_set
+        self.grid: VoxelGrid = header.config.grid.build()
+        self.device = device
         self.field: OccupancyField | None = None
-        self._timer = StageTimer(self.device)
-        self._runner = TorchRunner(model.network, self.device, self._timer)
-        self._views = CalibrationCache(self._in_view)
+        self._runner = runner
+        self._timer = timer
+        self._views: CalibrationCache[Mask] = CalibrationCache(self._voxels_of_each_camera)
 
     @classmethod
-    def from_checkpoint(
-        cls, path: str | Path, *, device: str = "auto", threads: int | None = None
-    ) -> Predictor:
-        """From a file that ``save_checkpoint`` wrote; see ``load_checkpoint`` for the errors."""
-        return cls(load_checkpoint(path), device=device, threads=threads)
+    def from_checkpoint(cls, path: str | Path, **options: Any) -> Predictor:
+        """From a checkpoint, or from an exported .onnx file.
+
+        Args:
+            path: of a file that ``save_checkpoint`` or ``export_onnx`` wrote.
+            options: see ``Options``.
+
+        Raises:
+            ValueError: see ``load_checkpoint``, ``OnnxEngine`` and ``Options``.
+        """
+        chosen = Options(**options)
+        if Path(path).suffix == ".onnx":
+            return cls._exported(path, chosen)
+        return cls.from_model(load_checkpoint(path), **options)
 
     @classmethod
-    def from_preset(
-        cls, name: str, *, seed: int = 0, device: str = "auto", threads: int | None = None
-    ) -> Predictor:
+    def from_preset(cls, name: str, *, seed: int = 0, **options: Any) -> Predictor:
         """An untrained network with seeded random weights: for trials of everything around it.
 
         An untrained field hovers about its initial opacity, so that is its threshold.
+
+        Args:
+            name: of a shipped network, or the path of a YAML file.
+            seed: the same seed gives the same weights.
+            options: see ``Options``.
         """
-        config = load_network_config(name)
-        if isinstance(config.architecture, LiftedConfig):
-            threshold = config.architecture.field.initial_opacity
-            config = config.model_copy(update={"threshold": threshold})
-        class_set = load_class_set(config.class_set)
-        network = build_network(config, len(class_set), seed=seed)
-        settle_norms(network, seed)
-        return cls(Model(network, class_set), device=device, threads=threads)
+        return cls.from_model(untrained_model(name, seed), **options)
+
+    @classmethod
+    def from_model(cls, model: Model, **options: Any) -> Predictor:
+        """From a network in memory, which is moved to the device; for options see ``Options``."""
+        chosen = Options(**options)
+        _set_threads(chosen)
+        device = choose_device(chosen.device)
+        timer = StageTimer(device)
+        header = ModelHeader(model.network.config, model.class_set)
+        torch_engine = TorchEngine(model.network, device, chosen, timer)
+        graph = chosen.backend == "cuda_graph"
+        engine: Engine = GraphEngine(torch_engine) if graph else torch_engine
+        return cls(header, _stream_runner(engine, header, timer), device, timer)
+
+    @classmethod
+    def _exported(cls, path: str | Path, options: Options) -> Predictor:
+        _set_threads(options)
+        timer = StageTimer(torch.device("cpu"))
+        engine = OnnxEngine(path, options, timer)
+        runner = _stream_runner(engine, engine.header, timer)
+        return cls(engine.header, runner, engine.device, timer)
 
     @property
     def timings_ms(self) -> dict[str, float]:
         """Duration of each stage of the last prediction, milliseconds."""
         return dict(self._timer.milliseconds)
+
+    def require(self, *, grid: VoxelGrid | None = None, class_set: ClassSet | None = None) -> None:
+        """Refuse to go on with another grid or other classes than asked for; ``require_match``."""
+        require_match(self.header, grid=grid, class_set=class_set)
 
     def reset(self) -> None:
         """Forget past frames and calibration: the next set starts a new stream."""
@@ -102,19 +132,11 @@ class Predictor:
         """
         timer = self._timer
         timer.clear()
-        wanted = self.config.cameras
-        if wanted is not None and len(camera_set.names) != wanted:
-            raise ValueError(
-                f"the set has {len(camera_set.names)} cameras ({', '.join(camera_set.names)}), "
-                f"network '{self.config.name}' takes {wanted}; choose a rig with as many, or "
-                "another network"
-            )
+        self._check_cameras(camera_set)
         with torch.inference_mode():
             with timer.stage("preprocess"):
                 cameras = network_input(camera_set, self.config.image)
-            self.field = self._runner.run(
-                cameras, camera_set.names, camera_set.stamp_ns, camera_set.odom_from_ego
-            )
+            self.field = self._runner.run(cameras, camera_set)
             with timer.stage("read_out"):
                 result = read_out(self.field, self.grid.resolution_m, self.config.threshold)
                 labels = result.labels[0].cpu().numpy()
@@ -125,12 +147,20 @@ class Predictor:
             camera_set.stamp_ns, self.grid, self.class_set, labels, confidence, observed
         )
 
+    def _check_cameras(self, camera_set: CameraSet) -> None:
+        wanted, names = self.config.cameras, camera_set.names
+        if wanted is not None and len(names) != wanted:
+            raise ValueError(
+                f"the set has {len(names)} cameras ({', '.join(names)}), network "
+                f"'{self.config.name}' takes {wanted}; choose a rig with as many, or another "
+                "network"
+            )
+
     def _observed(self, cameras: NetworkInput, names: tuple[str, ...]) -> Mask:
-        calibration = Calibration(names, cameras.intrinsics, cameras.ego_from_camera, cameras.valid)
-        in_view = self._views.get(calibration)
+        in_view = self._views.get(Calibration.of(names, cameras))
         return np.asarray(in_view[cameras.valid].any(axis=0))
 
-    def _in_view(self, calibration: Calibration) -> Mask:
+    def _voxels_of_each_camera(self, calibration: Calibration) -> Mask:
         image = self.config.image
         in_view = voxels_in_view(
             self.grid,
@@ -138,21 +168,27 @@ class Predictor:
             torch.from_numpy(calibration.ego_from_camera),
             (image.height, image.width),
         )
-        return in_view.numpy()
+        return np.asarray(in_view.numpy())
 
 
-def choose_device(name: str) -> torch.device:
-    """A torch device; "auto" is the GPU if there is one.
+def untrained_model(name: str, seed: int) -> Model:
+    """A shipped network with seeded random weights; see ``Predictor.from_preset``."""
+    config = load_network_config(name)
+    class_set = load_class_set(config.class_set)
+    if isinstance(config.architecture, LiftedConfig):
+        threshold = config.architecture.field.initial_opacity
+        config = config.model_copy(update={"threshold": threshold})
+    network = build_network(config, len(class_set), seed=seed)
+    settle_norms(network, seed)
+    return Model(network, class_set)
 
-    Raises:
-        ValueError: torch knows no such device, or cannot reach it.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device = '{name}' cannot be used: {reason}; try cpu or auto") from error
-    return device
+
+def _stream_runner(engine: Engine, header: ModelHeader, timer: StageTimer) -> StreamRunner:
+    parts = header.config.architecture
+    assert isinstance(parts, LiftedConfig)
+    return StreamRunner(engine, lifting_geometry(header.config), parts.temporal, timer)
+
+
+def _set_threads(options: Options) -> None:
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)

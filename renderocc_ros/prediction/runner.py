@@ -1,78 +1,109 @@
-"""The network in PyTorch, one set after another."""
+"""One set after another through a network: calibration tables, past frames, and an engine."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+from typing import Protocol
 
-from renderocc_ros.geometry import RigidTransform
+import torch
+from torch import Tensor
+
 from renderocc_ros.network.occupancy_field import OccupancyField
-from renderocc_ros.network.renderocc import CameraTensors, RenderOcc
-from renderocc_ros.network.view_lifting import LiftingTable
-from renderocc_ros.network_config import LiftedConfig
+from renderocc_ros.network.renderocc import CameraTensors
+from renderocc_ros.network.temporal_fusion import PastVolume
+from renderocc_ros.network.view_lifting import LiftingGeometry, LiftingTable
+from renderocc_ros.network_config import TemporalConfig
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.network_input import NetworkInput
 from renderocc_ros.prediction.stream import VolumeStream
 from renderocc_ros.prediction.timing import StageTimer
+from renderocc_ros.rig.camera_set import CameraSet
 
 
-class TorchRunner:
-    """A ``RenderOcc`` with its lifting table and the volumes of its last frames."""
+class Runner(Protocol):
+    """Runs a network on a stream of sets."""
 
-    def __init__(self, network: RenderOcc, device: torch.device, timer: StageTimer) -> None:
-        parts = network.config.architecture
-        assert isinstance(parts, LiftedConfig)
-        self.network = network.to(device).eval()
-        self.device = device
-        self.stream = VolumeStream(parts.temporal)
+    def run(self, cameras: NetworkInput, camera_set: CameraSet) -> OccupancyField:
+        """The field of one set; call in order of time."""
+        ...
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        ...
+
+
+class Engine(Protocol):
+    """Computes one instant of a lifted network."""
+
+    device: torch.device
+
+    def __call__(
+        self, cameras: CameraTensors, table: LiftingTable, past: Sequence[PastVolume]
+    ) -> tuple[OccupancyField, Tensor]:
+        """The field, and the lifted volume (1, C, X, Y, Z) of this instant alone.
+
+        Both stay as they are when the next instant is computed.
+        """
+        ...
+
+
+class StreamRunner:
+    """A lifted network on a stream: keeps its lifting table and the volumes of past frames."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        geometry: LiftingGeometry,
+        temporal: TemporalConfig,
+        timer: StageTimer,
+    ) -> None:
+        self._engine = engine
+        self._geometry = geometry
+        self._stream = VolumeStream(temporal)
         self._tables: CalibrationCache[LiftingTable] = CalibrationCache(self._table)
         self._timer = timer
-        timer.watch(network)
 
-    def run(
-        self,
-        cameras: NetworkInput,
-        names: tuple[str, ...],
-        stamp_ns: int,
-        odom_from_ego: RigidTransform | None,
-    ) -> OccupancyField:
-        """The field of one set; call in order of time."""
+    @property
+    def tables_made(self) -> int:
+        """How often a lifting table was computed, because a camera was new or had moved."""
+        return self._tables.made
+
+    def run(self, cameras: NetworkInput, camera_set: CameraSet) -> OccupancyField:
+        """See ``Runner``."""
         with self._timer.stage("lifting_table"):
-            table = self._tables.get(
-                Calibration(names, cameras.intrinsics, cameras.ego_from_camera, cameras.valid)
-            )
-        views = self.network.view_features(self._tensors(cameras))
-        with self._timer.stage("view_lifting"):
-            volume = self.network.lift_views(views, table)
-        field = self.network.decode(volume, self.stream.past(stamp_ns, odom_from_ego))
-        self.stream.add(stamp_ns, odom_from_ego, volume)
+            table = self._tables.get(Calibration.of(camera_set.names, cameras))
+        stamp_ns, odom_from_ego = camera_set.stamp_ns, camera_set.odom_from_ego
+        past = self._stream.past(stamp_ns, odom_from_ego)
+        field, volume = self._engine(camera_tensors(cameras, self._engine.device), table, past)
+        self._stream.add(stamp_ns, odom_from_ego, volume)
         return field
 
     def reset(self) -> None:
-        """Start a new stream: no past frames, no calibration."""
-        self.stream.reset()
+        """See ``Runner``."""
+        self._stream.reset()
         self._tables.reset()
 
-    def _tensors(self, cameras: NetworkInput) -> CameraTensors:
-        return CameraTensors(
-            torch.from_numpy(cameras.images)[None].to(self.device),
-            torch.from_numpy(cameras.intrinsics)[None].to(self.device, torch.float32),
-            torch.from_numpy(cameras.ego_from_camera)[None].to(self.device, torch.float32),
-            torch.from_numpy(cameras.valid)[None].to(self.device),
-        )
-
     def _table(self, calibration: Calibration) -> LiftingTable:
-        table = self.network.lifting_table(
-            CameraTensors(
-                torch.empty(0),
-                torch.from_numpy(calibration.intrinsics)[None].to(self.device, torch.float32),
-                torch.from_numpy(calibration.ego_from_camera)[None].to(self.device, torch.float32),
-                torch.from_numpy(calibration.known)[None].to(self.device),
-            )
+        device = self._engine.device
+        table = self._geometry.table(
+            torch.from_numpy(calibration.intrinsics)[None].to(device, torch.float32),
+            torch.from_numpy(calibration.ego_from_camera)[None].to(device, torch.float32),
+            torch.from_numpy(calibration.known)[None].to(device),
         )
         if table.inside == 0:
             raise ValueError(
                 f"no camera of {', '.join(calibration.names)} looks into the grid "
-                f"{self.network.grid}; check the cameras' poses in the ego frame (an optical frame "
-                "is x right, y down, z forward), or choose another grid"
+                f"{self._geometry.grid}; check the cameras' poses in the ego frame (an optical "
+                "frame is x right, y down, z forward), or choose another grid"
             )
         return table
+
+
+def camera_tensors(cameras: NetworkInput, device: torch.device) -> CameraTensors:
+    """As a batch of one, on a device."""
+    return CameraTensors(
+        torch.from_numpy(cameras.images)[None].to(device),
+        torch.from_numpy(cameras.intrinsics)[None].to(device, torch.float32),
+        torch.from_numpy(cameras.ego_from_camera)[None].to(device, torch.float32),
+        torch.from_numpy(cameras.valid)[None].to(device),
+    )
