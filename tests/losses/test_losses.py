@@ -16,8 +16,8 @@ from renderocc_ros.rendering.ray_sampling import RaySamples
 from renderocc_training import losses
 
 GRID = VoxelGrid((0.0, -2.0, -1.0), 0.5, (20, 8, 6))
-ALL = torch.ones(5, dtype=torch.bool)
-RANGE = torch.tensor([1.0, 4.0, 9.0, 20.0, 45.0])
+ALL = torch.ones(1, 5, dtype=torch.bool)
+RANGE = torch.tensor([[1.0, 4.0, 9.0, 20.0, 45.0]])
 
 
 def test_range_losses_are_zero_at_the_truth_and_grow_away_from_it() -> None:
@@ -35,16 +35,25 @@ def test_scale_invariant_log_loss_by_hand() -> None:
 
 
 def test_what_the_mask_excludes_changes_nothing() -> None:
-    mask = torch.tensor([True, True, True, False, False])
+    mask = torch.tensor([[True, True, True, False, False]])
     label = torch.where(mask, RANGE, torch.tensor(float("nan")))
     rendered = (RANGE * 1.2).requires_grad_()
     for loss in (losses.scale_invariant_log_loss, losses.range_l1_loss):
         value = loss(rendered, label, mask)
         (gradient,) = torch.autograd.grad(value, rendered)
         assert value.item() == pytest.approx(
-            loss(RANGE[:3] * 1.2, RANGE[:3], ALL[:3]).item(), rel=1e-5
+            loss(RANGE[:, :3] * 1.2, RANGE[:, :3], ALL[:, :3]).item(), rel=1e-5
         )
-        assert gradient.isfinite().all() and (gradient[3:] == 0).all()
+        assert gradient.isfinite().all() and (gradient[:, 3:] == 0).all()
+
+
+def test_a_batch_is_the_mean_of_its_samples_however_labels_are_spread() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rendered, label = (1 + torch.rand((2, 2, 30), generator=generator)).unbind()
+    mask = torch.rand((2, 30), generator=generator) < torch.tensor([[0.9], [0.2]])
+    for loss in (losses.scale_invariant_log_loss, losses.range_l1_loss):
+        one, two = (loss(rendered[i, None], label[i, None], mask[i, None]) for i in range(2))
+        assert loss(rendered, label, mask).item() == pytest.approx((one + two).item() / 2)
 
 
 def test_semantic_loss_is_weighted_cross_entropy() -> None:
@@ -53,16 +62,18 @@ def test_semantic_loss_is_weighted_cross_entropy() -> None:
     weights = torch.tensor([1.0, 3.0])
     mask = torch.ones(3, dtype=torch.bool)
     expected = torch.nn.functional.nll_loss(probability[:2].log(), target[:2], weights)
-    found = losses.semantic_loss(probability, target, mask, weights)
+    found = losses.semantic_loss(probability[None], target[None], mask[None], weights)
     assert found.item() == pytest.approx(expected.item())
 
 
 def test_sky_and_entropy() -> None:
-    opacity_ = torch.tensor([0.0, 0.5, 1.0])
-    sky = torch.tensor([True, False, False])
+    opacity_ = torch.tensor([[0.0, 0.5, 1.0]])
+    sky = torch.tensor([[True, False, False]])
     assert losses.sky_loss(opacity_, sky).item() == pytest.approx(0, abs=1e-6)
     assert losses.sky_loss(opacity_, ~sky).item() > 1
-    each = [losses.opacity_entropy_loss(opacity_[i : i + 1], sky[:1]).item() for i in range(3)]
+    each = [
+        losses.opacity_entropy_loss(opacity_[:, i : i + 1], ALL[:, :1]).item() for i in range(3)
+    ]
     assert each[1] == max(each) and each[0] == pytest.approx(each[2], abs=1e-3)
 
 
@@ -75,7 +86,7 @@ def test_distortion_is_the_double_sum() -> None:
     delta = samples.lengths_m / (edges[:, -1:] - edges[:, :1])
     pairs = weights[:, :, None] * weights[:, None] * (t[:, :, None] - t[:, None]).abs()
     expected = (pairs.sum(dim=(1, 2)) + (weights.square() * delta).sum(dim=1) / 3).mean()
-    found = losses.distortion_loss(weights, samples, torch.ones(7, dtype=torch.bool))
+    found = losses.distortion_loss(weights, samples, torch.ones(1, 7, dtype=torch.bool))
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -104,13 +115,13 @@ def single_ray(direction: tuple[float, float, float], height: float = 0.1) -> Ra
 
 def ask(rays: Rays, range_m: float, class_id: int = 1, start_m: float = 0.0) -> losses.RayQueries:
     return losses.ray_queries(
-        GRID, rays, torch.tensor([range_m]), torch.tensor([start_m]),
-        torch.tensor([class_id]), {0}, free_per_ray=40,
+        GRID, rays, torch.tensor([[range_m]]), torch.tensor([[start_m]]),
+        torch.tensor([[class_id]]), {0}, free_per_ray=40,
     )  # fmt: skip
 
 
 def x_cells(queries: losses.RayQueries, occupied: bool) -> set[int]:
-    cells = queries.cell[queries.occupied == occupied]
+    cells = queries.cell[queries.occupied if occupied else queries.free]
     return set((cells // (GRID.size[1] * GRID.size[2])).tolist())
 
 
@@ -119,13 +130,14 @@ def test_queries_say_free_before_the_end_and_occupied_at_it() -> None:
     assert x_cells(queries, occupied=True) == {10}
     assert x_cells(queries, occupied=False) == set(range(10))
     assert queries.class_id[queries.occupied].tolist() == [1]
-    assert (queries.class_id[~queries.occupied] == IGNORE_ID).all()
+    assert (queries.class_id[queries.free] == IGNORE_ID).all()
 
 
 def test_queries_of_sky_unknown_and_moved_rays() -> None:
     sky = ask(single_ray((1, 0, 0)), float("inf"))
     assert not sky.occupied.any() and x_cells(sky, occupied=False) == set(range(20))
-    assert len(ask(single_ray((1, 0, 0)), float("nan")).cell) == 0
+    unknown = ask(single_ray((1, 0, 0)), float("nan"))
+    assert not (unknown.occupied | unknown.free).any()
     moved = ask(single_ray((1, 0, 0)), 5.0, start_m=3.0)
     assert x_cells(moved, occupied=False) == {6, 7, 8, 9}
 
@@ -135,7 +147,7 @@ def test_a_ray_that_grazes_the_ground_frees_only_what_is_a_cell_above_it() -> No
     range_m = 8.0
     end_height = 0.9 + range_m * float(rays.direction[0, 2])
     on_ground, on_wall = ask(rays, range_m, class_id=0), ask(rays, range_m, class_id=1)
-    lowest = (on_ground.cell[~on_ground.occupied] % GRID.size[2]).min() * 0.5 - 1.0
+    lowest = (on_ground.cell[on_ground.free] % GRID.size[2]).min() * 0.5 - 1.0
     assert lowest + 0.5 >= end_height + GRID.resolution_m
     assert len(x_cells(on_ground, occupied=False)) < len(x_cells(on_wall, occupied=False))
 
@@ -175,14 +187,14 @@ def test_voxel_labels_ignore_what_is_not_known() -> None:
 EMPTY: dict[str, Callable[[], Tensor]] = {
     "silog": lambda: losses.scale_invariant_log_loss(RANGE, RANGE, ~ALL),
     "l1": lambda: losses.range_l1_loss(RANGE, RANGE, ~ALL),
-    "semantic": lambda: losses.semantic_loss(torch.ones(5, 2) / 2, torch.zeros(5).long(), ~ALL),
-    "sky": lambda: losses.sky_loss(torch.ones(5), ~ALL),
-    "entropy": lambda: losses.opacity_entropy_loss(torch.ones(5), ~ALL),
+    "semantic": lambda: losses.semantic_loss(torch.ones(1, 5, 2), torch.zeros(1, 5).long(), ~ALL),
+    "sky": lambda: losses.sky_loss(torch.ones(1, 5), ~ALL),
+    "entropy": lambda: losses.opacity_entropy_loss(torch.ones(1, 5), ~ALL),
     "distortion": lambda: losses.distortion_loss(
         torch.ones(5, 3), RaySamples(torch.zeros(5, 4), torch.zeros(5)), ~ALL
     ),
     "depth": lambda: losses.depth_distribution_loss(
-        torch.ones(5, 4) / 4, torch.zeros(5).long(), ~ALL
+        torch.ones(1, 5, 4) / 4, torch.zeros(1, 5).long(), ~ALL
     ),
     "query": lambda: sum(
         losses.query_loss(
@@ -210,7 +222,7 @@ def test_of_nothing_every_loss_is_zero(name: str) -> None:
 
 @pytest.mark.parametrize("magnitude", [0.0, 1e-30, 1e-6, 1.0, 1e6, 1e30])
 def test_gradients_are_finite_for_any_magnitude(magnitude: float) -> None:
-    rendered = torch.full((5,), magnitude, requires_grad=True)
+    rendered = torch.full((1, 5), magnitude, requires_grad=True)
     density = torch.full((1, *GRID.size), magnitude, requires_grad=True)
     share = torch.full((5, 3), min(magnitude, 1.0), requires_grad=True)
     samples = RaySamples(torch.arange(4.0).expand(5, 4) * min(magnitude, 1e6), torch.ones(5))
@@ -218,9 +230,9 @@ def test_gradients_are_finite_for_any_magnitude(magnitude: float) -> None:
     total = (
         losses.scale_invariant_log_loss(rendered, RANGE, ALL)
         + losses.range_l1_loss(rendered, RANGE, ALL)
-        + losses.sky_loss(share[:, 0], ALL)
-        + losses.opacity_entropy_loss(share[:, 1], ALL)
-        + losses.semantic_loss(share, torch.tensor([0, 1, 2, 0, 1]), ALL)
+        + losses.sky_loss(share[None, :, 0], ALL)
+        + losses.opacity_entropy_loss(share[None, :, 1], ALL)
+        + losses.semantic_loss(share[None], torch.tensor([[0, 1, 2, 0, 1]]), ALL)
         + losses.distortion_loss(share, samples, ALL)
         + losses.query_loss(field, GRID, ask(single_ray((1, 0, 0)), 5.0))[0]
     )

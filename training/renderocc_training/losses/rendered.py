@@ -1,4 +1,4 @@
-"""Losses on what rays see: range, class, opacity, sky."""
+"""Losses on what rays see: range, class, opacity, sky. B samples with R rays each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from renderocc_ros.class_set import IGNORE_ID
-from renderocc_training.losses.masked import masked_mean
+from renderocc_training.losses.masked import masked_mean, per_sample_mean
 
 # Ranges are compared from here on: the logarithm of less would dwarf all others.
 SHORTEST_RANGE_M = 0.1
@@ -19,17 +19,17 @@ def scale_invariant_log_loss(
     """√(mean d² − λ (mean d)²) with d = ln rendered − ln label (Eigen et al. 2014; λ = 0.85).
 
     Args:
-        rendered_m, label_m: (R,) ranges in metres.
-        mask: (R,) bool, rays with a known, finite range.
+        rendered_m, label_m: (B, R) ranges in metres.
+        mask: (B, R) bool, rays with a known, finite range.
     """
     label = torch.where(mask, label_m, torch.ones_like(label_m))
     difference = (
         rendered_m.clamp(min=SHORTEST_RANGE_M).log() - label.clamp(min=SHORTEST_RANGE_M).log()
     )
-    mean_square = masked_mean(difference.square(), mask)
-    variance = mean_square - variance_focus * masked_mean(difference, mask).square()
+    mean_square = per_sample_mean(difference.square(), mask)
+    variance = mean_square - variance_focus * per_sample_mean(difference, mask).square()
     # The root's slope is infinite at zero: start it a hair above.
-    return (variance.clamp(min=0) + 1e-8).sqrt() - 1e-4
+    return ((variance.clamp(min=0) + 1e-8).sqrt() - 1e-4).mean()
 
 
 def range_l1_loss(rendered_m: Tensor, label_m: Tensor, mask: Tensor) -> Tensor:
@@ -44,14 +44,14 @@ def semantic_loss(
     """Weighted mean of −ln p(class) over the rays whose class is known.
 
     Args:
-        probability: (R, K) rendered class probabilities, normalised by the ray's opacity.
-        class_id: (R,) int64; ``IGNORE_ID`` does not count.
-        mask: (R,) bool.
+        probability: (B, R, K) rendered class probabilities, normalised by the ray's opacity.
+        class_id: (B, R) int64; ``IGNORE_ID`` does not count.
+        mask: (B, R) bool.
         class_weights: (K,) weight of each class, 1 if not given.
     """
     known = mask & (class_id != IGNORE_ID)
     target = torch.where(known, class_id, torch.zeros_like(class_id))
-    chosen = probability.gather(1, target[:, None])[:, 0]
+    chosen = probability.gather(-1, target[..., None])[..., 0]
     weight = None if class_weights is None else class_weights[target]
     return masked_mean(-chosen.clamp(min=FAINTEST).log(), known, weight)
 

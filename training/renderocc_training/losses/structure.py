@@ -17,9 +17,9 @@ def distortion_loss(weights: Tensor, samples: RaySamples, mask: Tensor) -> Tenso
     sums of w_j and w_j t_j over j < i.
 
     Args:
-        weights: (R, S) compositing weights.
+        weights: (B·R, S) compositing weights.
         samples: their intervals.
-        mask: (R,) bool, the rays that count.
+        mask: (B, R) bool, the rays that count.
     """
     first = samples.edges_m[:, :1]
     scale = (samples.edges_m[:, -1:] - first).clamp(min=1e-6)
@@ -29,7 +29,7 @@ def distortion_loss(weights: Tensor, samples: RaySamples, mask: Tensor) -> Tenso
     moment_before = torch.cumsum(moment, dim=1) - moment
     between = 2 * (weights * (t * mass_before - moment_before)).sum(dim=1)
     within = (weights.square() * samples.lengths_m / scale).sum(dim=1) / 3
-    return masked_mean(between + within, mask)
+    return masked_mean((between + within).view_as(mask), mask)
 
 
 def total_variation_loss(opacity: Tensor) -> Tensor:

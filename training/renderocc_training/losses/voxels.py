@@ -20,16 +20,17 @@ FAINTEST = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class RayQueries:
-    """Cells of which rays say that they are free or occupied.
+    """Cells of which the rays of B samples say that they are free or occupied.
 
     Attributes:
-        cell: (Q,) int64, position in the flattened (B, X, Y, Z).
-        occupied: (Q,) bool.
-        class_id: (Q,) int64, the class in an occupied cell, ``IGNORE_ID`` where not known.
+        cell: (B, Q) int64, position in the sample's flattened (X, Y, Z).
+        occupied, free: (B, Q) bool; a query that is neither says nothing.
+        class_id: (B, Q) int64, the class in an occupied cell, ``IGNORE_ID`` where not known.
     """
 
     cell: Tensor
     occupied: Tensor
+    free: Tensor
     class_id: Tensor
 
 
@@ -50,19 +51,22 @@ def ray_queries(
     ground themselves.
 
     Args:
-        rays: R rays.
-        range_m: (R,) where they end; inf for the sky (free all the way), NaN for unknown.
-        start_m: (R,) nothing is claimed before this distance.
-        class_id: (R,) int64.
+        rays: B·R rays, sample by sample.
+        range_m: (B, R) where they end; inf for the sky (free all the way), NaN for unknown.
+        start_m: (B, R) nothing is claimed before this distance.
+        class_id: (B, R) int64.
         ground_ids: classes that are ground.
         free_per_ray: number of points drawn before each end.
         generator: draws the points; evenly spaced ones if not given.
     """
+    batch = range_m.shape[0]
+    range_m, start_m, class_id = range_m.flatten(), start_m.flatten(), class_id.flatten()
     known = ~range_m.isnan() & (range_m > start_m)
     finite = known & range_m.isfinite()
-    end_m = torch.where(finite, range_m, torch.zeros_like(range_m))
-    end_cell, end_inside = _cells(grid, rays.at(end_m[:, None]))
-    end_cell, end_inside = end_cell[:, 0], end_inside[:, 0] & finite
+    end_m = torch.where(finite, range_m, torch.zeros_like(range_m))[:, None]
+    end = rays.at(end_m)
+    end_cell, end_inside = _cells(grid, end)
+    occupied = end_inside & finite[:, None]
 
     far_m = float(torch.tensor(grid.size).double().norm()) * grid.resolution_m
     reach = torch.where(finite, range_m, torch.full_like(range_m, far_m)).clamp(max=far_m)
@@ -73,18 +77,17 @@ def ray_queries(
         part = part + (shift - 0.5) / free_per_ray
     points = rays.at(start_m[:, None] + part * (reach - start_m).clamp(min=0)[:, None])
     cell, free = _cells(grid, points)
-    free = free & known[:, None] & ~(end_inside[:, None] & (cell == end_cell[:, None]))
+    free = free & known[:, None] & ~(occupied & (cell == end_cell))
     ground = torch.tensor(sorted(ground_ids), device=class_id.device, dtype=class_id.dtype)
-    clearance = rays.at(end_m[:, None])[..., 2] + grid.resolution_m
-    skims = (torch.isin(class_id, ground) & finite)[:, None] & (points[..., 2] < clearance)
-    free = free & ~skims
+    on_ground = torch.isin(class_id, ground) & finite
+    free = free & ~(on_ground[:, None] & (points[..., 2] < end[..., 2] + grid.resolution_m))
 
-    offset = rays.volume * grid.cell_count
-    hits, passes = (offset + end_cell)[end_inside], (offset[:, None] + cell)[free]
+    said = torch.full_like(cell, IGNORE_ID)
     return RayQueries(
-        cell=torch.cat([hits, passes]),
-        occupied=torch.cat([torch.ones_like(hits), torch.zeros_like(passes)]).bool(),
-        class_id=torch.cat([class_id[end_inside], torch.full_like(passes, IGNORE_ID)]),
+        cell=torch.cat([end_cell, cell], dim=1).view(batch, -1),
+        occupied=torch.cat([occupied, torch.zeros_like(free)], dim=1).view(batch, -1),
+        free=torch.cat([torch.zeros_like(occupied), free], dim=1).view(batch, -1),
+        class_id=torch.cat([class_id[:, None], said], dim=1).view(batch, -1),
     )
 
 
@@ -98,13 +101,14 @@ def query_loss(
 
     Free and occupied points weigh the same in sum, since there are many more of the former.
     """
-    density = field.density.reshape(-1)[queries.cell]
+    density = field.density.flatten(1).gather(1, queries.cell)
     loss = occupancy_loss(density, queries.occupied, grid.resolution_m)
-    occupied = masked_mean(loss, queries.occupied)
-    free = masked_mean(loss, ~queries.occupied)
+    occupied, free = masked_mean(loss, queries.occupied), masked_mean(loss, queries.free)
     known = queries.occupied & (queries.class_id != IGNORE_ID)
-    logits = field.semantics.movedim(1, -1).flatten(0, 3)[queries.cell[known]]
-    return 0.5 * (occupied + free), _cross_entropy(logits, queries.class_id[known], class_weights)
+    sample = known.nonzero()[:, 0]
+    logits = field.semantics.flatten(2).movedim(1, -1)[sample, queries.cell[known]]
+    semantics = _cross_entropy(logits, queries.class_id, known, class_weights)
+    return 0.5 * (occupied + free), semantics
 
 
 def voxel_label_loss(
@@ -123,7 +127,7 @@ def voxel_label_loss(
     loss = occupancy_loss(field.density, occupied, grid.resolution_m)
     chosen = known & occupied
     logits = field.semantics.movedim(1, -1)[chosen]
-    return masked_mean(loss, known), _cross_entropy(logits, labels[chosen], class_weights)
+    return masked_mean(loss, known), _cross_entropy(logits, labels, chosen, class_weights)
 
 
 def occupancy_loss(density: Tensor, occupied: Tensor, resolution_m: float) -> Tensor:
@@ -141,12 +145,12 @@ def depth_distribution_loss(distribution: Tensor, bin_index: Tensor, mask: Tenso
     """Mean −ln of the probability that the lifting gives to the labelled depth bin.
 
     Args:
-        distribution: (P, D) probabilities of P feature pixels.
-        bin_index: (P,) int64 bin of the nearest label in the pixel.
-        mask: (P,) bool, pixels that have one.
+        distribution: (B, P, D) probabilities of P feature pixels.
+        bin_index: (B, P) int64 bin of the nearest label in the pixel.
+        mask: (B, P) bool, pixels that have one.
     """
     target = torch.where(mask, bin_index, torch.zeros_like(bin_index))
-    chosen = distribution.gather(1, target[:, None])[:, 0]
+    chosen = distribution.gather(-1, target[..., None])[..., 0]
     return masked_mean(-chosen.clamp(min=FAINTEST).log(), mask)
 
 
@@ -159,7 +163,15 @@ def _cells(grid: VoxelGrid, points: Tensor) -> tuple[Tensor, Tensor]:
     return (x * grid.size[1] + y) * grid.size[2] + z, inside
 
 
-def _cross_entropy(logits: Tensor, target: Tensor, class_weights: Tensor | None) -> Tensor:
-    if not len(target):
-        return logits.sum()  # of nothing: 0, with a gradient
-    return functional.cross_entropy(logits.float(), target, class_weights)
+def _cross_entropy(
+    logits: Tensor, target: Tensor, chosen: Tensor, class_weights: Tensor | None
+) -> Tensor:
+    """Masked mean of −ln softmax(logits)[target]; logits (M, K) are those of the chosen alone."""
+    labels = target[chosen]
+    each = functional.cross_entropy(logits.float(), labels, reduction="none")
+    values = torch.zeros(target.shape, dtype=each.dtype, device=each.device)
+    values = values.masked_scatter(chosen, each)
+    weight = None
+    if class_weights is not None:
+        weight = torch.zeros_like(values).masked_scatter(chosen, class_weights[labels])
+    return masked_mean(values, chosen, weight)

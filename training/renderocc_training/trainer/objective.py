@@ -1,0 +1,168 @@
+"""From a batch to the terms of its loss: the network runs, rays are asked and rendered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.network.depth_head import ViewFeatures
+from renderocc_ros.network.occupancy_field import OccupancyField, opacity
+from renderocc_ros.network.renderocc import RenderOcc
+from renderocc_ros.network.temporal_fusion import PastVolume
+from renderocc_ros.rendering import Rays, RenderedRays, render_rays
+from renderocc_ros.rendering.ray_sampling import RaySamples, sample_uniform
+from renderocc_training import losses
+from renderocc_training.dataset.training_sample import RayTensors, TrainingBatch
+from renderocc_training.trainer.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class LossTerms:
+    """Weighted terms by their name in the recipe, each a scalar with a gradient."""
+
+    terms: dict[str, Tensor]
+
+    @property
+    def total(self) -> Tensor:
+        """Their sum, which is minimised."""
+        return torch.stack(list(self.terms.values())).sum()
+
+
+class Objective(torch.nn.Module):
+    """A network and what is asked of it."""
+
+    def __init__(self, network: RenderOcc, class_set: ClassSet, recipe: Recipe) -> None:
+        super().__init__()
+        self.network = network
+        self.class_set = class_set
+        self.recipe = recipe
+        self.grid = network.grid
+
+    def forward(self, batch: TrainingBatch, generator: torch.Generator) -> LossTerms:
+        """Terms of one batch.
+
+        Args:
+            batch: on the network's device.
+            generator: on the CPU; draws query points and rendering intervals.
+        """
+        views, field = self._run(batch)
+        field = OccupancyField(field.density.float(), field.semantics.float())
+        weights = self.recipe.losses
+        found: dict[str, Tensor] = {}
+        if weights.query or weights.query_semantics:
+            found["query"], found["query_semantics"] = losses.query_loss(
+                field, self.grid, self._queries(batch.rays, generator)
+            )
+        for name, labels in (("votes", batch.votes), ("truth", batch.truth)):
+            if getattr(weights, name) or getattr(weights, f"{name}_semantics"):
+                if labels is None:
+                    raise ValueError(f"the recipe's {name} loss needs samples with {name}")
+                occupancy, semantics = losses.voxel_label_loss(field, self.grid, labels)
+                found[name], found[f"{name}_semantics"] = occupancy, semantics
+        if weights.render:
+            found |= self._rendered(field, batch.rays, generator)
+        if weights.total_variation:
+            cells = opacity(field.density, self.grid.resolution_m)
+            found["total_variation"] = losses.total_variation_loss(cells)
+        if weights.lifting_depth:
+            found["lifting_depth"] = self._lifting_depth(views, batch.depth_m)
+        used = {name: getattr(weights, name) for name in found if getattr(weights, name)}
+        return LossTerms({name: weight * found[name] for name, weight in used.items()})
+
+    def _run(self, batch: TrainingBatch) -> tuple[ViewFeatures, OccupancyField]:
+        network = self.network
+        views = network.view_features(batch.current)
+        volume = network.lift_views(views, network.lifting_table(batch.current))
+        past = [
+            PastVolume(
+                network.lift_views(
+                    network.view_features(p.cameras), network.lifting_table(p.cameras)
+                ),
+                p.past_from_current,
+            )
+            for p in batch.past
+        ]
+        return views, network.decode(volume, past)
+
+    def _queries(self, rays: RayTensors, generator: torch.Generator) -> losses.RayQueries:
+        return losses.ray_queries(
+            self.grid,
+            rays.rays,
+            rays.range_m,
+            rays.start_m,
+            rays.class_id,
+            self.class_set.ground_ids,
+            self.recipe.rays.free_points,
+            generator,
+        )
+
+    def _rendered(
+        self, field: OccupancyField, rays: RayTensors, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        chosen = self._rays_to_render(rays, generator)
+        seen, samples = render_field(field, self.network, chosen.rays, self.recipe, generator)
+        shape = chosen.valid.shape
+        far_m, range_m = samples.far_m.view(shape), seen.range_m.view(shape)
+        opacity_of_ray, classes = seen.opacity.view(shape), seen.classes.view(*shape, -1)
+        labelled = chosen.valid & chosen.range_m.isfinite() & (far_m > 0)
+        # A surface beyond the grid is one that no voxel can show: the ray leaves the grid.
+        label_m = torch.minimum(chosen.range_m, far_m)
+        inside = labelled & (chosen.range_m < far_m)
+        is_sky = chosen.valid & chosen.range_m.isinf()
+        return {
+            "range_silog": losses.scale_invariant_log_loss(range_m, label_m, labelled),
+            "range_l1": losses.range_l1_loss(range_m, label_m, labelled),
+            "semantics": losses.semantic_loss(classes, chosen.class_id, inside),
+            "sky": losses.sky_loss(opacity_of_ray, is_sky),
+            "opacity_entropy": losses.opacity_entropy_loss(opacity_of_ray, chosen.valid),
+            "distortion": losses.distortion_loss(seen.weights, samples, chosen.valid),
+        }
+
+    def _rays_to_render(self, rays: RayTensors, generator: torch.Generator) -> RayTensors:
+        """A random part of each sample's rays; one that moved with its object cannot be seen."""
+        batch, budget = rays.valid.shape
+        count = min(self.recipe.rays.rendered, budget)
+        usable = rays.valid & (rays.start_m == 0)
+        chance = torch.rand((batch, budget), generator=generator).to(rays.start_m)
+        picked = (chance + usable).topk(count, dim=1).indices
+        flat = (picked + torch.arange(batch, device=picked.device)[:, None] * budget).flatten()
+        return RayTensors(
+            Rays(rays.rays.origin[flat], rays.rays.direction[flat], rays.rays.volume[flat]),
+            rays.start_m.gather(1, picked),
+            rays.range_m.gather(1, picked),
+            rays.class_id.gather(1, picked),
+            usable.gather(1, picked),
+        )
+
+    def _lifting_depth(self, views: ViewFeatures, depth_m: Tensor) -> Tensor:
+        centres = torch.as_tensor(self.network.depths_m).to(depth_m)
+        step = centres[1] - centres[0]
+        index = torch.floor((depth_m - (centres[0] - step / 2)) / step)
+        mask = (index >= 0) & (index < len(centres))  # NaN is neither
+        index = torch.where(mask, index, torch.zeros_like(index)).long()
+        distribution = views.depth.float().movedim(2, -1)
+        return losses.depth_distribution_loss(
+            distribution.flatten(1, 3), index.flatten(1), mask.flatten(1)
+        )
+
+
+def render_field(
+    field: OccupancyField,
+    network: RenderOcc,
+    rays: Rays,
+    recipe: Recipe,
+    generator: torch.Generator | None = None,
+) -> tuple[RenderedRays, RaySamples]:
+    """Render rays through a field as the recipe says.
+
+    Args:
+        generator: jitters the intervals, as training wants; none for evaluation.
+    """
+    step_m = recipe.rays.step_cells * network.grid.resolution_m
+    samples = sample_uniform(network.grid, rays.origin, rays.direction, step_m, generator)
+    probability = field.semantics.softmax(dim=1).movedim(1, -1)
+    seen = render_rays(network.grid, field.density, probability, rays, samples, recipe.rays.lookup)
+    return seen, samples

@@ -1,0 +1,106 @@
+"""A recipe: everything that decides how a network is trained, in one strict YAML file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from renderocc_ros.config import StrictModel, config_path, load_yaml
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class LossWeights(StrictModel):
+    """Weight of each loss; 0 leaves it out and costs nothing."""
+
+    query: Weight = Field(0.0, description="free and occupied points of rays, snapped to voxels")
+    query_semantics: Weight = Field(0.0, description="class at the ends of rays, in their voxel")
+    votes: Weight = Field(0.0, description="voxels that the rays of several frames voted on")
+    votes_semantics: Weight = Field(0.0, description="class of the voted voxels")
+    truth: Weight = Field(0.0, description="3D labels where they are visible")
+    truth_semantics: Weight = Field(0.0, description="class of the 3D labels")
+    range_silog: Weight = Field(0.0, description="rendered range, scale invariant")
+    range_l1: Weight = Field(0.0, description="rendered range, relative error")
+    semantics: Weight = Field(0.0, description="rendered class probabilities")
+    sky: Weight = Field(0.0, description="opacity of rays to the sky")
+    opacity_entropy: Weight = Field(0.0, description="rays that fade instead of ending")
+    distortion: Weight = Field(0.0, description="rays that end in several places")
+    total_variation: Weight = Field(0.0, description="differences between neighbouring voxels")
+    lifting_depth: Weight = Field(0.0, description="depth distribution of the lifting")
+
+    @property
+    def render(self) -> bool:
+        """Whether any loss needs rendered rays."""
+        rendered = (self.range_silog, self.range_l1, self.semantics, self.sky)
+        return any((*rendered, self.opacity_entropy, self.distortion))
+
+
+class RayConfig(StrictModel):
+    """Which rays supervise a sample, and how they are rendered."""
+
+    budget: int = Field(8192, gt=0, description="rays per sample")
+    auxiliary_frames: tuple[int, ...] = Field(
+        (-3, -2, -1, 1, 2, 3), description="key frames before and after that lend their rays"
+    )
+    auxiliary_weight: Share = Field(0.3, description="chance of an auxiliary ray to be drawn")
+    class_weights: Literal["tempered", "paper", "none"] = Field(
+        "tempered", description="how the rarity of its class raises a ray's chance"
+    )
+    free_points: int = Field(16, gt=0, description="points queried before the end of each ray")
+    rendered: int = Field(2048, gt=0, description="rays per sample that are rendered")
+    step_cells: Positive = Field(0.5, description="length of a rendering step, in cells")
+    lookup: Literal["nearest", "trilinear"] = Field(
+        "nearest", description="value of a point between cell centres"
+    )
+
+    @model_validator(mode="after")
+    def _frames_differ(self) -> RayConfig:
+        if 0 in self.auxiliary_frames or len(set(self.auxiliary_frames)) < len(
+            self.auxiliary_frames
+        ):
+            raise ValueError(
+                f"auxiliary_frames = {list(self.auxiliary_frames)} must differ and leave out 0, "
+                "which is the sample's own frame"
+            )
+        return self
+
+
+class OptimiserConfig(StrictModel):
+    """AdamW, cosine schedule, averaged weights."""
+
+    learning_rate: Positive = 4e-4
+    weight_decay: Weight = 1e-2
+    warmup_steps: int = Field(100, ge=0)
+    final_share: Share = Field(0.02, description="of the learning rate that is left at the end")
+    clip_norm: Positive = Field(10.0, description="gradients are scaled down to this norm")
+    ema_decay: Share = Field(0.999, description="of the averaged weights, which are what is saved")
+
+
+class Recipe(StrictModel):
+    """How a network is trained."""
+
+    name: str = Field(min_length=1)
+    steps: int = Field(gt=0, description="optimiser steps")
+    batch_size: int = Field(4, gt=0, description="samples per step and process")
+    accumulate: int = Field(1, gt=0, description="batches whose gradients make one step")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    seed: int = Field(0, ge=0)
+    mirror: Share = Field(0.5, description="part of the samples whose left and right are swapped")
+    drop_camera: Share = Field(0.0, description="chance that a camera is masked in a sample")
+    rays: RayConfig = RayConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    losses: LossWeights
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Recipe:
+        if not any(self.losses.model_dump().values()):
+            raise ValueError("losses: every weight is 0; there is nothing to learn")
+        return self
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe by the name of a shipped one ("default", "paper", "debug") or by path."""
+    return load_yaml(config_path("recipes", name), Recipe)
