@@ -16,6 +16,7 @@ from environment import workspace_environment
 from layout import Layout, digest
 from steps import Stamp, StepFailed, run_logged, say, step
 
+LINKED_FOLDERS = ("renderocc_ros", "training", "launch", "config", "rviz", "scripts")
 BUILDERS = {"c++": "g++", "cmake": "cmake", "make": "make"}  # program: Debian package
 
 
@@ -37,7 +38,7 @@ def set_up(layout: Layout, groups: Sequence[str]) -> None:
         else:
             ros_groups = [] if shutil.which("colcon") else ["ros-tools"]
         _install_python_packages(layout, (*ros_groups, *groups))
-        _build_messages(layout)
+        _build(layout)
 
 
 def _make_venv(layout: Layout) -> None:
@@ -135,40 +136,48 @@ def _adapt_cmake_files(layout: Layout) -> None:
             file.write_text(adapted)
 
 
-def _build_messages(layout: Layout) -> None:
+def _build(layout: Layout) -> None:
     """Build the messages, underlay/ where ROS comes from PyPI, and link the sources beside them.
 
-    Python files are linked, so editing one needs no build; only new and removed files do.
+    Python files are linked, so editing one needs nothing; new and removed ones are linked anew.
     """
     root = layout.checkout
-    installed = [
-        root / folder
-        for folder in ("renderocc_ros", "training", "launch", "config", "rviz", "scripts")
-    ]
+    linked = [root / folder for folder in LINKED_FOLDERS if (root / folder).is_dir()]
+    links = Stamp(layout.state, "links", digest(names=linked))
     underlay = root / "underlay"
     has_underlay = layout.has_own_ros and any(underlay.rglob("package.xml"))
-    stamp = Stamp(
-        layout.state,
-        "build",
-        digest(
-            contents=[root / "CMakeLists.txt", root / "package.xml", root / "msg"]
-            + [f for f in underlay.rglob("*") if f.suffix != ".py" and has_underlay],
-            names=installed + ([underlay] if has_underlay else []),
-            extra=str(layout.site_packages),
-        ),
+    declared = [path for path in underlay.rglob("*") if path.is_file() and path.suffix != ".py"]
+    inputs = digest(
+        contents=[root / "CMakeLists.txt", root / "package.xml", root / "msg"]
+        + (declared if has_underlay else []),
+        names=[underlay] if has_underlay else [],
+        extra=f"{layout.site_packages} {linked}",
     )
-    if stamp.is_current and layout.install.exists():
-        return
+    build = Stamp(layout.state, "build", inputs)
+    if not build.is_current or not layout.install.exists():
+        _run_colcon(layout, [root, underlay] if has_underlay else [root])
+        build.set()
+    elif not links.is_current:
+        _remove_dangling_links(layout.install)
+        with step("linking new files"):
+            run_logged(
+                ["cmake", "--install", layout.state / "build" / "renderocc_ros"],
+                layout.log("links"),
+                "./run clean, then once more",
+            )
+    links.set()
+
+
+def _run_colcon(layout: Layout, bases: Sequence[Path]) -> None:
     _require_system_packages()
     _remove_dangling_links(layout.install)
-    bases = [root, underlay] if has_underlay else [root]
     jobs = str(os.cpu_count() or 1)
     command: list[str | Path] = ["colcon", "--log-base", layout.state / "log" / "colcon", "build"]
     command += ["--base-paths", *bases]
     command += ["--build-base", layout.state / "build", "--install-base", layout.install]
     command += ["--merge-install", "--symlink-install", "--parallel-workers", jobs]
     command += ["--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={layout.python}"]
-    with step("building messages and underlay" if has_underlay else "building messages"):
+    with step("building messages and underlay" if len(bases) > 1 else "building messages"):
         run_logged(
             command,
             layout.log("build"),
@@ -176,7 +185,6 @@ def _build_messages(layout: Layout) -> None:
             env=workspace_environment(layout) | {"MAKEFLAGS": f"-j{jobs}"},
             cwd=layout.state,
         )
-    stamp.set()
 
 
 def _remove_dangling_links(folder: Path) -> None:
