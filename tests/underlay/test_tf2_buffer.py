@@ -121,12 +121,16 @@ def test_between_two_times_shifts_are_linear_and_turns_spherical(buffer: tf2_ros
     assert stamp_of(answer) == 10 * S + S // 4
 
 
-def test_interpolation_takes_the_shorter_way_round(buffer: tf2_ros.Buffer) -> None:
-    start, end = yaw(0.2), tuple(-c for c in yaw(0.6))  # the same rotation as yaw(0.6)
-    buffer.set_transform(transform("a", "b", 1 * S, xyzw=start), "me")
-    buffer.set_transform(transform("a", "b", 2 * S, xyzw=end), "me")
-    answer = buffer.lookup_transform("a", "b", at(S + S // 2))
-    assert turn_of(answer) == pytest.approx(yaw(0.4))
+@pytest.mark.parametrize(("start", "end"), [(0.2, 0.6), (-1.75, -2.27), (1.75, 2.27), (2.9, 3.5)])
+def test_interpolation_takes_the_shorter_way_round(
+    buffer: tf2_ros.Buffer, start: float, end: float
+) -> None:
+    other_sign = tuple(-c for c in yaw(end))  # the same rotation as yaw(end)
+    buffer.set_transform(transform("a", "b", 1 * S, xyzw=yaw(start)), "me")
+    buffer.set_transform(transform("a", "b", 2 * S, xyzw=other_sign), "me")
+    answer = matrix_of(buffer.lookup_transform("a", "b", at(S + S // 2)))
+    middle = (start + end) / 2
+    assert answer[0, :2] == pytest.approx([math.cos(middle), -math.sin(middle)])
 
 
 def test_the_stored_times_themselves_give_the_stored_values(buffer: tf2_ros.Buffer) -> None:
