@@ -49,7 +49,7 @@ def draw_light(rng: np.random.Generator, name: LightName | None = None) -> Light
         warm = (1.05 - elevation) * 0.35
         sun, zenith = np.array([1.0, 0.95 - warm * 0.4, 0.88 - warm]), np.array([0.16, 0.27, 0.52])
         horizon, clouds = np.array([0.52, 0.60, 0.70]), rng.uniform(0.0, 0.5)
-        haze, lamps, softness = rng.uniform(500, 1400), 0.5, 0.006
+        haze, lamps, softness = rng.uniform(500, 1400), 0.5, 0.004
         sun *= rng.uniform(0.8, 1.0)
     elif chosen == "overcast":
         elevation = rng.uniform(0.5, 1.1)
@@ -59,7 +59,7 @@ def draw_light(rng: np.random.Generator, name: LightName | None = None) -> Light
     else:
         elevation = rng.uniform(0.06, 0.20)
         sun = np.array([0.34, 0.19, 0.09]) * rng.uniform(0.5, 1.2)
-        zenith, horizon = np.array([0.05, 0.07, 0.15]), np.array([0.26, 0.17, 0.15])
+        zenith, horizon = np.array([0.075, 0.10, 0.16]), np.array([0.30, 0.22, 0.15])
         clouds, haze, lamps, softness = rng.uniform(0.1, 0.7), rng.uniform(350, 900), 1.0, 0.015
     direction = np.array(
         [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]

@@ -57,6 +57,7 @@ class Shader:
         reach = hits.range_m[met]
         points = origin + ray * reach[:, None]
         row = instant.gather("material", hits.face[met]).astype(np.int64)
+        self._ruffle(normal, points, row)
         cosine = np.abs(np.einsum("ij,ij->i", ray, normal))
         foot = (reach * pixel_rad / np.sqrt(np.maximum(cosine, 0.02))).astype(np.float32)
         albedo, gloss, emission = self._look(instant, hits, met, row, foot)
@@ -64,7 +65,7 @@ class Shader:
         sun = self._sunlight(instant, points, normal, rng)
         light = albedo * (ambient + sun[:, None] * self._light.sun)
         light += self._reflection(ray, normal, cosine, gloss, sun, openness[met])
-        light += (emission * self._light.lamps)[:, None] * np.minimum(albedo * 1.6 + 0.25, 1.0)
+        light += (emission * self._light.lamps)[:, None] * np.minimum(albedo * 1.8 + 0.02, 1.0)
         through = np.exp(-reach / self._light.haze_m)[:, None]
         haze = 0.85 * self._light.horizon
         result[met] = light * through + haze * (1 - through)
@@ -87,8 +88,8 @@ class Shader:
         towards = towards + lift[:, None] * normal
         return ~instant.blocked(points + normal * LIFT_M, towards, OPENNESS_REACH_M)
 
-    def sky(self, directions: Float32) -> Float32:
-        """Radiance (N, 3) of the sky: gradient, clouds, the sun and its glow."""
+    def sky(self, directions: Float32, clouds: float = 1.0) -> Float32:
+        """Radiance (N, 3) of the sky: gradient, clouds (their share), the sun and its glow."""
         light = self._light
         up = np.clip(directions[:, 2:], 0.0, 1.0)
         clear = light.horizon + (light.zenith - light.horizon) * up**0.45
@@ -102,11 +103,25 @@ class Shader:
             veil, 170.0, near
         )
         edge = 0.68 - 0.36 * light.clouds
-        cover = np.clip((noise - edge) * 5.0, 0, 1)[:, None] * np.clip(up * 8, 0, 1)
+        cover = np.clip((noise - edge) * 5.0, 0, 1)[:, None] * np.clip(up * 8, 0, 1) * clouds
         white = 0.62 * light.sun + 0.55 * (light.zenith + light.horizon)
         shade = white * (1.1 - 0.55 * np.clip((noise - edge) * 2.2, 0, 1))[:, None]
         result = clear * (1 - cover * 0.9) + shade * cover * 0.9
         return (result + glow[:, None] * light.sun * (1 - 0.7 * light.clouds)).astype(np.float32)
+
+    def _ruffle(self, normal: Float32, points: Float32, row: NDArray[np.int64]) -> None:
+        """Turn the normals of foliage this way and that, as leaves do."""
+        here = np.flatnonzero(self._materials.texture[row] == Texture.LEAVES)
+        if not len(here):
+            return
+        spot = points[here]
+        near = np.zeros(len(here), np.float32)
+        noise = [
+            textures.streaks()(spot[:, pair] + 3.1 * k, 7.0, near) - 0.5
+            for k, pair in enumerate(([0, 1], [1, 2], [2, 0]))
+        ]
+        turned = normal[here] + 2.2 * np.stack(noise, axis=1)
+        normal[here] = turned / np.linalg.norm(turned, axis=1, keepdims=True)
 
     def _look(
         self,
@@ -174,7 +189,7 @@ class Shader:
             return result
         mirrored = ray[shiny] + 2 * (cosine[shiny, None] * normal[shiny])
         fresnel = gloss[shiny] * (0.10 + 0.90 * (1 - np.minimum(cosine[shiny], 1.0)) ** 4)
-        seen = self.sky(mirrored)
+        seen = self.sky(mirrored, clouds=0.4)
         # Low rays meet the town, not the sky.
         clear = np.clip((mirrored[:, 2:] - 0.02) * 4.0, 0, 1) * (0.4 + 0.6 * openness[shiny, None])
         seen = seen * clear + 0.9 * self._bounce * (1 - clear)

@@ -61,17 +61,17 @@ def car(studio: Studio) -> Asset:
 def body(
     builder: MeshBuilder, outline: list[tuple[float, float]], width: float, paint: int
 ) -> None:
-    """A side profile with tucked-in lower and upper edges."""
+    """A side profile with bevelled edges."""
     points = np.array(outline)
-    z_low, z_high = points[:, 1].min(), points[:, 1].max()
-    rise = (points[:, 1] - z_low) / (z_high - z_low)
-    half = width / 2 * (0.94 + 0.06 * np.sin(np.pi * np.clip(rise, 0.1, 0.85)))
-    half = np.where(np.abs(points[:, 0]) > np.abs(points[:, 0]).max() - 0.1, half * 0.93, half)
-    sides = [
-        np.column_stack([points[:, 0], sign * share * half, points[:, 1]])
-        for sign, share in ((-1, 1.0), (1, 1.0))
+    middle = points.mean(axis=0)
+    tucked = middle + (points - middle) * (0.985, 0.93)
+    half = width / 2
+    rings = [
+        np.column_stack([ring[:, 0], np.full(len(ring), y), ring[:, 1]])
+        for ring, y in ((tucked, -half), (points, -half * 0.93), (points, half * 0.93),
+                        (tucked, half))
     ]
-    builder.loft(sides, paint)
+    builder.loft(rings, paint)
 
 
 def cabin(

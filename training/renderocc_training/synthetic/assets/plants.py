@@ -9,15 +9,17 @@ from renderocc_training.synthetic.assets.studio import Studio
 from renderocc_training.synthetic.materials import Texture
 from renderocc_training.synthetic.mesh import Mesh, MeshBuilder
 
+CONIFERS = ("conifer", "pine")
 FRINGE_M = 0.10  # how far a leaf strays from the crown's surface
 
 
-def tree(studio: Studio) -> Mesh:
+def tree(studio: Studio, conifer: bool) -> Mesh:
     """A tree of one of the split's kinds, 4 to 12 m high."""
-    kind = studio.pick(TREE_KINDS[studio.split])
+    kinds = [kind for kind in TREE_KINDS[studio.split] if (kind in CONIFERS) == conifer]
+    kind = studio.pick(kinds)
     builder = studio.builder("vegetation")
     bark = studio.material(Texture.BARK, studio.colour("bark"))
-    if kind in ("conifer", "pine"):
+    if conifer:
         return _conifer(studio, builder, bark, bare=0.9 if kind == "conifer" else 2.6)
     green = studio.colour("leaves")
     leaf = studio.material(Texture.LEAVES, green, _darker(green), scale=studio.uniform(0.5, 0.9))
@@ -42,7 +44,7 @@ def tree(studio: Studio) -> Mesh:
         up = studio.uniform(-0.45, 0.45) * high if k else 0.1 * high
         centre = middle + (out * np.cos(angle), out * np.sin(angle), up)
         radii = np.array([wide * 0.62, wide * 0.62, high * 0.62]) * studio.uniform(0.85, 1.15)
-        _foliage(studio, builder, centre, radii, leaf, 110)
+        _foliage(studio, builder, centre, radii, leaf, 240)
         if k:
             builder.tube((*lean * 0.7, stem * 0.95), centre, thick * 0.4, bark, 0.03, sides=5)
     return builder.build()
@@ -60,7 +62,7 @@ def _foliage(
     direction = studio.rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     spots = centre + direction * (radii * 1.03 + studio.rng.uniform(-0.1, FRINGE_M, (count, 1)))
-    builder.leaves(spots, 0.34, leaf, studio.rng)
+    builder.leaves(spots, 0.20, leaf, studio.rng)
 
 
 def _conifer(studio: Studio, builder: MeshBuilder, bark: int, bare: float) -> Mesh:
@@ -90,7 +92,7 @@ def bush(studio: Studio) -> Mesh:
     for _ in range(int(studio.rng.integers(2, 4))):
         radii = np.array([0.55, 0.55, 0.5]) * studio.uniform(0.7, 1.3)
         spot = np.array([*studio.rng.uniform(-0.4, 0.4, 2), radii[2] * 0.8])
-        _foliage(studio, builder, spot, radii, leaf, 40)
+        _foliage(studio, builder, spot, radii, leaf, 110)
     return builder.build()
 
 
@@ -101,13 +103,13 @@ def hedge(studio: Studio, length: float) -> Mesh:
     leaf = studio.material(Texture.LEAVES, green, _darker(green), scale=0.4)
     height = studio.uniform(0.9, 1.7)
     builder.box((length / 2, 0, height / 2 - 0.1), (length, 0.7, height + 0.2), leaf, (1, 0.88))
-    count = int(length * 22)
+    count = int(length * 50)
     spots = studio.rng.uniform((0, -0.38, 0.1), (length, 0.38, height), (count, 3))
     side = studio.rng.random(count)
     spots[side < 0.4, 1] = -0.37
     spots[side > 0.6, 1] = 0.37
     spots[(side > 0.4) & (side < 0.6), 2] = height
-    builder.leaves(spots, 0.22, leaf, studio.rng)
+    builder.leaves(spots, 0.15, leaf, studio.rng)
     return builder.build()
 
 

@@ -62,7 +62,7 @@ class Development:
             exposure=float(rng.normal(0, 0.22)),
             red=float(rng.normal(1, 0.025)),
             blue=float(rng.normal(1, 0.035)),
-            noise=float(rng.uniform(0.004, 0.010)),
+            noise=float(rng.uniform(0.003, 0.008)),
             vignette=float(rng.uniform(0.05, 0.28)),
         )
 

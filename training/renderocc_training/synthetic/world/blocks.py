@@ -44,6 +44,7 @@ class Stock:
     cycles: list[Asset]
     motorcycles: list[Asset]
     trees: list[Mesh]
+    conifers: list[Mesh]
     bushes: list[Mesh]
     lamp: Mesh
 
@@ -139,11 +140,9 @@ def _pavement(site: Site, side: Side, ground: BlockGround, low: float, high: flo
         if ground.verge_m or studio.chance(0.55):
             site.put(studio.pick(stock.trees), side.at(along + studio.uniform(-1, 1), 0.95),
                      side.outward)
-    for end in (2.5, side.length - 2.5):
-        if low - 6 < end < high + 6:
-            direction = side.direction if end > 10 else -side.direction
-            maker = street.traffic_light if studio.chance(0.5) else street.sign_post
-            site.put(maker(studio), side.at(np.clip(end, 5.4, side.length - 5.4), 0.55), -direction)
+    if low < CORNER_RADIUS_M + 2:  # who drives past has the block on the right, and arrives here
+        maker = street.traffic_light if studio.chance(0.5) else street.sign_post
+        site.put(maker(studio), side.at(CORNER_RADIUS_M + 0.4, 0.55), side.direction)
     along = low + studio.uniform(5, 15)
     while along < high:
         choice = studio.rng.random()
@@ -155,8 +154,7 @@ def _pavement(site: Site, side: Side, ground: BlockGround, low: float, high: flo
         elif choice < 0.65:
             site.put(street.shelter(studio), side.at(along, 1.6), side.outward)
         elif choice < 0.8:
-            site.put(street.sign_post(studio), side.at(along, 0.5),
-                     side.direction if studio.chance(0.5) else -side.direction)
+            site.put(street.sign_post(studio), side.at(along, 0.5), side.direction)
         elif choice < 0.9:
             site.park(studio.pick(stock.cycles), spot, side.direction)
         else:
@@ -196,7 +194,7 @@ def _homes(site: Site, side: Side, low: float, high: float, edge: float) -> None
             site.put(studio.pick(stock.bushes), spot, side.outward)
         if studio.chance(0.5):
             spot = side.at(along + lot - 1.5, edge + studio.uniform(2.5, 9))
-            site.put(studio.pick(stock.trees), spot, side.outward)
+            site.put(studio.pick(stock.trees + stock.conifers), spot, side.outward)
         along += lot
 
 
@@ -204,7 +202,8 @@ def _park(site: Site, side: Side, low: float, high: float, edge: float) -> None:
     studio, stock = site.studio, site.stock
     for _ in range(int((high - low) * 0.35)):
         spot = side.at(studio.uniform(low, high), edge + 1 + abs(studio.rng.normal(0, 11)))
-        mesh = studio.pick(stock.trees if studio.chance(0.55) else stock.bushes)
+        pool = studio.pick((stock.trees, stock.trees, stock.conifers, stock.bushes))
+        mesh = studio.pick(pool)
         site.put(mesh, spot, side.outward, KERB_M + 0.25)
     if studio.chance(0.6):
         site.put(plants.hedge(studio, min(high - low, 30)), side.at(low, edge + 0.6), side.direction)

@@ -147,7 +147,8 @@ def _stock(studio: Studio) -> Stock:
         clutter=several(street.clutter, 8),
         cycles=[people.bicycle(studio, ridden=False) for _ in range(3)],
         motorcycles=[people.motorcycle(studio, ridden=False) for _ in range(3)],
-        trees=[plants.tree(studio) for _ in range(7)],
+        trees=[plants.tree(studio, conifer=False) for _ in range(6)],
+        conifers=[plants.tree(studio, conifer=True) for _ in range(3)],
         bushes=[plants.bush(studio) for _ in range(4)],
         lamp=street.lamp_post(studio, studio.uniform(5.0, 7.5)),
     )
