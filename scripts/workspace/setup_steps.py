@@ -81,13 +81,16 @@ def _install_python_packages(layout: Layout, groups: Sequence[str]) -> None:
         "this step needs the package index: check the network, or pip's index settings, and run "
         "again; what is installed already is kept"
     )
-    pip: list[str | Path] = [layout.python, "-m", "pip", "install", "--disable-pip-version-check"]
+    # Compiling all of it at once takes longer than the rest; imports compile what they need.
+    pip: list[str | Path] = [layout.python, "-m", "pip", "--disable-pip-version-check", "install"]
+    pip += ["--no-compile"]
     with step(f"installing Python packages ({', '.join(missing)})"):
         run_logged([*pip, "-c", constraints, *wishes], log, cure)
         for group in groups:
             alone = layout.requirements(f"{group}-no-deps")
             if alone.exists():
-                run_logged([*pip, "--no-deps", "-c", constraints, "-r", alone], log, cure)
+                words = ["--no-deps", "-c", constraints, "-r", alone]
+                run_logged([*pip, *words], layout.log("pip-no-deps"), cure)
         if layout.has_own_ros:
             _adapt_cmake_files(layout)
     for stamp in stamps.values():
