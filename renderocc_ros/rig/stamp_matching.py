@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Generic
 
 from renderocc_ros.config import RigConfig
@@ -39,49 +38,12 @@ from renderocc_ros.rig.matched_set import (
     MatchedImage,
     MatchedSet,
 )
-from renderocc_ros.rig.stamp_learning import (
-    camera_period_ns,
-    median_ns,
-    offset_ns,
-    rig_period_ns,
-    wrapped_ns,
-)
+from renderocc_ros.rig.shutter_cycle import CycleImage, ShutterCycle
+from renderocc_ros.rig.shutter_timing import HISTORY, LEARN_IMAGES, LEARN_LIMIT, ShutterTiming
 from renderocc_ros.rig.time_line import UNKNOWN_PERIOD_NS, TimeLine, Verdict
 
 OPEN_PERIODS = 0.6
-TOLERANCE_PERIODS = 0.4  # the default, and of a fast camera's own period
-LARGEST_TOLERANCE_PERIODS = 0.45
 SILENT_PERIODS, SILENT_NS = 4, 500_000_000
-# Images of every camera that learning waits for; and of any one camera after which it ends anyway.
-LEARN_IMAGES, LEARN_LIMIT = 5, 8
-# Images after which a learned offset follows their median.
-FOLLOW_IMAGES = 3
-STRAYS = 5  # unmatched images in a row after which an offset is learned anew
-FAST_PERIODS = 0.75  # a camera with a shorter period brings several images per cycle
-WRAP_PERIODS = 0.75  # a drifting offset is wrapped beyond this, not at one half, lest it flutter
-HISTORY = 16
-
-
-@dataclass(frozen=True)
-class _Image(Generic[Item]):
-    camera: int
-    stamp_ns: int
-    item: Item
-
-
-@dataclass
-class _Cycle(Generic[Item]):
-    """An open cycle: its images by camera, and the time that each of them says."""
-
-    opened_ns: int
-    images: dict[int, _Image[Item]] = field(default_factory=dict)
-    says_ns: dict[int, int] = field(default_factory=dict)
-    time_ns: int = 0
-
-    def put(self, image: _Image[Item], says_ns: int) -> None:
-        self.images[image.camera] = image
-        self.says_ns[image.camera] = says_ns
-        self.time_ns = median_ns(self.says_ns.values())
 
 
 class StampMatcher(Generic[Item]):
@@ -95,7 +57,7 @@ class StampMatcher(Generic[Item]):
 
     Attributes:
         counters: running totals.
-        period_ns: time between cycles; None while it is being learned.
+        timing: period, offsets and tolerances; given or learned.
     """
 
     def __init__(self, rig: RigConfig) -> None:
@@ -106,19 +68,10 @@ class StampMatcher(Generic[Item]):
         self._sync = rig.sync
         self._timeout_ns = _to_ns(rig.sync.timeout_s)
         self._reuse_ns = _to_ns(rig.sync.reuse_max_age_s)
-        given = {
-            self._index[camera.name]: _to_ns(camera.offset_ms / 1e3)
-            for camera in rig.cameras
-            if camera.offset_ms is not None
-        }
-        if given:  # they are relative to the reference, so that one is fixed as well
-            given.setdefault(self._reference, 0)
-            zero = given[self._reference]
-            given = {camera: offset - zero for camera, offset in given.items()}
-        self._given = given
+        self.timing = ShutterTiming(rig)
         self._now_ns = 0
         self._line = TimeLine(len(rig.names))
-        self._held: list[_Image[Item]] = []  # on the other side of a possible jump
+        self._held: list[CycleImage[Item]] = []  # on the other side of a possible jump
         self._restart()
 
     # ------------------------------------------------------------------------------- the calls
@@ -140,7 +93,7 @@ class StampMatcher(Generic[Item]):
             raise ValueError(f"no camera '{camera}' in the rig: {', '.join(self._names)}")
         sets = self.tick(now_ns)
         self.counters.received[camera] += 1
-        return sets + self._take(_Image(index, int(stamp_ns), item))
+        return sets + self._take(CycleImage(index, int(stamp_ns), item))
 
     def tick(self, now_ns: int) -> list[MatchedSet[Item]]:
         """Give out the sets whose time is up."""
@@ -160,7 +113,7 @@ class StampMatcher(Generic[Item]):
     def flush(self) -> list[MatchedSet[Item]]:
         """The recording is over: give out what still waits, as if every time-out had passed."""
         sets: list[MatchedSet[Item]] = []
-        if self.period_ns is None and any(self._unlearned):
+        if self.timing.period_ns is None and any(self._unlearned):
             sets += self._learn()
         self._drop(self._held, DropReason.TIME_JUMP)
         self._held = []
@@ -193,7 +146,7 @@ class StampMatcher(Generic[Item]):
         Learned ones are modulo the period, relative to the first known camera if the reference
         itself is not known.
         """
-        offsets = self._offsets_ns
+        offsets = self.timing.offsets_ns
         known = (offset for offset in offsets if offset is not None)
         zero = offsets[self._reference]
         zero = next(known, 0) if zero is None else zero
@@ -204,25 +157,17 @@ class StampMatcher(Generic[Item]):
 
     def _restart(self) -> None:
         """Empty all but the time line; what waits must have been dropped."""
-        count, period_s = len(self._names), self._sync.period_s
-        self._cycles: list[_Cycle[Item]] = []  # open, ascending in time
+        count = len(self._names)
+        self._cycles: list[ShutterCycle[Item]] = []  # open, ascending in time
         self._closed_ns: deque[int] = deque(maxlen=HISTORY)  # times of the last closed cycles
-        self._unlearned: list[deque[_Image[Item]]] = [deque() for _ in range(count)]
-        self._last: list[_Image[Item] | None] = [None] * count  # for 'reuse'
-        self._stamps: list[deque[int]] = [deque(maxlen=HISTORY) for _ in range(count)]
-        self._residuals: list[deque[int]] = [deque(maxlen=HISTORY) for _ in range(count)]
-        self._strays = [0] * count
-        self._offsets_ns: list[int | None] = [self._given.get(camera) for camera in range(count)]
-        self._closed_count = 0
+        self._unlearned: list[deque[CycleImage[Item]]] = [deque() for _ in range(count)]
+        self._last: list[CycleImage[Item] | None] = [None] * count  # for 'reuse'
         self._start_ns: int | None = None
-        self._centre = self._reference
-        known = period_s is not None and None not in self._offsets_ns
-        self.period_ns: int | None = None
-        self._set_period(_to_ns(period_s) if known and period_s is not None else None)
+        self.timing.restart()
 
-    def _take(self, image: _Image[Item]) -> list[MatchedSet[Item]]:
+    def _take(self, image: CycleImage[Item]) -> list[MatchedSet[Item]]:
         newest_ns = self._line.newest_ns
-        verdict = self._line.judge(image.camera, image.stamp_ns, self.period_ns)
+        verdict = self._line.judge(image.camera, image.stamp_ns, self.timing.period_ns)
         if verdict is Verdict.HOLD:
             return self._hold(image)
         if verdict is Verdict.JUMP:
@@ -240,18 +185,16 @@ class StampMatcher(Generic[Item]):
                 sets += self._take(survivor)
             return sets
         self._release(image.camera)
-        stamps = self._stamps[image.camera]
-        if image.stamp_ns in stamps:
+        if not self.timing.is_new(image.camera, image.stamp_ns):
             return self._drop([image], DropReason.DUPLICATE)
-        stamps.append(image.stamp_ns)
         if self._start_ns is None:
             self._start_ns = image.stamp_ns
-        if self.period_ns is None or self._offsets_ns[image.camera] is None:
+        if not self.timing.knows(image.camera):
             return self._wait_for_offset(image)
         self._place(image)
         return self._settle()
 
-    def _hold(self, image: _Image[Item]) -> list[MatchedSet[Item]]:
+    def _hold(self, image: CycleImage[Item]) -> list[MatchedSet[Item]]:
         own = [held for held in self._held if held.camera == image.camera]
         if len(own) >= self._sync.buffer_size:
             self._held.remove(own[0])
@@ -266,56 +209,49 @@ class StampMatcher(Generic[Item]):
             self._held = [image for image in self._held if image.camera != camera]
             self._drop(glitches, DropReason.TIME_JUMP)
 
-    def _place(self, image: _Image[Item]) -> None:
+    def _place(self, image: CycleImage[Item]) -> None:
         """Put an image whose camera's offset is known into its cycle, or drop it."""
-        period_ns, camera = self._known_period(), image.camera
-        time_ns = image.stamp_ns - (self._offsets_ns[camera] or 0)
+        camera, timing = image.camera, self.timing
+        time_ns, tolerance_ns = timing.cycle_ns(camera, image.stamp_ns), timing.tolerance_ns[camera]
         cycle = min(self._cycles, key=lambda c: abs(c.time_ns - time_ns), default=None)
         away = float("inf") if cycle is None else abs(cycle.time_ns - time_ns)
         past = time_ns - self._closed_ns[-1] if self._closed_ns else float("inf")
-        if past <= self._tolerance_ns[camera] and abs(past) <= away:
+        if past <= tolerance_ns and abs(past) <= away:
             self._last[camera] = image
             self._drop([image], DropReason.LATE)
-            return
-        if cycle is not None and away <= self._tolerance_ns[camera]:
-            self._fill(cycle, image, time_ns)
-        elif min(away, past) >= OPEN_PERIODS * period_ns and self._may_open(camera, time_ns):
-            cycle = _Cycle[Item](self._now_ns)
-            cycle.put(image, time_ns)
-            self._cycles.append(cycle)
-            self._strays[camera] = 0
+        elif cycle is not None and away <= tolerance_ns:
+            timing.note_matched(camera)
+            loser = cycle.put(image, time_ns)
+            self._drop([loser] if loser else [], DropReason.UNMATCHED)
+        elif min(away, past) >= OPEN_PERIODS * self._period_ns and timing.may_open(
+            camera, time_ns, self._newest_cycle_ns
+        ):
+            timing.note_matched(camera)
+            opened = ShutterCycle[Item](self._now_ns)
+            opened.put(image, time_ns)
+            self._cycles.append(opened)
         else:
-            self._stray(image)
+            timing.note_stray(camera)
+            self._last[camera] = image
+            self._drop([image], DropReason.UNMATCHED)
         self._cycles.sort(key=lambda c: c.time_ns)
 
-    def _fill(self, cycle: _Cycle[Item], image: _Image[Item], time_ns: int) -> None:
-        self._strays[image.camera] = 0
-        other = cycle.images.get(image.camera)
-        if other is not None:  # a camera faster than the rig: the nearer one stays
-            others = [says for camera, says in cycle.says_ns.items() if camera != image.camera]
-            centre_ns = median_ns(others) if others else cycle.says_ns[image.camera]
-            if abs(time_ns - centre_ns) >= abs(cycle.says_ns[image.camera] - centre_ns):
-                self._drop([image], DropReason.UNMATCHED)
-                return
-            self._drop([other], DropReason.UNMATCHED)
-        cycle.put(image, time_ns)
+    @property
+    def _newest_cycle_ns(self) -> int | None:
+        if self._cycles:
+            return self._cycles[-1].time_ns
+        return self._closed_ns[-1] if self._closed_ns else None
 
-    def _stray(self, image: _Image[Item]) -> None:
-        camera = image.camera
-        self._last[camera] = image
-        self._drop([image], DropReason.UNMATCHED)
-        self._strays[camera] += 1
-        if self._strays[camera] >= STRAYS and not self._fast[camera] and not self._fixed(camera):
-            self._offsets_ns[camera] = None  # its driver may have started anew: learn again
-            self._residuals[camera].clear()
-            self._strays[camera] = 0
+    @property
+    def _period_ns(self) -> int:
+        return self.timing.period_ns or UNKNOWN_PERIOD_NS
 
     # --------------------------------------------------------------------------------- learning
 
-    def _wait_for_offset(self, image: _Image[Item]) -> list[MatchedSet[Item]]:
+    def _wait_for_offset(self, image: CycleImage[Item]) -> list[MatchedSet[Item]]:
         queue = self._unlearned[image.camera]
         queue.append(image)
-        if self.period_ns is not None:
+        if self.timing.period_ns is not None:
             return self._learn_one(image.camera)
         counts = [len(images) for images in self._unlearned]
         if min(counts) >= LEARN_IMAGES or max(counts) >= LEARN_LIMIT:
@@ -324,110 +260,26 @@ class StampMatcher(Generic[Item]):
 
     def _learn(self) -> list[MatchedSet[Item]]:
         """Period and offsets from the images that wait; then match those."""
-        stamps = [sorted(image.stamp_ns for image in queue) for queue in self._unlearned]
-        if self._sync.period_s is not None:
-            period_ns = _to_ns(self._sync.period_s)
-        else:
-            longest = max(map(len, stamps))
-            long_enough = [own for own in stamps if 2 * len(own) > longest]
-            period_ns = rig_period_ns(map(camera_period_ns, long_enough)) or UNKNOWN_PERIOD_NS
-        lead = max(range(len(stamps)), key=lambda camera: len(stamps[camera]))
-        if 2 * len(stamps[self._reference]) > len(stamps[lead]):
-            lead = self._reference
-        if self._offsets_ns[lead] is None:
-            self._offsets_ns[lead] = 0
-        cycles = [stamp - (self._offsets_ns[lead] or 0) for stamp in stamps[lead]]
-        for camera, own in enumerate(stamps):
-            if self._offsets_ns[camera] is None:
-                self._offsets_ns[camera] = offset_ns(own, cycles, period_ns)
-        # Of the representatives of a learned offset the one nearest to the reference's counts.
-        self._centre = lead if self._offsets_ns[self._reference] is None else self._reference
-        centre_ns = self._offsets_ns[self._centre] or 0
-        for camera, offset in enumerate(self._offsets_ns):
-            if offset is not None and not self._fixed(camera):
-                self._offsets_ns[camera] = centre_ns + wrapped_ns(offset - centre_ns, period_ns)
-        self._set_period(period_ns)
-        ready = [camera for camera in range(len(stamps)) if self._offsets_ns[camera] is not None]
-        return self._match_waiting(ready)
+        self.timing.learn([sorted(i.stamp_ns for i in queue) for queue in self._unlearned])
+        cameras = range(len(self._names))
+        return self._match_waiting([camera for camera in cameras if self.timing.knows(camera)])
 
     def _learn_one(self, camera: int) -> list[MatchedSet[Item]]:
         """The offset of one camera beside cycles that are known; then match what waits."""
-        queue, period_ns = self._unlearned[camera], self._known_period()
+        stamps = [image.stamp_ns for image in self._unlearned[camera]]
         cycles = [*self._closed_ns, *(cycle.time_ns for cycle in self._cycles)]
-        learned = offset_ns([image.stamp_ns for image in queue], cycles, period_ns)
-        if learned is None and len(queue) < LEARN_IMAGES:
-            return []
-        self._offsets_ns[camera] = learned or 0  # alone, it makes the cycles itself
-        return self._match_waiting([camera])
+        learned = self.timing.learn_one(camera, stamps, cycles)
+        return self._match_waiting([camera]) if learned else []
 
     def _match_waiting(self, cameras: list[int]) -> list[MatchedSet[Item]]:
         waiting = [image for camera in cameras for image in self._unlearned[camera]]
         for camera in cameras:
             self._unlearned[camera].clear()
         sets: list[MatchedSet[Item]] = []
-        for image in sorted(waiting, key=lambda i: i.stamp_ns - (self._offsets_ns[i.camera] or 0)):
+        for image in sorted(waiting, key=lambda i: self.timing.cycle_ns(i.camera, i.stamp_ns)):
             self._place(image)
             sets += self._settle()
         return sets
-
-    def _follow(self, cycle: _Cycle[Item]) -> None:
-        """Let learned offsets follow what a closed cycle shows; look at the period now and then."""
-        period_ns = self._known_period()
-        for camera, image in cycle.images.items():
-            if self._fixed(camera):
-                continue
-            residuals = self._residuals[camera]
-            residuals.append(image.stamp_ns - cycle.time_ns)
-            if len(cycle.images) > 1 and len(residuals) >= FOLLOW_IMAGES:
-                offset = median_ns(residuals)
-                beyond = offset - (self._offsets_ns[self._centre] or 0)
-                if camera != self._centre and abs(beyond) > WRAP_PERIODS * period_ns:
-                    shift_ns = wrapped_ns(beyond, period_ns) - beyond
-                    offset += shift_ns
-                    self._residuals[camera] = deque((r + shift_ns for r in residuals), HISTORY)
-                self._offsets_ns[camera] = offset
-        self._closed_count += 1
-        if self._closed_count % HISTORY == 0:
-            self._set_period(period_ns)
-
-    def _set_period(self, period_ns: int | None) -> None:
-        """Set the period, or what the last stamps say instead; and each camera's tolerance."""
-        own = [
-            camera_period_ns(stamps) if len(stamps) >= LEARN_IMAGES else None
-            for stamps in self._stamps
-        ]
-        if self._sync.period_s is None and self.period_ns is not None:
-            period_ns = rig_period_ns(own) or period_ns
-        self.period_ns = period_ns
-        if period_ns is None:
-            return
-        largest_ns = TOLERANCE_PERIODS * period_ns
-        if self._sync.tolerance_s is not None:
-            largest_ns = _to_ns(self._sync.tolerance_s)
-        largest_ns = min(largest_ns, LARGEST_TOLERANCE_PERIODS * period_ns)
-        self._fast = [single is not None and single < FAST_PERIODS * period_ns for single in own]
-        self._tolerance_ns = [
-            min(largest_ns, TOLERANCE_PERIODS * (single or period_ns)) if fast else largest_ns
-            for fast, single in zip(self._fast, own, strict=True)
-        ]
-
-    def _may_open(self, camera: int, time_ns: int) -> bool:
-        """Whether a camera may open a cycle; a fast one only where the next cycle is due."""
-        if not self._fast[camera]:
-            return True
-        known = [cycle.time_ns for cycle in self._cycles[-1:]] or list(self._closed_ns)[-1:]
-        due = all(
-            abs(wrapped_ns(time_ns - last, self._known_period())) <= self._tolerance_ns[camera]
-            for last in known
-        )
-        return due and bool(known)
-
-    def _fixed(self, camera: int) -> bool:
-        return camera in self._given
-
-    def _known_period(self) -> int:
-        assert self.period_ns is not None  # nothing is placed before the period is known
-        return self.period_ns
 
     # --------------------------------------------------------------------------------- giving out
 
@@ -445,14 +297,14 @@ class StampMatcher(Generic[Item]):
             last, reason = len(self._cycles) - self._sync.buffer_size - 1, DropReason.BUFFER_FULL
         return self._close(last + 1, reason)
 
-    def _is_complete(self, cycle: _Cycle[Item]) -> bool:
+    def _is_complete(self, cycle: ShutterCycle[Item]) -> bool:
         if len(cycle.images) == len(self._names):
             return True
         if self._sync.missing in ("wait", "skip"):
             return False
         if len(cycle.images) < self._sync.min_cameras:
             return False
-        heard_ns = cycle.time_ns - max(SILENT_NS, SILENT_PERIODS * self._known_period())
+        heard_ns = cycle.time_ns - max(SILENT_NS, SILENT_PERIODS * self._period_ns)
         last = self._line.last_ns
         return all(
             camera in cycle.images or last.get(camera, self._start_ns or 0) < heard_ns
@@ -465,7 +317,8 @@ class StampMatcher(Generic[Item]):
         sets = []
         for cycle in closing:
             self._closed_ns.append(cycle.time_ns)
-            self._follow(cycle)
+            stamps = {camera: image.stamp_ns for camera, image in cycle.images.items()}
+            self.timing.follow(cycle.time_ns, stamps)
             whole = len(cycle.images) == len(self._names)
             lenient = self._sync.missing in ("mask", "reuse")
             if whole or (lenient and len(cycle.images) >= self._sync.min_cameras):
@@ -478,8 +331,8 @@ class StampMatcher(Generic[Item]):
                 self._last[camera] = image
         return sets
 
-    def _give_out(self, cycle: _Cycle[Item]) -> MatchedSet[Item]:
-        stamp_ns = cycle.time_ns + (self._offsets_ns[self._reference] or 0)
+    def _give_out(self, cycle: ShutterCycle[Item]) -> MatchedSet[Item]:
+        stamp_ns = self.timing.reference_ns(cycle.time_ns)
         if self._reference in cycle.images:
             stamp_ns = cycle.images[self._reference].stamp_ns
         images: list[MatchedImage[Item] | None] = []
@@ -514,7 +367,9 @@ class StampMatcher(Generic[Item]):
             self._drop(list(queue), DropReason.TIME_JUMP)
         self._restart()
 
-    def _drop(self, images: Iterable[_Image[Item]], reason: DropReason) -> list[MatchedSet[Item]]:
+    def _drop(
+        self, images: Iterable[CycleImage[Item]], reason: DropReason
+    ) -> list[MatchedSet[Item]]:
         for image in images:
             self.counters.dropped[self._names[image.camera], reason] += 1
         return []

@@ -149,7 +149,7 @@ def test_learned_offsets_are_the_nearest_to_zero_modulo_the_period() -> None:
     learned = [(matcher.offsets_ns[f"cam{i}"] or 0) / MS for i in range(6)]
     expected = [0.0, 16.0, 32.0, 48.0 - 1000 / 12, 64.0 - 1000 / 12, 80.0 - 1000 / 12]
     assert learned == pytest.approx(expected, abs=0.8)
-    assert matcher.period_ns == pytest.approx(1e9 / 12, rel=0.01)
+    assert matcher.timing.period_ns == pytest.approx(1e9 / 12, rel=0.01)
 
 
 def test_real_nuscenes_stamps_with_and_without_losses() -> None:
