@@ -116,9 +116,7 @@ def test_one_may_write_while_others_read() -> None:
     assert not wrong
 
 
-def test_the_buffer_forgets_when_simulated_time_jumps_back(
-    ros: None, node: Node, spin: Callable[[Future], Any]
-) -> None:
+def test_the_buffer_forgets_when_simulated_time_jumps_back(node: Node) -> None:
     use_sim_time = [Parameter("use_sim_time", value=True)]
     simulated = rclpy.create_node("simulated", parameter_overrides=use_sim_time)
     buffer = tf2_ros.Buffer(node=simulated)

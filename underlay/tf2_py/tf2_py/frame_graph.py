@@ -1,6 +1,6 @@
 """Frames, who is whose parent at what time, and the way from one to another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tf2_py.exceptions import ConnectivityException, ExtrapolationException, LookupException
 from tf2_py.rotation import Quaternion, Vector, canonical, conjugate, multiply, rotate
@@ -138,7 +138,7 @@ class FrameGraph:
         return f"The tf tree is invalid because it contains a loop.\n{self.as_string()}\n"
 
 
-def _earliest(stamps_ns) -> int:
+def _earliest(stamps_ns: Iterable[int]) -> int:
     """The earliest of the stamps that are not 0 (static), 0 where all are."""
     return min((stamp for stamp in stamps_ns if stamp != 0), default=0)
 
