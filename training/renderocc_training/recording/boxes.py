@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import RigidTransform
 from renderocc_training.recording import messages
+from renderocc_training.recording.message_content import pose_of
 from renderocc_training.recording.messages import Message
 
 MARKER_LIFETIME_NS = 700_000_000  # longer than the gap between key frames
@@ -143,3 +144,35 @@ def _marker(
 def _colour(category: str) -> tuple[int, int, int]:
     matching = [prefix for prefix in COLOURS if category.startswith(prefix)]
     return COLOURS[max(matching, key=len)] if matching else OTHER_COLOUR
+
+
+def boxes_of(array: Message) -> list[Box]:
+    """The boxes of a Detection3DArray, in its own frame; the way back from :func:`detections`.
+
+    Of other programs' detections the likeliest hypothesis is the category.
+
+    Raises:
+        ValueError: a detection without any hypothesis.
+    """
+    return [_box_of(number, detection) for number, detection in enumerate(array.detections)]
+
+
+def _box_of(number: int, detection: Message) -> Box:
+    names = [result.hypothesis.class_id for result in detection.results]
+    plain = [
+        result
+        for result in detection.results
+        if not result.hypothesis.class_id.startswith(("attribute:", "visibility:"))
+    ]
+    if not plain:
+        raise ValueError(f"detection {number} has no hypothesis")
+    size = detection.bbox.size
+    return Box(
+        max(plain, key=lambda result: result.hypothesis.score).hypothesis.class_id,
+        detection.id or f"untracked {number}",
+        tuple(name.partition(":")[2] for name in names if name.startswith("attribute:")),
+        next((n.partition(":")[2] for n in names if n.startswith("visibility:")), ""),
+        pose_of(detection.bbox.center),
+        (size.x, size.y, size.z),
+        np.full(3, np.nan),
+    )

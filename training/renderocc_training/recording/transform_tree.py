@@ -28,7 +28,7 @@ class _Edge:
         self.stamps_ns[place : place + again] = [stamp_ns]
         self.poses[place : place + again] = [pose]
 
-    def at(self, stamp_ns: int) -> RigidTransform | None:
+    def at(self, stamp_ns: int, longest_gap_ns: int) -> RigidTransform | None:
         if self.static:
             return self.poses[-1]
         after = bisect_left(self.stamps_ns, stamp_ns)
@@ -39,6 +39,8 @@ class _Edge:
         if after == 0:
             return None
         start, end = self.stamps_ns[after - 1], self.stamps_ns[after]
+        if end - start > longest_gap_ns:
+            return None
         fraction = (stamp_ns - start) / (end - start)
         return interpolate(self.poses[after - 1], self.poses[after], fraction)
 
@@ -47,9 +49,13 @@ class TransformTree:
     """Transforms put in as they were recorded, looked up at any time between.
 
     Frames are named without a leading slash, as in tf2.
+
+    Args:
+        longest_gap_ns: poses further apart are not interpolated: nobody knows what lies between.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_gap_ns: int = 1_000_000_000) -> None:
+        self._longest_gap_ns = longest_gap_ns
         self._edges: dict[str, _Edge] = {}
 
     def add(
@@ -133,11 +139,14 @@ class TransformTree:
         total = RigidTransform.identity()
         for frame in chain:
             edge = self._edges[frame]
-            pose = edge.at(stamp_ns)
+            pose = edge.at(stamp_ns, self._longest_gap_ns)
             if pose is None:
+                where = "in a gap"
+                if not edge.stamps_ns[0] <= stamp_ns <= edge.stamps_ns[-1]:
+                    where = "before the first" if stamp_ns < edge.stamps_ns[0] else "after the last"
                 raise ValueError(
-                    f"transform '{edge.parent}' from '{frame}' is known from "
-                    f"{edge.stamps_ns[0]} to {edge.stamps_ns[-1]} ns, not at {stamp_ns}"
+                    f"transform '{edge.parent}' from '{frame}' is not known at {stamp_ns} ns, "
+                    f"{where} of those from {edge.stamps_ns[0]} to {edge.stamps_ns[-1]} ns"
                 )
             total = pose @ total
         return total

@@ -1,0 +1,120 @@
+"""Turn recorded bags into a nuScenes-format data set."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from renderocc_ros.config import load_rig, validate
+from renderocc_training.recording.extraction.job import Job
+from renderocc_training.recording.extraction.options import ExtractOptions
+from renderocc_training.recording.extraction.pool import extract as extract_all
+from renderocc_training.recording.extraction.report import ExtractionReport
+
+DEFAULTS = ExtractOptions()
+
+
+def extract(
+    bags: Annotated[
+        list[Path], typer.Argument(help="rosbag2 folders, .mcap or .db3 files, or ROS 1 .bag files")
+    ],
+    rig: Annotated[str, typer.Option(help="rig file (.yaml), or the name of a shipped one")],
+    out: Annotated[Path, typer.Option(help="folder of the data set; bags are added to it")],
+    version: Annotated[
+        str, typer.Option(help="folder of the tables; many tools know nuScenes' own names only")
+    ] = "v1.0-trainval",
+    key_frame_s: Annotated[
+        float, typer.Option(help="seconds between key frames; 0: every set")
+    ] = DEFAULTS.key_frame_s,
+    key_frame_m: Annotated[
+        float | None, typer.Option(help="metres between key frames, instead of seconds")
+    ] = None,
+    sweeps: Annotated[bool, typer.Option(help="keep what lies between key frames")] = True,
+    lidar: Annotated[
+        str | None, typer.Option(help="PointCloud2 topic; the only one if not given; '': none")
+    ] = None,
+    odometry: Annotated[
+        str | None, typer.Option(help="Odometry topic for the ego pose; tf if not given")
+    ] = None,
+    boxes: Annotated[
+        str | None, typer.Option(help="Detection3DArray topic; the only one if not given; '': none")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(help="label images, KIND=TOPIC; {camera}: its name in lower case"),
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option(help="namespace of the rig's relative topics")
+    ] = DEFAULTS.namespace,
+    location: Annotated[str, typer.Option(help="place, for the log table")] = "",
+    processes: Annotated[int, typer.Option(min=1, help="bags at a time")] = os.cpu_count() or 1,
+    ray: Annotated[
+        str | None, typer.Option(help="address of a Ray cluster that does the work instead")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="the reports as one JSON object on the last line")
+    ] = False,
+) -> None:
+    """Turn recorded bags into a data set that everything made for nuScenes reads.
+
+    renderocc-train extract monday tuesday --rig robot.yaml --out data
+
+    Images are matched into sets as by the live node; JPEGs are copied, never encoded again. A run
+    that was interrupted goes on where it stopped; bags that are done are not done again.
+    """
+    given = {
+        "key_frame_s": key_frame_s,
+        "key_frame_m": key_frame_m,
+        "sweeps": sweeps,
+        "lidar": lidar,
+        "odometry": odometry,
+        "boxes": boxes,
+        "labels": tuple(labels or ()),
+        "namespace": namespace,
+        "location": location,
+    }
+    options = validate(given, ExtractOptions, "options")
+    twice = [str(bag) for bag, count in Counter(bags).items() if count > 1]
+    if twice:
+        raise ValueError(f"given more than once: {', '.join(twice)}")
+    jobs = [Job(bag, out, load_rig(rig), options) for bag in bags]
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        tasks = [progress.add_task(bag.name, total=1.0) for bag in bags]
+        reports = extract_all(
+            jobs,
+            version,
+            processes,
+            ray,
+            lambda number, share: progress.update(tasks[number], completed=share),
+        )
+    for report in reports:
+        _print(report, console)
+    if as_json:
+        print(json.dumps({"recordings": [report.as_json() for report in reports]}))
+    if not any(report.scenes for report in reports):
+        raise ValueError("no recording gave a key frame; see above for the reasons")
+
+
+def _print(report: ExtractionReport, console: Console) -> None:
+    scenes = ", ".join(report.scenes) or "no scene"
+    console.print(
+        f"[bold]{report.source}[/bold]: {scenes}; {report.key_frames} key frames, "
+        f"{report.sweeps} sweeps, {report.boxes} boxes, {report.labels} label images"
+    )
+    for problem in report.problems:
+        console.print(f"  [yellow]{problem}[/yellow]")
+    if report.skipped:
+        table = Table("left out", "why", "count")
+        for (what, why), count in sorted(report.skipped.items()):
+            table.add_row(what, why, str(count))
+        console.print(table)

@@ -1,0 +1,1 @@
+"""Recordings turned into a data set in the nuScenes schema."""

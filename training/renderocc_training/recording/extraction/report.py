@@ -1,0 +1,54 @@
+"""What an extraction took, what it left out, and why."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class ExtractionReport:
+    """Totals of one recording.
+
+    Attributes:
+        source: path of the recording.
+        scenes: names of the scenes written.
+        key_frames, sweeps, boxes, labels: how many of each were written.
+        skipped: how often something was left out, by (what, why).
+        problems: what is wrong with the recording as a whole, one sentence each.
+    """
+
+    source: str
+    scenes: list[str] = field(default_factory=list)
+    key_frames: int = 0
+    sweeps: int = 0
+    boxes: int = 0
+    labels: int = 0
+    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def skip(self, what: str, why: str, count: int = 1) -> None:
+        """Count something that was left out."""
+        if count:
+            self.skipped[what, why] += count
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for a file."""
+        skipped = [
+            {"what": what, "why": why, "count": count}
+            for (what, why), count in sorted(self.skipped.items())
+        ]
+        return self.__dict__ | {"skipped": skipped}
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> ExtractionReport:
+        """The way back from :meth:`as_json`."""
+        skipped = Counter({(e["what"], e["why"]): e["count"] for e in content["skipped"]})
+        return ExtractionReport(**(content | {"skipped": skipped}))
+
+
+def without_numbers(text: str) -> str:
+    """The same reason for all times and sizes, so that a report counts it once."""
+    return re.sub(r"\d+(\.\d+)?", "…", text)
