@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -15,31 +18,33 @@ from renderocc_ros.network.official import StereoFrame, SwinBStereo, SwinBStereo
 from renderocc_ros.network.official.heads import SemanticDensityField
 from renderocc_ros.network.official.layers import conv_norm
 from renderocc_ros.network.official.preset import build_official, live_frame
-from renderocc_ros.network.official.stereo_cost import stereo_cost_plain
 from renderocc_ros.network.official.voxel_encoder import VoxelPyramid
-from renderocc_ros.network.official.voxel_pooling import pool_voxels_plain, voxel_of_points
 from renderocc_ros.network_config import load_network_config
 
 FrameAt = Callable[..., StereoFrame]
 
 
-class PlainSwinBStereo(SwinBStereo):
-    """The network with matching and pooling written as the formulas read."""
+@pytest.fixture(scope="module")
+def transcription() -> ModuleType:
+    """The network as its formulas read, which the benchmark measures against."""
+    path = Path(__file__).resolve().parents[3] / "benchmarks" / "plain_official.py"
+    spec = importlib.util.spec_from_file_location("plain_official", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    def match(self, past: Tensor, current: Tensor, grid: Tensor) -> Tensor:
-        return stereo_cost_plain(past, current, grid, self.config.invalid_cost)
 
-    def pool(self, points: Tensor, depth: Tensor, context: Tensor) -> Tensor:
-        voxels = voxel_of_points(points, self.config.grid, truncate=True)
-        return pool_voxels_plain(voxels, depth, context, self.config.grid)
-
-
-def test_fast_network_equals_the_plain_one(network: SwinBStereo, frame_at: FrameAt) -> None:
-    plain = PlainSwinBStereo(network.config).eval()
+def test_fast_network_equals_the_plain_one(
+    network: SwinBStereo, frame_at: FrameAt, transcription: ModuleType
+) -> None:
+    plain = transcription.PlainMatchingAndPooling(network.config).eval()
     plain.load_state_dict(network.state_dict())
     frames = [frame_at(t) for t in (1.0, 0.5, 0.0)]
     with torch.inference_mode():
-        ours, expected = network(frames), plain(frames)
+        ours = network(frames)
+        with transcription.plain_layers():
+            expected = plain(frames)
     torch.testing.assert_close(ours.density, expected.density, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.semantics, expected.semantics, rtol=1e-4, atol=1e-5)
     labels = ours.labels()
