@@ -79,11 +79,20 @@ class SyncConfig(StrictModel):
         "or reuse its last image",
     )
     timeout_s: Seconds = Field(
-        0.15, description="how long after the reference image a set waits for its other cameras"
+        0.15, description="how long after its first image a set waits for the other cameras"
     )
     min_cameras: int = Field(1, ge=1, description="fewest images with which a set is still used")
     reuse_max_age_s: Seconds = Field(0.5, description="oldest image that 'reuse' takes")
     buffer_size: int = Field(8, ge=2, description="images kept per camera")
+
+    @model_validator(mode="after")
+    def _tolerance_tells_cycles_apart(self) -> SyncConfig:
+        if self.period_s and self.tolerance_s and self.tolerance_s >= self.period_s / 2:
+            raise ValueError(
+                f"tolerance_s = {self.tolerance_s} must be below half of period_s = "
+                f"{self.period_s}, or images of two cycles could not be told apart"
+            )
+        return self
 
 
 class RigConfig(StrictModel):
@@ -141,8 +150,7 @@ class _ClassSetFile(StrictModel):
 
     def build(self) -> ClassSet:
         entries = (
-            SemanticClass(number, **entry.model_dump())
-            for number, entry in enumerate(self.classes)
+            SemanticClass(number, **entry.model_dump()) for number, entry in enumerate(self.classes)
         )
         return ClassSet(self.name, tuple(entries))
 

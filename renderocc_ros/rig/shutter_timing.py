@@ -19,6 +19,7 @@ TOLERANCE_PERIODS = 0.4  # the default, and of a fast camera's own period
 LARGEST_TOLERANCE_PERIODS = 0.45
 # Images of every camera that learning waits for; and of any one camera after which it ends anyway.
 LEARN_IMAGES, LEARN_LIMIT = 5, 8
+LEARN_IMAGES_GIVEN, LEARN_LIMIT_GIVEN = 3, 5  # where only the period is to be learned
 FOLLOW_IMAGES = 3  # images after which a learned offset follows their median
 STRAYS = 5  # unmatched images in a row after which an offset is learned anew
 FAST_PERIODS = 0.75  # a camera with a shorter period brings several images per cycle
@@ -100,6 +101,13 @@ class ShutterTiming:
         return abs(wrapped_ns(time_ns - last_ns, self.period_ns)) <= self.tolerance_ns[camera]
 
     # --------------------------------------------------------------------------------- learning
+
+    def can_learn(self, counts: Sequence[int]) -> bool:
+        """Whether so many images, by camera, are enough to learn from."""
+        given = len(self._given) == self._count
+        every = LEARN_IMAGES_GIVEN if given else LEARN_IMAGES
+        limit = LEARN_LIMIT_GIVEN if given else LEARN_LIMIT
+        return min(counts) >= every or max(counts) >= limit
 
     def learn(self, stamps: Sequence[Sequence[int]]) -> None:
         """Period, and offsets of the cameras that have any stamps, ascending, by camera."""

@@ -39,7 +39,7 @@ from renderocc_ros.rig.matched_set import (
     MatchedSet,
 )
 from renderocc_ros.rig.shutter_cycle import CycleImage, ShutterCycle
-from renderocc_ros.rig.shutter_timing import HISTORY, LEARN_IMAGES, LEARN_LIMIT, ShutterTiming
+from renderocc_ros.rig.shutter_timing import HISTORY, ShutterTiming
 from renderocc_ros.rig.time_line import UNKNOWN_PERIOD_NS, TimeLine, Verdict
 
 OPEN_PERIODS = 0.6
@@ -254,9 +254,7 @@ class StampMatcher(Generic[Item]):
         if self.timing.period_ns is not None:
             return self._learn_one(image.camera)
         counts = [len(images) for images in self._unlearned]
-        if min(counts) >= LEARN_IMAGES or max(counts) >= LEARN_LIMIT:
-            return self._learn()
-        return []
+        return self._learn() if self.timing.can_learn(counts) else []
 
     def _learn(self) -> list[MatchedSet[Item]]:
         """Period and offsets from the images that wait; then match those."""
