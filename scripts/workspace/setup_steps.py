@@ -89,8 +89,8 @@ def _install_python_packages(layout: Layout, groups: Sequence[str]) -> None:
         for group in groups:
             alone = layout.requirements(f"{group}-no-deps")
             if alone.exists():
-                words = ["--no-deps", "-c", constraints, "-r", alone]
-                run_logged([*pip, *words], layout.log("pip-no-deps"), cure)
+                without = [*pip, "--no-deps", "-c", constraints, "-r", alone]
+                run_logged(without, layout.log("pip-no-deps"), cure)
         if layout.has_own_ros:
             _adapt_cmake_files(layout)
     for stamp in stamps.values():
