@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.prediction.network_input import NetworkInput
+from renderocc_ros.rig.network_input import NetworkInput
 
 Value = TypeVar("Value")
 

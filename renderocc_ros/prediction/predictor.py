@@ -18,7 +18,7 @@ from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.network.renderocc import build_network, lifting_geometry
 from renderocc_ros.network_config import LiftedConfig, load_network_config
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
-from renderocc_ros.prediction.network_input import NetworkInput, network_input
+from renderocc_ros.prediction.input_check import check_input
 from renderocc_ros.prediction.onnx_engine import OnnxEngine
 from renderocc_ros.prediction.options import Options, choose_device
 from renderocc_ros.prediction.runner import Engine, Runner, StreamRunner
@@ -26,6 +26,8 @@ from renderocc_ros.prediction.timing import StageTimer
 from renderocc_ros.prediction.torch_engine import GraphEngine, TorchEngine
 from renderocc_ros.prediction.visibility import voxels_in_view
 from renderocc_ros.rig.camera_set import CameraSet
+from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
+from renderocc_ros.rig.network_input import NetworkInput
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 Mask = NDArray[np.bool_]
@@ -56,6 +58,8 @@ class Predictor:
         self.device = device
         self.field: OccupancyField | None = None
         self._runner = runner
+        # To a GPU the bytes go as they are, and are normalised there.
+        self._preprocess = ImagePreprocessor(header.config.image, normalise=device.type == "cpu")
         self._timer = timer
         self._views: CalibrationCache[Mask] = CalibrationCache(self._voxels_of_each_camera)
 
@@ -130,18 +134,30 @@ class Predictor:
         Raises:
             ValueError: wrong number of cameras, or no camera looks into the grid.
         """
-        timer = self._timer
-        timer.clear()
+        self._timer.clear()
         self._check_cameras(camera_set)
+        with self._timer.stage("preprocess"):
+            cameras = self._preprocess(camera_set)
+        return self.predict_input(cameras, camera_set)
+
+    def predict_input(self, cameras: NetworkInput, camera_set: CameraSet) -> SemanticOccupancy:
+        """As ``predict``, of images that are prepared already.
+
+        Args:
+            cameras: images and calibration; anything where ``valid`` is false.
+            camera_set: names, stamp and ego pose; its images are not looked at.
+
+        Raises:
+            ValueError: as ``predict``; images of another size; pixels or poses not finite.
+        """
+        check_input(cameras, camera_set.names, self.config.image)
         with torch.inference_mode():
-            with timer.stage("preprocess"):
-                cameras = network_input(camera_set, self.config.image)
             self.field = self._runner.run(cameras, camera_set)
-            with timer.stage("read_out"):
+            with self._timer.stage("read_out"):
                 result = read_out(self.field, self.grid.resolution_m, self.config.threshold)
                 labels = result.labels[0].cpu().numpy()
                 confidence = result.confidence[0].cpu().numpy()
-            with timer.stage("in_view"):
+            with self._timer.stage("in_view"):
                 observed = self._observed(cameras, camera_set.names)
         return SemanticOccupancy(
             camera_set.stamp_ns, self.grid, self.class_set, labels, confidence, observed
@@ -186,7 +202,8 @@ def untrained_model(name: str, seed: int) -> Model:
 def _stream_runner(engine: Engine, header: ModelHeader, timer: StageTimer) -> StreamRunner:
     parts = header.config.architecture
     assert isinstance(parts, LiftedConfig)
-    return StreamRunner(engine, lifting_geometry(header.config), parts.temporal, timer)
+    geometry = lifting_geometry(header.config)
+    return StreamRunner(engine, header.config.image, geometry, parts.temporal, timer)
 
 
 def _set_threads(options: Options) -> None:

@@ -12,12 +12,12 @@ from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.network.renderocc import CameraTensors
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network.view_lifting import LiftingGeometry, LiftingTable
-from renderocc_ros.network_config import TemporalConfig
+from renderocc_ros.network_config import ImageConfig, TemporalConfig
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
-from renderocc_ros.prediction.network_input import NetworkInput
 from renderocc_ros.prediction.stream import VolumeStream
 from renderocc_ros.prediction.timing import StageTimer
 from renderocc_ros.rig.camera_set import CameraSet
+from renderocc_ros.rig.network_input import NetworkInput
 
 
 class Runner(Protocol):
@@ -53,11 +53,13 @@ class StreamRunner:
     def __init__(
         self,
         engine: Engine,
+        image: ImageConfig,
         geometry: LiftingGeometry,
         temporal: TemporalConfig,
         timer: StageTimer,
     ) -> None:
         self._engine = engine
+        self._image = image
         self._geometry = geometry
         self._stream = VolumeStream(temporal)
         self._tables: CalibrationCache[LiftingTable] = CalibrationCache(self._table)
@@ -74,7 +76,8 @@ class StreamRunner:
             table = self._tables.get(Calibration.of(camera_set.names, cameras))
         stamp_ns, odom_from_ego = camera_set.stamp_ns, camera_set.odom_from_ego
         past = self._stream.past(stamp_ns, odom_from_ego)
-        field, volume = self._engine(camera_tensors(cameras, self._engine.device), table, past)
+        tensors = camera_tensors(cameras, self._engine.device, self._image)
+        field, volume = self._engine(tensors, table, past)
         self._stream.add(stamp_ns, odom_from_ego, volume)
         return field
 
@@ -99,10 +102,19 @@ class StreamRunner:
         return table
 
 
-def camera_tensors(cameras: NetworkInput, device: torch.device) -> CameraTensors:
-    """As a batch of one, on a device."""
+def camera_tensors(
+    cameras: NetworkInput, device: torch.device, normalise: ImageConfig
+) -> CameraTensors:
+    """As a batch of one, on a device; images of bytes are normalised there."""
+    images = torch.from_numpy(cameras.images)[None].to(device)
+    if images.dtype == torch.uint8:
+        mean, std = (
+            torch.tensor(values, device=device)[:, None, None]
+            for values in (normalise.mean, normalise.std)
+        )
+        images = (images.float() - mean) / std
     return CameraTensors(
-        torch.from_numpy(cameras.images)[None].to(device),
+        images,
         torch.from_numpy(cameras.intrinsics)[None].to(device, torch.float32),
         torch.from_numpy(cameras.ego_from_camera)[None].to(device, torch.float32),
         torch.from_numpy(cameras.valid)[None].to(device),
