@@ -74,7 +74,8 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     _show(report, console)
-    picture = _picture(watch, folder)
+    model = checkpoint.name if checkpoint else "random weights, so the voxels mean nothing yet"
+    picture = _picture(watch, folder, f"renderocc_ros: cameras in, voxels out ({model})")
     if picture is not None:
         console.print(f"picture: {picture}", soft_wrap=True)
     if as_json:
@@ -189,7 +190,7 @@ def _show(report: dict[str, Any], console: Console) -> None:
     console.print(latency)
 
 
-def _picture(watch: DemoWatch, folder: Path) -> Path | None:
+def _picture(watch: DemoWatch, folder: Path, title: str) -> Path | None:
     if watch.snapshot is None:
         return None
     from renderocc_ros.viewing.overview import overview, write_png
@@ -197,7 +198,7 @@ def _picture(watch: DemoWatch, folder: Path) -> Path | None:
     message = watch.snapshot.message
     occupancy = from_occupancy_message(message, load_class_set(message.class_table))
     path = folder / "demo.png"
-    write_png(path, overview(watch.snapshot.images, occupancy, "renderocc: cameras to voxels"))
+    write_png(path, overview(watch.snapshot.images, occupancy, title))
     return path
 
 

@@ -19,9 +19,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from renderocc_ros.config import CameraConfig
 from renderocc_ros.geometry import CameraModel
-from renderocc_ros.node.calibration import camera_model
 from renderocc_ros.node.image_messages import peek_header
 from renderocc_ros.node.statistics import Arrivals
+from renderocc_ros.rig.calibration import camera_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class CameraInput(SimpleFilter):
         self.started_s = time.monotonic()
         self._node, self._on_bad = node, on_bad
         self._qos = qos
-        self._last_info: Any = None
+        self._last_info: dict[str, Any] | None = None
         image_topic = camera.image_topic + ("/compressed" if camera.compressed else "")
         overrides = QoSOverridingOptions.with_default_policies
         self._subscriptions = [
@@ -159,18 +159,31 @@ class CameraInput(SimpleFilter):
 
     def _take_info(self, info: Any) -> None:
         self.info_arrivals.note()
-        described = (info.width, info.height, info.distortion_model, info.binning_x, info.binning_y)
-        content = (*described, *info.d, *info.k, *info.p)
-        content += (info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height)
-        if content == self._last_info:
+        said = calibration_of(info)
+        if said == self._last_info:
             return
-        self._last_info = content
+        self._last_info = said
         try:
-            self.model = camera_model(info, self.config.rectified)
+            self.model = camera_model(**said, rectified=self.config.rectified)
             self.info_problem = ""
         except ValueError as error:
             self.model = None
             self.info_problem = f"CameraInfo on {self.info_topic}: {error}"
+
+
+def calibration_of(info: Any) -> dict[str, Any]:
+    """The numbers of a sensor_msgs/CameraInfo as ``rig.calibration.camera_model`` takes them."""
+    roi = info.roi
+    return {
+        "width": info.width,
+        "height": info.height,
+        "k": tuple(info.k),
+        "d": tuple(info.d),
+        "p": tuple(info.p),
+        "distortion_model": info.distortion_model,
+        "binning": (info.binning_x, info.binning_y),
+        "roi": (roi.x_offset, roi.y_offset, roi.width, roi.height),
+    }
 
 
 def _publishers(count: int) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from renderocc_ros.node.camera_input import CameraInput
 from renderocc_ros.node.statistics import Percentiles
 from renderocc_ros.rig.matched_set import MatchCounters
+
+if TYPE_CHECKING:
+    from renderocc_ros.prediction import Predictor
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LEVELS = (OK, WARN, ERROR)
@@ -108,8 +110,11 @@ def problem(name: str, message: str) -> Finding:
     return Finding(name, ERROR, message, {})
 
 
-def device_finding(device: torch.device) -> Finding:
+def device_finding(predictor: Predictor) -> Finding:
     """Where the network runs, and its memory there."""
+    import torch
+
+    device = predictor.device
     if device.type != "cuda":
         return Finding("device", OK, str(device), {"threads": str(torch.get_num_threads())})
     free, total = torch.cuda.mem_get_info(device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from renderocc_ros.node.conversions import NANOSECONDS
+from renderocc_ros.rig.image_decoding import decode_image
 
 _BRIDGE = CvBridge()
 
@@ -34,14 +34,17 @@ def peek_header(serialised: bytes) -> tuple[int, str]:
     return seconds * NANOSECONDS + nanoseconds, frame
 
 
-def decode(serialised: bytes, compressed: bool) -> NDArray[np.uint8]:
+def decode(serialised: bytes, compressed: bool, reduction: int = 1) -> NDArray[np.uint8]:
     """The pixels (H, W, 3), uint8, RGB, of a serialised CompressedImage or Image.
+
+    Args:
+        reduction: see ``rig.image_decoding.decode_image``; raw images are never reduced.
 
     Raises:
         ValueError: no image in it, or an encoding that is no picture.
     """
     if compressed:
-        return _decompressed(deserialize_message(serialised, CompressedImage))
+        return decode_image(deserialize_message(serialised, CompressedImage).data, reduction)
     message = deserialize_message(serialised, Image)
     if message.width == 0 or message.height == 0:
         raise ValueError(f"an image of {message.width}x{message.height} pixels")
@@ -52,13 +55,3 @@ def decode(serialised: bytes, compressed: bool) -> NDArray[np.uint8]:
             f"an image of encoding '{message.encoding}', {message.width}x{message.height}, step "
             f"{message.step}, {len(message.data)} bytes cannot be read: {error}"
         ) from error
-
-
-def _decompressed(message: Any) -> NDArray[np.uint8]:
-    data = np.frombuffer(message.data, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise ValueError(
-            f"{data.size} bytes of format '{message.format}' are no whole image that OpenCV reads"
-        )
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,13 +1,22 @@
-"""The predictor that the parameters ask for, warm."""
+"""The predictor that the parameters ask for, warm.
+
+Torch takes seconds to import: that happens here, when the node is configured and can already be
+asked and stopped.
+"""
 
 from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.node.parameters import NodeParameters
-from renderocc_ros.prediction import Predictor
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+
+if TYPE_CHECKING:
+    from renderocc_ros.prediction import Predictor
 
 # A camera that looks forward from 1.5 m above the ground: optical axes in the ego frame.
 LOOKING_FORWARD = RigidTransform(
@@ -21,12 +30,17 @@ def load_predictor(parameters: NodeParameters) -> Predictor:
     Raises:
         ValueError: the file, the network or the device cannot be used.
     """
-    threads = parameters.threads or None
+    from renderocc_ros.prediction import Predictor
+
+    options: dict[str, Any] = {
+        "device": parameters.device,
+        "backend": parameters.backend,
+        "precision": parameters.precision,
+        "threads": parameters.threads or None,
+    }
     if parameters.checkpoint:
-        return Predictor.from_checkpoint(
-            parameters.checkpoint, device=parameters.device, threads=threads
-        )
-    return Predictor.from_preset(parameters.network, device=parameters.device, threads=threads)
+        return Predictor.from_checkpoint(parameters.checkpoint, **options)
+    return Predictor.from_preset(parameters.network, **options)
 
 
 def warm_up(predictor: Predictor, names: tuple[str, ...]) -> None:
@@ -46,3 +60,12 @@ def warm_up(predictor: Predictor, names: tuple[str, ...]) -> None:
     readings = tuple(CameraReading(name, 0, grey, model, LOOKING_FORWARD) for name in names)
     predictor.predict(CameraSet(0, names, readings, RigidTransform.identity()))
     predictor.reset()
+
+
+def release_memory() -> None:
+    """Give back the GPU memory of a predictor that nobody holds any more."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
 import time
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -22,15 +20,17 @@ from std_srvs.srv import Trigger
 from renderocc_ros.config import RigConfig, load_rig
 from renderocc_ros.node import diagnostics, parameters
 from renderocc_ros.node.inputs import Inputs
-from renderocc_ros.node.model_loading import load_predictor, warm_up
+from renderocc_ros.node.model_loading import load_predictor, release_memory, warm_up
 from renderocc_ros.node.outputs import Outputs
 from renderocc_ros.node.parameters import Change
 from renderocc_ros.node.ready_set import ReadySet
 from renderocc_ros.node.set_processor import SetProcessor
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.node.worker import NewestFirstWorker
-from renderocc_ros.prediction import Predictor
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
+
+if TYPE_CHECKING:
+    from renderocc_ros.prediction import Predictor
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 STOP_S = 0.6  # an inference that takes longer is left behind at shutdown
@@ -197,10 +197,9 @@ class OccupancyNode(LifecycleNode):
         self._rig = None
 
     def _release_model(self) -> None:
-        self._predictor = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if self._predictor is not None:
+            self._predictor = None
+            release_memory()
 
     # ------------------------------------------------------------------------------------ sets
 
@@ -291,7 +290,7 @@ class OccupancyNode(LifecycleNode):
                 counts[f"dropped.{reason}"] += number
         findings.append(diagnostics.latency_finding(self._times.percentiles()))
         if self._predictor is not None:
-            findings.append(diagnostics.device_finding(self._predictor.device))
+            findings.append(diagnostics.device_finding(self._predictor))
         findings.insert(0, diagnostics.overall(self._state_label, findings, counts))
         self._diagnostics.publish(
             diagnostics.to_message(

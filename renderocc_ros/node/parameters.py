@@ -69,6 +69,18 @@ class NodeParameters:
         "where the network runs: auto (the GPU if there is one), cpu, cuda, cuda:1 …",
         change=Change.UNCONFIGURED,
     )
+    backend: str = _parameter(
+        "eager",
+        "how the network runs: eager; compile (torch.compile, slow to start); cuda_graph",
+        choices=("eager", "compile", "cuda_graph"),
+        change=Change.UNCONFIGURED,
+    )
+    precision: str = _parameter(
+        "fp32",
+        "of the network's convolutions",
+        choices=("fp32", "bf16", "fp16"),
+        change=Change.UNCONFIGURED,
+    )
     threads: int = _parameter(
         0,
         "CPU threads of the network; 0: as many as torch thinks",

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from renderocc_ros.node.calibration import fitted
 from renderocc_ros.node.camera_input import CameraInput
 from renderocc_ros.node.image_messages import decode
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.ready_set import ReadySet
 from renderocc_ros.node.statistics import StageTimes, Tally
-from renderocc_ros.prediction import Predictor
+from renderocc_ros.rig.calibration import scaled_to_image
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.image_decoding import reduced_model
+from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
+
+if TYPE_CHECKING:
+    from renderocc_ros.prediction import Predictor
 
 Publish = Callable[[SemanticOccupancy, dict[str, int], tuple[str, ...]], None]
 
@@ -42,6 +47,7 @@ class SetProcessor:
         self._predictor, self._names, self._cameras = predictor, names, cameras
         self._parameters, self._publish = parameters, publish
         self._times, self._tally = times, tally
+        self._preprocessor = ImagePreprocessor(predictor.config.image)
         self._own_threshold = predictor.config.threshold
 
     def process(self, ready: ReadySet) -> None:
@@ -67,6 +73,8 @@ class SetProcessor:
         self._apply_threshold(parameters.threshold)
         with self._times.stage("inference"):
             occupancy = self._predictor.predict(camera_set)
+        for stage, milliseconds in self._predictor.timings_ms.items():
+            self._times.add(f"inference: {stage}", milliseconds)
         stamps = {name: reading.stamp_ns for name, reading in readings.items()}
         with self._times.stage("publish"):
             self._publish(occupancy, stamps, camera_set.missing)
@@ -78,8 +86,14 @@ class SetProcessor:
         arrived = ready.images[name]
         camera = self._cameras[name]
         try:
-            image = decode(arrived.serialised, camera.config.compressed)
-            model = fitted(ready.models[name], image.shape[1], image.shape[0])
+            model = ready.models[name]
+            compressed = camera.config.compressed
+            reduction = self._preprocessor.reduction(model) if compressed else 1
+            image = decode(arrived.serialised, compressed, reduction)
+            height, width = image.shape[:2]
+            if (width, height) != (-(-model.width // reduction), -(-model.height // reduction)):
+                model = scaled_to_image(model, width * reduction, height * reduction)
+            model = reduced_model(model, reduction)
         except ValueError as error:
             camera.image_problem = f"image on {camera.topic}: {error}"
             self._tally.add("bad_images")

@@ -1,0 +1,83 @@
+"""The live node on a robot's cameras.
+
+    ros2 launch renderocc_ros live.launch.py rig:=my_rig.yaml checkpoint:=model.safetensors
+    ros2 launch renderocc_ros live.launch.py -s        lists all arguments
+
+The node brings itself up: what is missing is in its log and, within a second, on /diagnostics.
+"""
+
+from __future__ import annotations
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+
+SHARE = FindPackageShare("renderocc_ros")
+
+# Arguments that set the parameter of the same name; empty leaves it as the parameter file says.
+PARAMETERS = {
+    "rig": "cameras, frames, synchronisation: name of a shipped rig or path of a rig .yaml",
+    "checkpoint": "path of a .safetensors checkpoint; none: random weights, for trials",
+    "network": "without a checkpoint: name of a shipped network",
+    "device": "auto, cpu, cuda, cuda:1 …",
+    "autostart": "false: wait for a lifecycle manager to configure and activate",
+}
+ARGUMENTS = {
+    "params_file": (
+        PathJoinSubstitution([SHARE, "config", "node.yaml"]),
+        "parameters of the node; a copy of config/node.yaml",
+    ),
+    "namespace": ("", "namespace of the node and of relative topics"),
+    "node_name": ("renderocc", "name of the node; two side by side need two"),
+    "use_sim_time": ("false", "take the time from /clock"),
+    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "rviz": ("false", "open rviz2 with the shipped configuration"),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Entry point of ros2 launch."""
+    declared = [
+        DeclareLaunchArgument(name, default_value="", description=f"{text} (empty: as params_file)")
+        for name, text in PARAMETERS.items()
+    ]
+    declared += [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in ARGUMENTS.items()
+    ]
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", PathJoinSubstitution([SHARE, "rviz", "renderocc.rviz"])],
+        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    return LaunchDescription([*declared, OpaqueFunction(function=occupancy_node), rviz])
+
+
+def occupancy_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The node with those parameters that were given; its end is the end of the launch."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in PARAMETERS}
+    chosen = {name: value for name, value in given.items() if value}
+    if "autostart" in chosen:
+        chosen["autostart"] = chosen["autostart"].lower() in ("true", "1")
+    use_sim_time = LaunchConfiguration("use_sim_time").perform(context).lower() in ("true", "1")
+    return [
+        Node(
+            package="renderocc_ros",
+            executable="occupancy_node",
+            name=LaunchConfiguration("node_name"),
+            namespace=LaunchConfiguration("namespace"),
+            parameters=[
+                LaunchConfiguration("params_file"),
+                {"use_sim_time": use_sim_time, **chosen},
+            ],
+            arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+            output="screen",
+            on_exit=Shutdown(reason="the occupancy node has ended"),
+        )
+    ]
