@@ -46,7 +46,8 @@ class PoseFilter(QueuedFilter):
     A set whose transforms are all there goes through at once. Else it waits, and is tried again
     when a transform that it lacks arrives, until ``wait_s`` has passed or nothing can come any
     more; then it goes out without the cameras that have no pose, or, with fewer than
-    ``sync.min_cameras``, is dropped. A newer set that is ready supersedes older ones that wait.
+    ``sync.min_cameras`` (with 'wait' and 'skip': fewer than all), is dropped. A newer set that is
+    ready supersedes older ones that wait.
 
     Args:
         rig: frames and cameras.
@@ -78,7 +79,8 @@ class PoseFilter(QueuedFilter):
         self._reader = TransformReader(buffer, rig.base_frame, rig.odom_frame)
         self._buffer = buffer
         self._frames = {camera.name: camera.frame for camera in rig.cameras}
-        self._min_cameras = rig.sync.min_cameras
+        whole_only = rig.sync.missing in ("wait", "skip")
+        self._min_cameras = len(rig.names) if whole_only else rig.sync.min_cameras
         self._frame_of = frame_of
         self._wait_ns = round(wait_s * 1e9)
         self._capacity = capacity

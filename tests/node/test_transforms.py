@@ -244,6 +244,16 @@ def test_too_few_poses_drop_the_set_with_its_reason(node: Node, buffer: Any) -> 
     assert "9.000" in bench.filter.problems["cam0"]
 
 
+def test_where_only_whole_sets_count_one_missing_pose_drops_the_set(
+    node: Node, buffer: Any
+) -> None:
+    bench = Bench(node, buffer, sync={"missing": "skip"})
+    bench.send(10 * S, ("left_optical", ""))
+    assert not bench.out and bench.filter.dropped == {"no transform": 1}
+    bench.send(10 * S)
+    assert len(bench.out) == 1 and not bench.filter.problems
+
+
 def test_the_oldest_goes_when_too_many_wait_and_a_jump_clears(node: Node, buffer: Any) -> None:
     bench = Bench(node, buffer, wait_s=1000.0, capacity=2)
     for step in range(3):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -131,6 +134,31 @@ def test_reduced_decoding_leaves_dots_where_the_reduced_model_says(
     found = np.array([centroid(image[..., 0].astype(float), place, 4) for place in expected])
     assert np.abs(found - expected).max() < 0.06
     assert np.abs((found - expected).mean(axis=0)).max() < 0.02
+
+
+@pytest.mark.parametrize("config", [CONFIG, LARGE], ids=["352", "704"])
+def test_a_real_jpeg_looks_the_same_decoded_at_a_reduced_size(
+    config: ImageConfig, recording: Callable[..., Path]
+) -> None:
+    """Against the whole image, scaled by means over areas; sharp edges differ a little."""
+    folder = recording("data", "nuscenes", "samples", "CAM_FRONT")
+    model = CameraModel(1600, 900, [[1266, 0, 816], [0, 1266, 491], [0, 0, 1]])
+    preprocess = ImagePreprocessor(config, normalise=False)
+    reduction = preprocess.reduction(model)
+    assert reduction == {352: 4, 704: 2}[config.width]
+    for path in sorted(folder.glob("*.jpg"))[::20]:
+        data = path.read_bytes()
+        whole = set_of(("c", decode_image(data), model))
+        small = set_of(("c", decode_image(data, reduction), reduced_model(model, reduction)))
+        plain, fast = preprocess(whole), preprocess(small)
+        moved = np.abs(plain.intrinsics - fast.intrinsics)
+        assert moved.max() < 1.0  # the windows differ by less than a pixel; each says exactly where
+        error = np.abs(plain.images.astype(float) - fast.images)
+        assert error.mean() < 3.0
+        one, other = (x.images[0, 1].astype(np.float32) for x in (plain, fast))
+        shift, _ = cv2.phaseCorrelate(one, other)
+        expected = (fast.intrinsics - plain.intrinsics)[0, :2, 2]
+        assert np.abs(np.array(shift) - expected).max() < 0.15
 
 
 def test_decoding_gives_rgb_as_it_lies_on_the_sensor() -> None:

@@ -363,6 +363,29 @@ def test_a_recording_gives_the_same_sets_each_time() -> None:
     assert run(messages, 6)[1] == run(messages, 6)[1]
 
 
+def test_a_tolerance_keeps_out_what_lies_further_away() -> None:
+    config = rig_of(2, (0.0, 10.0), missing="mask", period_s=0.1, tolerance_s=0.005)
+    matcher: StampMatcher[int] = StampMatcher(config)
+    matcher.push("cam0", 0, 0, 0)
+    assert matcher.push("cam1", 16 * MS, 0, 16 * MS) == []
+    assert matcher.counters.dropped == {("cam1", DropReason.UNMATCHED): 1}
+    assert len(matcher.push("cam1", 14 * MS, 0, 17 * MS)) == 1
+    with pytest.raises(
+        ValueError, match=r"tolerance_s = 0.05 must be below half of period_s = 0.1"
+    ):
+        rig_of(2, period_s=0.1, tolerance_s=0.05)
+
+
+def test_offsets_are_relative_to_the_reference_wherever_it_stands() -> None:
+    drive = Drive((0.0, 30.0, 70.0), cycles=20)
+    config = rig_of(3, (-30.0, 0.0, 40.0), missing="wait").model_copy(update={"reference": "cam1"})
+    matcher: StampMatcher[int] = StampMatcher(config)
+    sets = list(match_recording(matcher, drive.messages()))
+    assert len(sets) == 20 and all(s.complete for s in sets)
+    assert all(s.images[1] is not None and s.stamp_ns == s.images[1].stamp_ns for s in sets)
+    assert matcher.offsets_ns == {"cam0": -30 * MS, "cam1": 0, "cam2": 40 * MS}
+
+
 def test_an_unknown_camera_is_named() -> None:
     matcher: StampMatcher[int] = StampMatcher(rig_of(2))
     with pytest.raises(ValueError, match="no camera 'left' in the rig: cam0, cam1"):
