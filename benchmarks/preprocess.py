@@ -60,7 +60,7 @@ def plain(image: NDArray[np.uint8], model: CameraModel, config: ImageConfig) -> 
     scaled = cv2.resize(image, (config.width, height), interpolation=cv2.INTER_AREA)
     window = scaled[height - config.height :]
     normalised = (window - np.array(config.mean)) / np.array(config.std)
-    return normalised.transpose(2, 0, 1).astype(np.float32)
+    return np.asarray(normalised.transpose(2, 0, 1), np.float32)
 
 
 def best_ms(run: Callable[[], object]) -> float:
