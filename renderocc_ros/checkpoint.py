@@ -188,7 +188,7 @@ def parse_metadata(metadata: dict[str, str], where: str) -> ModelHeader:
 def _class_set(content: dict[str, Any], where: str) -> ClassSet:
     try:
         classes = tuple(
-            SemanticClass(entry["id"], entry["name"], tuple(entry["colour"]), entry["moves"])
+            SemanticClass(**{**entry, "colour": tuple(entry["colour"])})
             for entry in content["classes"]
         )
         return ClassSet(content["name"], classes)

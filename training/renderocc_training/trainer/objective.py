@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -12,23 +10,21 @@ from renderocc_ros.network.depth_head import ViewFeatures
 from renderocc_ros.network.occupancy_field import OccupancyField, opacity
 from renderocc_ros.network.renderocc import RenderOcc
 from renderocc_ros.network.temporal_fusion import PastVolume
+from renderocc_ros.network_config import LiftedConfig
 from renderocc_ros.rendering import Rays, RenderedRays, render_rays
 from renderocc_ros.rendering.ray_sampling import RaySamples, sample_uniform
 from renderocc_training import losses
 from renderocc_training.dataset.training_sample import RayTensors, TrainingBatch
 from renderocc_training.trainer.recipe import Recipe
 
+LossTerms = dict[str, Tensor]  # weighted scalars by their name in the recipe; summed, minimised
 
-@dataclass(frozen=True, eq=False)
-class LossTerms:
-    """Weighted terms by their name in the recipe, each a scalar with a gradient."""
 
-    terms: dict[str, Tensor]
+class Sealed:
+    """A batch that Fabric hands through: it would take a frozen dataclass apart to cast it."""
 
-    @property
-    def total(self) -> Tensor:
-        """Their sum, which is minimised."""
-        return torch.stack(list(self.terms.values())).sum()
+    def __init__(self, batch: TrainingBatch) -> None:
+        self.batch = batch
 
 
 class Objective(torch.nn.Module):
@@ -40,14 +36,19 @@ class Objective(torch.nn.Module):
         self.class_set = class_set
         self.recipe = recipe
         self.grid = network.grid
+        parts = network.config.architecture
+        if not isinstance(parts, LiftedConfig):
+            raise ValueError(f"architecture.kind = '{parts.kind}' cannot be trained from rays yet")
+        self.depth = parts.depth
 
-    def forward(self, batch: TrainingBatch, generator: torch.Generator) -> LossTerms:
+    def forward(self, sealed: Sealed, generator: torch.Generator) -> LossTerms:
         """Terms of one batch.
 
         Args:
-            batch: on the network's device.
+            sealed: a batch on the network's device.
             generator: on the CPU; draws query points and rendering intervals.
         """
+        batch = sealed.batch
         views, field = self._run(batch)
         field = OccupancyField(field.density.float(), field.semantics.float())
         weights = self.recipe.losses
@@ -70,7 +71,7 @@ class Objective(torch.nn.Module):
         if weights.lifting_depth:
             found["lifting_depth"] = self._lifting_depth(views, batch.depth_m)
         used = {name: getattr(weights, name) for name in found if getattr(weights, name)}
-        return LossTerms({name: weight * found[name] for name, weight in used.items()})
+        return {name: weight * found[name] for name, weight in used.items()}
 
     def _run(self, batch: TrainingBatch) -> tuple[ViewFeatures, OccupancyField]:
         network = self.network
@@ -138,10 +139,8 @@ class Objective(torch.nn.Module):
         )
 
     def _lifting_depth(self, views: ViewFeatures, depth_m: Tensor) -> Tensor:
-        centres = torch.as_tensor(self.network.depths_m).to(depth_m)
-        step = centres[1] - centres[0]
-        index = torch.floor((depth_m - (centres[0] - step / 2)) / step)
-        mask = (index >= 0) & (index < len(centres))  # NaN is neither
+        index = torch.floor((depth_m - self.depth.from_m) / self.depth.step_m)
+        mask = (index >= 0) & (index < self.depth.bins)  # NaN is neither
         index = torch.where(mask, index, torch.zeros_like(index)).long()
         distribution = views.depth.float().movedim(2, -1)
         return losses.depth_distribution_loss(

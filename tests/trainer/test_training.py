@@ -1,0 +1,202 @@
+"""Training: it learns, resumes exactly, spreads over processes, and stops with a reason."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from toy_world import CLASSES, ToyWorld, empty_rays, toy_network, toy_recipe, wall_distance
+
+from renderocc_ros.checkpoint import load_checkpoint
+from renderocc_ros.network.occupancy_field import read_out
+from renderocc_training.dataset.training_sample import collate, mirrored
+from renderocc_training.trainer.loop import StepReport, TrainingStopped, make_fabric, train
+from renderocc_training.trainer.objective import Objective, Sealed
+from renderocc_training.trainer.recipe import load_recipe
+from renderocc_training.trainer.schedule import StepSampler, learning_rate
+
+
+def fabric() -> Fabric:
+    return make_fabric(toy_recipe(), devices=1)
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path).network.state_dict()
+
+
+def test_a_wall_and_the_ground_are_learned_from_rays_alone(tmp_path: Path) -> None:
+    reports: list[StepReport] = []
+    recipe = toy_recipe(steps=150, batch_size=4)
+    path = train(
+        toy_network(), CLASSES, ToyWorld(), recipe, tmp_path, fabric(), on_step=reports.append
+    )
+    first, last = (np.mean([r.total for r in part]) for part in (reports[:5], reports[-5:]))
+    assert last < 0.35 * first
+    model = load_checkpoint(path)
+    assert model.class_set == CLASSES
+    world, layers = ToyWorld(), []
+    with torch.inference_mode():
+        for index in range(8):
+            batch = collate([world.sample(index, np.random.default_rng(99))])
+            labels = read_out(model.network(batch.current), 1.0, 0.5).labels[0].numpy()
+            ahead = labels[:, 6, 1]  # a row of cells at the camera's height, straight ahead
+            layers.append(int(np.argmax(ahead == 1)) == int(wall_distance(index)))
+            seen_ground = labels[3 : int(wall_distance(index)), 6, 0]  # nearer is below the image
+            assert (seen_ground == 0).all()
+    assert sum(layers) >= 7
+
+
+def test_a_run_killed_at_any_step_and_resumed_equals_the_whole_one(tmp_path: Path) -> None:
+    recipe = toy_recipe(steps=9, accumulate=2, drop_camera=0.3)
+    whole = train(
+        toy_network(), CLASSES, ToyWorld(5), recipe, tmp_path / "whole", fabric(), save_every=1
+    )
+
+    class Killed(Exception):
+        pass
+
+    def kill_at(step: int) -> None:
+        def on_step(report: StepReport) -> None:
+            if report.step == step:
+                raise Killed
+
+        with pytest.raises(Killed):
+            train(
+                toy_network(), CLASSES, ToyWorld(5), recipe, tmp_path / "killed", fabric(),
+                save_every=1, on_step=on_step,
+            )  # fmt: skip
+
+    kill_at(3)  # after the step, before it is written: it is done again
+    kill_at(7)
+    resumed = train(
+        toy_network(7), CLASSES, ToyWorld(5), recipe, tmp_path / "killed", fabric(), save_every=4
+    )
+    for name, value in weights_of(whole).items():
+        assert torch.equal(value, weights_of(resumed)[name]), name
+
+
+def test_a_run_goes_on_only_with_its_own_recipe(tmp_path: Path) -> None:
+    train(toy_network(), CLASSES, ToyWorld(), toy_recipe(steps=1), tmp_path, fabric())
+    with pytest.raises(ValueError, match="another recipe: {'steps': \\(1, 2\\)}"):
+        train(toy_network(), CLASSES, ToyWorld(), toy_recipe(steps=2), tmp_path, fabric())
+
+
+def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+    (tmp_path / "last.pt").write_bytes(b"not a state")
+    with pytest.raises(ValueError, match="last.pt is damaged"):
+        train(toy_network(), CLASSES, ToyWorld(), toy_recipe(), tmp_path, fabric())
+
+
+def test_a_loss_that_is_not_finite_names_its_term_and_samples(tmp_path: Path) -> None:
+    network = toy_network()
+    with torch.no_grad():
+        network.occupancy_field.out.bias[0] = float("nan")
+    with pytest.raises(TrainingStopped, match=r"not finite: \{'query'.*wall at"):
+        train(network, CLASSES, ToyWorld(), toy_recipe(), tmp_path, fabric())
+
+
+def test_a_sample_without_any_label_trains_on_the_others() -> None:
+    world, random = ToyWorld(), np.random.default_rng(0)
+    sample = world.sample(0, random)
+    blank = replace(
+        sample,
+        rays=empty_rays(sample),
+        depth_m=np.full_like(sample.depth_m, np.nan),
+        votes=np.full_like(sample.votes, 255),
+    )
+    objective = Objective(toy_network(), CLASSES, toy_recipe()).eval()
+    alone, beside = (
+        objective(Sealed(collate(batch)), torch.Generator().manual_seed(0))
+        for batch in ([sample, sample], [sample, blank])
+    )
+    for name, value in beside.items():
+        assert value.isfinite()
+        if name in ("votes", "query", "lifting_depth", "votes_semantics"):
+            assert 0 < value < alone[name]
+
+
+def test_mirrored_twice_is_the_sample_and_once_is_a_mirrored_world() -> None:
+    grid = toy_network().grid
+    sample = ToyWorld().sample(3, np.random.default_rng(0))
+    once, twice = mirrored(sample, grid), mirrored(mirrored(sample, grid), grid)
+    for name in ("images", "intrinsics", "ego_from_camera"):
+        assert np.allclose(getattr(twice.views, name), getattr(sample.views, name), atol=1e-6)
+    rotation = once.views.ego_from_camera[0, :3, :3]
+    assert np.linalg.det(rotation) == pytest.approx(1)
+    # A labelled pixel of the flipped image still lies on its mirrored ray.
+    ray = once.rays
+    end = ray.origin[0] + ray.range_m[0] * ray.direction[0]
+    camera = np.linalg.inv(once.views.ego_from_camera[0]) @ np.append(end, 1)
+    pixel = once.views.intrinsics[0] @ (camera[:3] / camera[2])
+    original = sample.rays.origin[0] + sample.rays.range_m[0] * sample.rays.direction[0]
+    seen = np.linalg.inv(sample.views.ego_from_camera[0]) @ np.append(original, 1)
+    before = sample.views.intrinsics[0] @ (seen[:3] / seen[2])
+    assert pixel[:2] == pytest.approx((63 - before[0], before[1]), abs=1e-3)
+
+
+def test_every_sample_is_seen_once_an_epoch_by_one_of_the_processes() -> None:
+    seen = [
+        request.index
+        for rank in range(2)
+        for batch in StepSampler(12, 3, range(2), seed=5, rank=rank, processes=2)
+        for request in batch
+    ]
+    assert sorted(seen) == list(range(12))
+    tail = list(StepSampler(12, 3, range(4, 6), seed=5))
+    assert tail == list(StepSampler(12, 3, range(6), seed=5))[4:]
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    config = toy_recipe().optimiser
+    rates = [learning_rate(step, 50, config) for step in range(51)]
+    assert np.argmax(rates) in (2, 3) and rates[50] == pytest.approx(3e-3 * 0.02)
+    assert (np.diff(rates[3:]) < 0).all()
+
+
+@pytest.mark.parametrize("name", ["default", "paper", "debug"])
+def test_shipped_recipes_are_valid(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+GRADIENTS = """
+import sys, torch, numpy as np
+sys.path.insert(0, sys.argv[1])
+from toy_world import *
+from renderocc_training.dataset.training_sample import collate
+from renderocc_training.trainer.objective import Objective, Sealed
+from renderocc_training.trainer.loop import make_fabric
+recipe = toy_recipe(losses={"votes": 1.0, "votes_semantics": 1.0, "lifting_depth": 1.0})
+fabric = make_fabric(recipe, devices=int(sys.argv[2]))
+fabric.launch()
+world = ToyWorld()
+mine = list(range(4))[fabric.global_rank :: fabric.world_size]
+objective = fabric.setup(Objective(toy_network(), CLASSES, recipe).eval())
+batch = collate([world.sample(i, np.random.default_rng(i)) for i in mine])
+fabric.backward(sum(objective(Sealed(batch), torch.Generator()).values()))
+if fabric.is_global_zero:
+    parameters = objective.module.network.named_parameters()
+    torch.save({n: p.grad for n, p in parameters if p.grad is not None}, sys.argv[3])
+"""
+
+
+def test_two_processes_give_the_gradients_of_one_with_the_double_batch(tmp_path: Path) -> None:
+    """Norm statistics are frozen here: each process would see those of its own half."""
+    script = tmp_path / "gradients.py"
+    script.write_text(GRADIENTS)
+    found = []
+    for processes in (1, 2):
+        out = tmp_path / f"{processes}.pt"
+        arguments = [str(script), str(Path(__file__).parent), str(processes), str(out)]
+        environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *arguments], check=True, env=environment, timeout=120)
+        found.append(torch.load(out, weights_only=True))
+    assert found[0].keys() == found[1].keys() and len(found[0]) > 50
+    for name, gradient in found[0].items():
+        assert torch.allclose(gradient, found[1][name], atol=1e-6, rtol=1e-4), name

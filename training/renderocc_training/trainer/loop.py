@@ -1,0 +1,308 @@
+"""The loop: draw, run, descend, average, write down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch.utils.data import DataLoader, Dataset
+
+from renderocc_ros.checkpoint import Model, save_checkpoint
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.network.renderocc import RenderOcc
+from renderocc_training.dataset.training_sample import (
+    TrainingBatch,
+    TrainingSample,
+    collate,
+    mirrored,
+)
+from renderocc_training.trainer.objective import Objective, Sealed
+from renderocc_training.trainer.recipe import Recipe
+from renderocc_training.trainer.run_state import read_state, write_state
+from renderocc_training.trainer.schedule import (
+    AveragedWeights,
+    SampleRequest,
+    StepSampler,
+    learning_rate,
+)
+
+MODEL_FILE = "model.safetensors"
+LOADER_TIMEOUT_S = 300.0
+
+
+class SampleSource(Protocol):
+    """A data set: anything that makes sample ``index`` with the given randomness."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, random: np.random.Generator) -> TrainingSample:
+        """One sample; the same for the same index and a generator in the same state."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step did.
+
+    Attributes:
+        step: steps done so far.
+        total: loss.
+        terms: weighted terms of it, by name.
+        gradient_norm: before clipping.
+        learning_rate: of this step.
+        samples_per_s: over all processes.
+    """
+
+    step: int
+    total: float
+    terms: dict[str, float]
+    gradient_norm: float
+    learning_rate: float
+    samples_per_s: float
+
+
+class TrainingStopped(RuntimeError):
+    """Training cannot go on; the message says why and what can be done."""
+
+
+class DrawnSamples(Dataset[TrainingSample]):
+    """A source behind a data loader: mirrors and masks as the recipe says."""
+
+    def __init__(self, source: SampleSource, network: RenderOcc, recipe: Recipe) -> None:
+        self.source, self.grid, self.recipe = source, network.grid, recipe
+
+    def __getitem__(self, request: SampleRequest) -> TrainingSample:
+        random = np.random.default_rng(request.seed)
+        sample = self.source.sample(request.index, random)
+        if random.random() < self.recipe.mirror:
+            sample = mirrored(sample, self.grid)
+        kept = random.random(len(sample.views.valid)) >= self.recipe.drop_camera
+        valid = sample.views.valid & kept
+        if not valid.any():
+            return sample
+        return replace(sample, views=replace(sample.views, valid=valid))
+
+
+def make_fabric(recipe: Recipe, devices: int | str = "auto", nodes: int = 1) -> Fabric:
+    """The engine behind one process or many; ``launch`` it before use.
+
+    Args:
+        recipe: says the precision and the seed.
+        devices: GPUs, or processes where there is none; "auto" takes all GPUs.
+        nodes: machines; start the program on each with torchrun.
+    """
+    several = nodes > 1 or devices not in (1, "1")
+    if devices == "auto" and not torch.cuda.is_available():
+        devices, several = 1, nodes > 1
+    # A backbone may have stages behind the last feature map that is used: their parameters never
+    # get a gradient, and without this switch no gradient at all would be shared.
+    strategy = DDPStrategy(find_unused_parameters=True) if several else "auto"
+    return Fabric(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=devices,
+        num_nodes=nodes,
+        precision=recipe.precision,
+        strategy=strategy,
+    )
+
+
+def train(
+    network: RenderOcc,
+    class_set: ClassSet,
+    source: SampleSource,
+    recipe: Recipe,
+    folder: Path,
+    fabric: Fabric,
+    *,
+    workers: int = 0,
+    save_every: int = 500,
+    on_step: Callable[[StepReport], None] = lambda report: None,
+) -> Path:
+    """Train, or go on where the run in ``folder`` stopped; returns the path of the model.
+
+    Args:
+        network: with its initial weights; trained in place.
+        class_set: meaning of the network's classes.
+        source: the data set.
+        recipe: how to train; a run can only go on with the recipe that it began with.
+        folder: takes the state of the run and the model with averaged weights.
+        fabric: launched; one process or many.
+        workers: processes that load samples.
+        save_every: steps between two writes.
+        on_step: called after each step, on every process.
+
+    Raises:
+        TrainingStopped: the loss is not finite, memory ran out, or the loader stalled.
+        ValueError: the folder holds a run with another recipe.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    average = AveragedWeights(network, recipe.optimiser.ema_decay)
+    optimiser = torch.optim.AdamW(
+        network.parameters(),
+        lr=recipe.optimiser.learning_rate,
+        weight_decay=recipe.optimiser.weight_decay,
+    )
+    first = _resume(folder, recipe, network, optimiser, average)
+    average.state = {name: value.to(fabric.device) for name, value in average.state.items()}
+    objective, optimiser = fabric.setup(Objective(network, class_set, recipe), optimiser)
+    batches = iter(_loader(source, network, recipe, fabric, first, workers))
+    objective.train()
+    for step in range(first, recipe.steps):
+        started = time.perf_counter()
+        rate = learning_rate(step, recipe.steps, recipe.optimiser)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        terms: dict[str, float] = {}
+        for part in range(recipe.accumulate):
+            batch = _next_batch(batches).to(fabric.device)
+            number = (step * recipe.accumulate + part) * fabric.world_size + fabric.global_rank
+            generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
+            with fabric.no_backward_sync(objective, enabled=part < recipe.accumulate - 1):
+                found = _step_terms(objective, batch, generator, fabric, recipe.accumulate)
+            for name, value in found.items():
+                terms[name] = terms.get(name, 0.0) + value
+        norm = fabric.clip_gradients(
+            objective, optimiser, max_norm=recipe.optimiser.clip_norm, error_if_nonfinite=False
+        )
+        if norm is None or not torch.isfinite(norm):
+            raise TrainingStopped(
+                f"step {step}: the gradient is not finite (terms {terms}); lower "
+                "optimiser.learning_rate or use precision 32-true"
+            )
+        optimiser.step()
+        optimiser.zero_grad()
+        average.update(network, step)
+        done = step + 1
+        samples = recipe.batch_size * recipe.accumulate * fabric.world_size
+        on_step(
+            StepReport(
+                done,
+                sum(terms.values()),
+                terms,
+                float(norm),
+                rate,
+                samples / (time.perf_counter() - started),
+            )
+        )
+        if done % save_every == 0 or done == recipe.steps:
+            if fabric.is_global_zero:
+                _write(folder, recipe, network, optimiser, average, done, class_set)
+            fabric.barrier()
+    return folder / MODEL_FILE
+
+
+def _loader(
+    source: SampleSource,
+    network: RenderOcc,
+    recipe: Recipe,
+    fabric: Fabric,
+    first: int,
+    workers: int,
+) -> DataLoader[TrainingBatch]:
+    sampler = StepSampler(
+        len(source),
+        recipe.batch_size,
+        range(first * recipe.accumulate, recipe.steps * recipe.accumulate),
+        recipe.seed,
+        fabric.global_rank,
+        fabric.world_size,
+    )
+    return DataLoader(
+        DrawnSamples(source, network, recipe),  # type: ignore[arg-type]
+        batch_sampler=sampler,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=collate,
+        timeout=LOADER_TIMEOUT_S if workers else 0,
+        persistent_workers=workers > 0,
+    )
+
+
+def _next_batch(batches: Any) -> TrainingBatch:
+    try:
+        batch: TrainingBatch = next(batches)
+    except RuntimeError as error:
+        if "timed out" not in str(error):
+            raise
+        raise TrainingStopped(
+            f"no batch within {LOADER_TIMEOUT_S:.0f} s: the disk or a worker hangs; try fewer "
+            "workers or copy the data set to a local disk"
+        ) from error
+    return batch
+
+
+def _step_terms(
+    objective: Any, batch: TrainingBatch, generator: torch.Generator, fabric: Fabric, parts: int
+) -> dict[str, float]:
+    """Forward and backward of one batch; returns the terms as numbers."""
+    try:
+        found = objective(Sealed(batch), generator)
+        total = torch.stack(list(found.values())).sum() / parts
+        numbers = {name: float(value.detach()) / parts for name, value in found.items()}
+        if not torch.isfinite(total):
+            bad = {name: value for name, value in numbers.items() if not np.isfinite(value)}
+            raise TrainingStopped(
+                f"the loss is not finite: {bad} on samples {', '.join(batch.tokens)}; look at "
+                "their labels with `renderocc-train labels show`"
+            )
+        fabric.backward(total)
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrainingStopped(
+            "the GPU's memory ran out; halve batch_size and double accumulate, which trains the "
+            f"same ({error})"
+        ) from error
+    return numbers
+
+
+def _write(
+    folder: Path,
+    recipe: Recipe,
+    network: RenderOcc,
+    optimiser: Any,
+    average: AveragedWeights,
+    step: int,
+    class_set: ClassSet,
+) -> None:
+    state = {
+        "recipe": recipe.model_dump(mode="json"),
+        "step": step,
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "average": average.state,
+    }
+    write_state(folder, state)
+    live = {name: value.clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(average.state)
+    save_checkpoint(Model(network, class_set), folder / MODEL_FILE)
+    network.load_state_dict(live)
+
+
+def _resume(
+    folder: Path,
+    recipe: Recipe,
+    network: RenderOcc,
+    optimiser: torch.optim.Optimizer,
+    average: AveragedWeights,
+) -> int:
+    """Load the state of a run, if there is one; returns the number of steps done."""
+    state = read_state(folder)
+    if state is None:
+        return 0
+    began_with = Recipe.model_validate(state["recipe"])
+    if began_with != recipe:
+        old, new = began_with.model_dump(), recipe.model_dump()
+        changed = {key: (old[key], new[key]) for key in old if old[key] != new[key]}
+        raise ValueError(
+            f"the run in {folder} began with another recipe: {changed}; go on with that one or "
+            "choose another folder"
+        )
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    average.state = state["average"]
+    return int(state["step"])

@@ -1,0 +1,37 @@
+"""What a run needs to go on as if it had never stopped, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+STATE_FILE = "last.pt"
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write the state beside the old one, then take its place: a kill leaves one of the two."""
+    path, scratch = folder / STATE_FILE, folder / f"{STATE_FILE}.part"
+    with scratch.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """The state of a run in this folder; None if there is none. No code is executed.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to start the run anew") from error
+    return state
