@@ -7,12 +7,13 @@ anew for each instant. A ray is cast into both and the nearer surface wins.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore import EmbreeDevice
 from embreex.rtcore_scene import EmbreeScene
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from renderocc_training.synthetic.mesh import Mesh
 
@@ -71,22 +72,23 @@ class Instant:
     def __init__(self, static: StaticScene, moving: Mesh) -> None:
         self.rays = 0
         self._split = len(static.mesh)
+        self.moving = moving
         self._meshes = (static.mesh, moving)
         self._scenes = [s for s in (static.embree, static.build(moving)) if s is not None]
         self._offsets = [0, self._split] if static.embree is not None else [self._split]
 
-    def cast(self, origins: NDArray[np.floating], directions: NDArray[np.floating]) -> Hits:
+    def cast(self, origins: ArrayLike, directions: NDArray[Any]) -> Hits:
         """The first surface along each ray.
 
         Args:
             origins: (N, 3) or (3,) world, metres.
             directions: (N, 3) unit vectors; NaN (a pixel outside a fisheye) meets nothing.
         """
-        towards = np.ascontiguousarray(directions, dtype=np.float32)
-        count = len(towards)
+        count = len(directions)
+        towards = _writeable(directions, (count, 3))
         usable = np.isfinite(towards).all(axis=1)
-        towards = np.where(usable[:, None], towards, np.float32([0, 0, 1]))
-        start = np.ascontiguousarray(np.broadcast_to(origins, (count, 3)), dtype=np.float32)
+        towards[~usable] = (0.0, 0.0, 1.0)
+        start = _writeable(origins, (count, 3))
         reach = np.full(count, np.inf, np.float32)
         face = np.full(count, MISS, np.int64)
         u, v = np.zeros(count, np.float32), np.zeros(count, np.float32)
@@ -107,13 +109,14 @@ class Instant:
         normal[away] = -normal[away]
         return Hits(reach, face, u, v, normal)
 
-    def blocked(self, origins: Float32, directions: Float32, reach_m: Float32 | float
-                ) -> NDArray[np.bool_]:
+    def blocked(
+        self, origins: ArrayLike, directions: Float32, reach_m: ArrayLike
+    ) -> NDArray[np.bool_]:
         """(N,) whether anything lies within ``reach_m`` along rays that start on a surface."""
         count = len(directions)
-        towards = np.ascontiguousarray(np.broadcast_to(directions, (count, 3)), np.float32)
-        start = np.ascontiguousarray(np.broadcast_to(origins, (count, 3)), np.float32)
-        far = np.ascontiguousarray(np.broadcast_to(np.float32(reach_m), (count,)))
+        towards = _writeable(directions, (count, 3))
+        start = _writeable(origins, (count, 3))
+        far = _writeable(reach_m, (count,))
         hidden = np.zeros(count, bool)
         for scene in self._scenes:
             hidden |= scene.run(start, towards, dists=far, query="OCCLUDED") >= 0
@@ -132,3 +135,8 @@ class Instant:
         result[first] = fixed[face[first]]
         result[second] = moving[face[second] - self._split]
         return result
+
+
+def _writeable(values: ArrayLike, shape: tuple[int, ...]) -> Float32:
+    """A contiguous copy, as Embree's binding wants it."""
+    return np.array(np.broadcast_to(np.asarray(values, np.float32), shape), order="C")

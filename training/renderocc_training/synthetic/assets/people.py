@@ -52,26 +52,26 @@ def _person(builder: MeshBuilder, look: _Clothes, height: float, swing: float) -
         bend = angle - (0.5 if angle < 0 else 0.1) * abs(swing) * 1.6
         foot = knee + np.array([np.sin(bend), 0, -np.cos(bend)]) * (0.23 * h)
         foot[2] = max(foot[2], 0.05)
-        builder.tube(top, knee, 0.085 * wide, look.bottom, 0.06 * wide, sides=7)
-        builder.tube(knee, foot, 0.06 * wide, look.bottom, 0.045 * wide, sides=7)
+        builder.tube(top, knee, 0.085 * wide, look.bottom, 0.06 * wide, sides=6, caps=False)
+        builder.tube(knee, foot, 0.06 * wide, look.bottom, 0.045 * wide, sides=6, caps=False)
         builder.box(foot + (0.06, 0, -0.01), (0.25 * h / 1.75, 0.09, 0.08), look.shoes)
         arm = np.array([0, side * 0.225 * wide, shoulder - 0.03])
         elbow = arm + 0.18 * h * np.array([np.sin(-angle), side * 0.12, -np.cos(angle)])
         hand = elbow + 0.16 * h * np.array([np.sin(-angle + 0.35), 0, -np.cos(angle - 0.35)])
-        builder.tube(arm, elbow, 0.052 * wide, look.top, 0.045 * wide, sides=6)
-        builder.tube(elbow, hand, 0.045 * wide, look.top, 0.035 * wide, sides=6)
-        builder.blob(hand, (0.045, 0.035, 0.05), look.skin)
+        builder.tube(arm, elbow, 0.052 * wide, look.top, 0.045 * wide, sides=6, caps=False)
+        builder.tube(elbow, hand, 0.045 * wide, look.top, 0.035 * wide, sides=6, caps=False)
+        builder.box(hand, (0.07, 0.05, 0.09), look.skin)
     low = hip - (0.16 * h if look.coat else 0.02)
     rings = []
     for z, rx, ry in ((low, 0.13, 0.17), (hip + 0.12 * h, 0.115, 0.15), (shoulder - 0.08, 0.13, 0.2),
                       (shoulder, 0.09, 0.19), (shoulder + 0.04, 0.05, 0.07)):
-        angle8 = np.arange(10) * 2 * np.pi / 10
+        angle8 = np.arange(8) * 2 * np.pi / 8
         rings.append(np.column_stack([rx * wide * np.cos(angle8), ry * wide * np.sin(angle8),
-                                      np.full(10, z)]))
+                                      np.full(8, z)]))
     builder.loft(rings, look.top)
-    builder.tube((0, 0, shoulder), (0.01, 0, shoulder + 0.08), 0.055, look.skin, sides=7)
-    builder.blob((0.015, 0, 0.925 * h), (0.095, 0.078, 0.075 * h / 1.05), look.skin, level=2)
-    builder.blob((-0.012, 0, 0.942 * h), (0.1, 0.088, 0.07 * h), look.hair, level=2)
+    builder.tube((0, 0, shoulder), (0.01, 0, shoulder + 0.08), 0.055, look.skin, sides=6, caps=False)
+    builder.blob((0.015, 0, 0.925 * h), (0.095, 0.078, 0.075 * h / 1.05), look.skin)
+    builder.blob((-0.012, 0, 0.942 * h), (0.1, 0.088, 0.07 * h), look.hair)
 
 
 def bicycle(studio: Studio, ridden: bool) -> Asset:
@@ -90,7 +90,7 @@ def bicycle(studio: Studio, ridden: bool) -> Asset:
     pairs = [(crank, seat), (crank, head), (seat, head), (crank, (-base, 0, radius)),
              (seat, (-base, 0, radius)), ((0.33, 0, 0.95), (base, 0, radius))]
     for a, b in pairs:
-        builder.tube(a, b, 0.02, frame, sides=6)
+        builder.tube(a, b, 0.02, frame, sides=6, caps=False)
     builder.tube((0.32, -0.28, 1.0), (0.32, 0.28, 1.0), 0.014, studio.plastic, sides=5)
     builder.box((-0.27, 0, 0.90), (0.26, 0.14, 0.06), studio.plastic)
     builder.tube((-0.08, -0.09, 0.28), (-0.08, 0.09, 0.28), 0.09, studio.chrome, sides=9)
@@ -132,12 +132,12 @@ def motorcycle(studio: Studio, ridden: bool) -> Asset:
 
 def _rim(builder: MeshBuilder, x: float, radius: float, thick: float, material: int) -> None:
     """A tyre as a ring of short tubes."""
-    angle = np.arange(17) * 2 * np.pi / 16
+    angle = np.arange(13) * 2 * np.pi / 12
     points = np.column_stack(
         [x + (radius - thick) * np.cos(angle), 0 * angle, radius + (radius - thick) * np.sin(angle)]
     )
     for a, b in zip(points[:-1], points[1:], strict=True):
-        builder.tube(a, b, thick, material, sides=6, caps=False)
+        builder.tube(a, b, thick, material, sides=5, caps=False)
 
 
 def _rider(
@@ -163,10 +163,10 @@ def _rider(
         builder.tube(arm, elbow, 0.055, look.top, 0.045)
         builder.tube(elbow, (grip[0], side * 0.25, grip[1]), 0.045, look.top, 0.035)
     head = shoulder + (0.06, 0, 0.21)
-    builder.blob(head, (0.1, 0.08, 0.125), look.skin, level=2)
+    builder.blob(head, (0.1, 0.08, 0.125), look.skin)
     cover = look.hair if helmet is None else helmet
     size = (0.12, 0.10, 0.11) if helmet is None else (0.145, 0.13, 0.15)
-    builder.blob(head + (-0.02, 0, 0.03), size, cover, level=2)
+    builder.blob(head + (-0.02, 0, 0.03), size, cover)
 
 
 __all__ = ["PHASES", "Mesh", "bicycle", "motorcycle", "pedestrian"]

@@ -116,13 +116,21 @@ def pixel_angle(model: CameraModel) -> float:
 
 
 def develop(
-    radiance: Float32, settings: Development, model: CameraModel, rng: np.random.Generator
+    radiance: Float32,
+    settings: Development,
+    model: CameraModel,
+    rng: np.random.Generator,
+    extra_stops: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Light (H, W, 3) to an RGB image (H, W, 3) uint8: metering, vignette, noise, tone curve."""
+    """Light (H, W, 3) to an RGB image (H, W, 3) uint8: metering, vignette, noise, tone curve.
+
+    Args:
+        extra_stops: exposure that the metering does not know of.
+    """
     brightness = radiance @ np.float32([0.3, 0.6, 0.1])
     seen = brightness[brightness > 0]
     level = float(np.exp(np.log(np.maximum(seen, 1e-3)).mean())) if seen.size else 1.0
-    gain = 0.19 / max(level, 0.03) ** 0.85 * 2.0**settings.exposure
+    gain = 0.19 / max(level, 0.03) ** 0.85 * 2.0 ** (settings.exposure + extra_stops)
     u, v = np.meshgrid(np.linspace(-1, 1, model.width), np.linspace(-1, 1, model.height))
     shade = (1 - settings.vignette * (u**2 + v**2) / 2).astype(np.float32)
     light = radiance * (gain * shade)[..., None]
