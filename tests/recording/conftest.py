@@ -167,7 +167,7 @@ class TinyNuscenes:
                     "ego_pose_token": token("pose", channel, i),
                     "calibrated_sensor_token": token("mount", channel),
                     "timestamp": stamp,
-                    "fileformat": file.rpartition(".")[2],
+                    "fileformat": Path(file).name.split(".")[1],
                     "is_key_frame": is_key,
                     "height": size[1],
                     "width": size[0],
@@ -190,7 +190,7 @@ class TinyNuscenes:
 
     def sensor_file(self, channel: str, folder: str, stamp: int) -> tuple[str, tuple[int, int]]:
         kind = "jpg" if channel in CAMERAS else "pcd" if "RADAR" in channel else "pcd.bin"
-        name = f"{folder}/{channel}/n000__{channel}__{stamp}.{kind}"
+        name = f"{folder}/{channel}/n000-2020-09-13__{channel}__{stamp}.{kind}"
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if channel in CAMERAS:

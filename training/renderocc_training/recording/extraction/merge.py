@@ -25,6 +25,7 @@ MARGIN_M = 100.0
 MAP_PIXELS_PER_M = 10
 LARGEST_MAP_PIXELS = 400_000_000
 ROAD_WIDTH_M = 4.0
+LONGEST_STEP_M = 20.0  # poses further apart belong to two drives
 
 
 def merge_tables(root: Path, version: str) -> tuple[float, float]:
@@ -115,11 +116,15 @@ def _write_map(root: Path, fragments: list[Path], high: Any, shift: Any) -> str:
     image = np.zeros((1, 1), dtype=np.uint8)
     if width * height <= LARGEST_MAP_PIXELS:
         image = np.zeros((height, width), dtype=np.uint8)
-        radius = round(ROAD_WIDTH_M / 2 * MAP_PIXELS_PER_M)
         for folder in fragments:
+            before = None
             for record in read_lines(folder / "ego_pose.jsonl"):
                 x, y = (np.array(record["translation"][:2]) + shift) * MAP_PIXELS_PER_M
-                cv2.circle(image, (round(x), height - round(y)), radius, (255,), -1)
+                here = (round(x), height - round(y))
+                if before is None or math.dist(before, here) > LONGEST_STEP_M * MAP_PIXELS_PER_M:
+                    before = here
+                cv2.line(image, before, here, (255,), round(ROAD_WIDTH_M * MAP_PIXELS_PER_M))
+                before = here
     name = f"maps/{token('map')}.png"
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(root / name), image):

@@ -14,7 +14,8 @@ from renderocc_training.recording.extraction.report import ExtractionReport
 from renderocc_training.recording.transform_tree import TransformTree
 
 JUMP_NS = 1_000_000_000
-HISTORY_NS = 30_000_000_000
+HISTORY_NS = 15_000_000_000  # longer than anything waits for its poses
+TIDY_NS = 5_000_000_000
 JUMP_MESSAGES = 3  # that many in a row from the past are a jump of the clock, fewer a glitch
 
 
@@ -107,6 +108,6 @@ class PoseSource:
 
     def _forget(self, now_ns: int) -> None:
         """Keep memory bounded; not at every message, since it costs a pass over all frames."""
-        if abs(now_ns - self._forgotten_ns) > HISTORY_NS:
+        if abs(now_ns - self._forgotten_ns) > TIDY_NS:
             self._tree.forget_before(now_ns - HISTORY_NS)
             self._forgotten_ns = now_ns
