@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from transformers import AutoBackbone, AutoConfig
+from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoBackbone, AutoConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
@@ -78,24 +78,24 @@ def _check_settings(config: BackboneConfig) -> None:
 
 def _from_pretrained(name: str, model_type: str, out_features: list[str]) -> nn.Module:
     try:
-        backbone: Any = AutoBackbone.from_pretrained(
-            name, out_features=out_features, use_safetensors=True, trust_remote_code=False
+        # AutoBackbone.from_pretrained would ask the hub about a local folder as well.
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        if config.model_type != model_type:
+            raise ValueError(
+                f"backbone.pretrained = '{name}' holds a '{config.model_type}', "
+                f"backbone.model_type says '{model_type}'; set model_type to '{config.model_type}'"
+            )
+        backbone: nn.Module = MODEL_FOR_BACKBONE_MAPPING[type(config)].from_pretrained(
+            name, out_features=out_features, use_safetensors=True
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ValueError(
             f"backbone.pretrained = '{name}' cannot be loaded: {_first_line(error)} "
             f"On a machine with internet run `hf download {name} config.json model.safetensors "
             f"--local-dir FOLDER`, copy the folder here and set backbone.pretrained to its path; "
             "or set it to null to start from random weights."
         ) from error
-    found = backbone.config.model_type
-    if found != model_type:
-        raise ValueError(
-            f"backbone.pretrained = '{name}' holds a '{found}', backbone.model_type says "
-            f"'{model_type}'; set model_type to '{found}'"
-        )
-    module: nn.Module = backbone
-    return module
+    return backbone
 
 
 def _first_line(error: Exception) -> str:

@@ -81,6 +81,17 @@ class FieldHead(nn.Module):
 
     def forward(self, features: Tensor) -> OccupancyField:
         """Features (B, X, Y, Z, C) to the field; density is max·sigmoid, so it is bounded."""
-        values = self.out(torch.relu(self.hidden(features)))
-        density = self.max_density_per_m * torch.sigmoid(values[..., 0].float())
+        values = _in_float32(self.out, torch.relu(self.hidden(features)))
+        density = self.max_density_per_m * torch.sigmoid(values[..., 0])
         return OccupancyField(density, values[..., 1:].movedim(-1, 1))
+
+
+def _in_float32(layer: nn.Module, features: Tensor) -> Tensor:
+    """A layer without autocast: eight bits would round the density's logit to whole per cents."""
+    kind = features.device.type
+    if torch.is_autocast_enabled(kind):
+        with torch.autocast(kind, enabled=False):
+            result: Tensor = layer(features.float())
+            return result
+    result = layer(features)
+    return result

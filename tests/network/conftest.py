@@ -4,44 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from renderocc_ros.config import validate
 from renderocc_ros.network.renderocc import CameraTensors
 from renderocc_ros.network_config import NetworkConfig
 
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "image": {"width": 64, "height": 32},
-    "grid": {"origin_m": [-10.0, -10.0, -1.0], "resolution_m": 1.0, "size": [20, 20, 4]},
-    "architecture": {
-        "kind": "lifted",
-        "backbone": {
-            "model_type": "resnet",
-            "settings": {
-                "embedding_size": 8,
-                "hidden_sizes": [8, 12, 16, 24],
-                "depths": [1, 1, 1, 1],
-                "layer_type": "basic",
-            },
-            "out_features": ["stage2", "stage4"],
-        },
-        "neck": {"channels": 16, "stride": 8},
-        "depth": {
-            "from_m": 1.0,
-            "to_m": 13.0,
-            "step_m": 1.0,
-            "context_channels": 6,
-            "hidden_channels": 16,
-        },
-        "encoder": {"channels": [12, 16], "out_channels": 8},
-        "field": {"hidden_channels": 8},
-    },
-}
+TINY = Path(__file__).parent / "tiny.yaml"
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -57,7 +32,8 @@ def tiny() -> Callable[..., NetworkConfig]:
     """The tiny network's configuration with some values changed; the dicts nest as in YAML."""
 
     def make(**changes: Any) -> NetworkConfig:
-        return validate(merged(TINY, changes), NetworkConfig, "tiny")
+        content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+        return validate(merged(content, changes), NetworkConfig, "tiny")
 
     return make
 

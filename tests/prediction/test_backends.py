@@ -1,0 +1,180 @@
+"""Every way to run a network gives what running it eagerly in float32 gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from renderocc_ros.checkpoint import Model
+from renderocc_ros.export import export_onnx
+from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.prediction import Predictor
+from renderocc_ros.prediction.onnx_engine import choose_providers
+from renderocc_ros.rig.camera_set import CameraSet
+
+Models = Callable[..., Model]
+Sets = Callable[..., CameraSet]
+
+KINDS: dict[str, dict[str, Any]] = {
+    "from_above": {},
+    "3d_one_past_frame": {"temporal": {"past_frames": 1}, "encoder": {"kind": "3d"}},
+    "bev_two_past_frames": {"temporal": {"past_frames": 2}, "lifting": "bev"},
+}
+
+
+@pytest.fixture
+def drive(ring_set: Sets) -> list[CameraSet]:
+    """Four sets of a robot that drives ahead; a camera is missing in one, moved in the last."""
+    return [
+        ring_set(
+            number * 500_000_000,
+            seed=number,
+            missing=(1,) if number == 2 else (),
+            shift_m=0.4 if number == 3 else 0.0,
+            odom_from_ego=RigidTransform(np.eye(3), np.array([0.7 * number, 0.1, 0.0])),
+        )
+        for number in range(4)
+    ]
+
+
+def fields(predictor: Predictor, drive: list[CameraSet]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Density and semantics of every set."""
+    results = []
+    for camera_set in drive:
+        predictor.predict(camera_set)
+        assert predictor.field is not None
+        field = predictor.field
+        results.append((field.density.cpu().numpy().copy(), field.semantics.cpu().numpy().copy()))
+    return results
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_onnxruntime(kind: str, tiny_model: Models, drive: list[CameraSet], tmp_path: Path) -> None:
+    """The same arithmetic in another order: float noise only, also after a recalibration."""
+    model = tiny_model(**KINDS[kind])
+    path = tmp_path / "tiny.onnx"
+    export_onnx(model, path, cameras=4)
+    assert list(tmp_path.iterdir()) == [path], "one file holds everything"
+    exported = Predictor.from_checkpoint(path, device="cpu", threads=1)
+    assert exported.class_set == model.class_set
+    assert exported.grid == model.network.grid
+    eager = Predictor.from_model(model, device="cpu")
+    for found, wanted in zip(fields(exported, drive), fields(eager, drive), strict=True):
+        np.testing.assert_allclose(found[0], wanted[0], atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(found[1], wanted[1], atol=1e-4, rtol=1e-4)
+    assert "network" in exported.timings_ms
+
+
+def test_labels_inside_the_exported_file(
+    tiny_model: Models, ring_set: Sets, tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    from renderocc_ros.network.initialise import ring_of_noise
+
+    model = tiny_model()
+    export_onnx(model, tmp_path / "tiny.onnx", cameras=4)
+    session = onnxruntime.InferenceSession(str(tmp_path / "tiny.onnx"))
+    cameras = ring_of_noise(model.network, seed=5, cameras=4)
+    table = model.network.lifting_table(cameras)
+    values = [cameras.images, cameras.intrinsics, cameras.ego_from_camera, cameras.valid]
+    values += [table.point, table.pixel, table.cell]
+    names = [value.name for value in session.get_inputs()]
+    feed = dict(zip(names, (value.numpy() for value in values), strict=True))
+    density, semantics, labels, confidence = session.run(None, feed)
+    probability = 1 - np.exp(-density)
+    assert labels.dtype == confidence.dtype == np.uint8
+    assert np.abs(confidence - 255 * probability).max() <= 0.501
+    sure = np.abs(probability - 0.1) > 1e-4
+    wanted = np.where(probability > 0.1, semantics.argmax(1), 3)
+    assert (labels == wanted)[sure].all()
+    assert len(np.unique(labels)) > 1
+
+
+def test_an_export_takes_its_number_of_cameras_only(
+    tiny_model: Models, ring_set: Sets, tmp_path: Path
+) -> None:
+    path = tmp_path / "three.onnx"
+    export_onnx(tiny_model(), path, cameras=3)
+    predictor = Predictor.from_checkpoint(path, device="cpu", threads=1)
+    with pytest.raises(ValueError, match="has 4 cameras, the file was exported for 3"):
+        predictor.predict(ring_set(cameras=4))
+
+
+def test_what_is_no_exported_network(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no file at .*absent\.onnx"):
+        Predictor.from_checkpoint(tmp_path / "absent.onnx")
+    noise = tmp_path / "noise.onnx"
+    noise.write_bytes(b"no protobuf at all")
+    with pytest.raises(ValueError, match=r"noise\.onnx cannot be run by onnxruntime"):
+        Predictor.from_checkpoint(noise)
+
+
+def test_providers_best_first_and_never_silently_the_cpu() -> None:
+    everything = ["CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"]
+    best = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert choose_providers("auto", everything) == best
+    assert choose_providers("cuda", everything[:2]) == best[1:]
+    assert choose_providers("cpu", everything) == ["CPUExecutionProvider"]
+    assert choose_providers("auto", everything[:1]) == ["CPUExecutionProvider"]
+    with pytest.raises(ValueError, match="this onnxruntime has only CPUExecutionProvider"):
+        choose_providers("cuda:0", everything[:1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_channels_last(kind: str, tiny_model: Models, drive: list[CameraSet]) -> None:
+    model, copy = tiny_model(**KINDS[kind]), tiny_model(**KINDS[kind])
+    eager = Predictor.from_model(model, device="cpu")
+    changed = Predictor.from_model(copy, device="cpu", channels_last=True)
+    weight = copy.network.image_backbone.neck.smooth[1][0].weight  # type: ignore[index,union-attr]
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    for found, wanted in zip(fields(changed, drive), fields(eager, drive), strict=True):
+        np.testing.assert_allclose(found[0], wanted[0], atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(found[1], wanted[1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("precision", "bits"), [("bf16", 8), ("fp16", 11)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_lower_precision(
+    precision: str, bits: int, kind: str, tiny_model: Models, drive: list[CameraSet]
+) -> None:
+    """Each of some 25 layers rounds to ``bits`` bits; noise adds up by its root, at worst."""
+    model, copy = tiny_model(**KINDS[kind]), tiny_model(**KINDS[kind])
+    eager = Predictor.from_model(copy, device="cpu")
+    lower = Predictor.from_model(model, device="cpu", precision=precision)
+    tolerance = 4 * 25**0.5 * 2.0**-bits
+    for found, wanted in zip(fields(lower, drive), fields(eager, drive), strict=True):
+        for low, exact in zip(found, wanted, strict=True):
+            error = np.sqrt(((low - exact) ** 2).mean()) / exact.std()
+            assert 0 < error < tolerance
+            assert low.dtype == np.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["from_above", "3d_one_past_frame"])
+def test_compiled(kind: str, tiny_model: Models, drive: list[CameraSet]) -> None:
+    """Fusing kernels reorders sums: float noise only."""
+    wanted_fields = fields(Predictor.from_model(tiny_model(**KINDS[kind]), device="cpu"), drive)
+    model = tiny_model(**KINDS[kind])
+    compiled = Predictor.from_model(model, device="cpu", backend="compile")
+    for found, wanted in zip(fields(compiled, drive), wanted_fields, strict=True):
+        np.testing.assert_allclose(found[0], wanted[0], atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(found[1], wanted[1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("backend", ["eager", "compile", "cuda_graph"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gpu(backend: str, kind: str, tiny_model: Models, drive: list[CameraSet]) -> None:
+    """Convolutions on a GPU may run in TF32, with 11 bits of mantissa."""
+    wanted_fields = fields(Predictor.from_model(tiny_model(**KINDS[kind]), device="cpu"), drive)
+    on_gpu = Predictor.from_model(tiny_model(**KINDS[kind]), device="cuda", backend=backend)
+    for found, wanted in zip(fields(on_gpu, drive), wanted_fields, strict=True):
+        for there, exact in zip(found, wanted, strict=True):
+            error = np.sqrt(((there - exact) ** 2).mean()) / exact.std()
+            assert error < 4 * 25**0.5 * 2.0**-11
