@@ -9,130 +9,25 @@ itself in float32), at least one float32 rounding step, since some stages are fr
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
-from numpy.typing import NDArray
+from parity_reference import NOISE_FACTOR, Reference, ReferenceError, crc32, report
 
 from renderocc_ros.network.official import StereoFrame, SwinBStereo, SwinBStereoConfig
+from renderocc_ros.network.official.voxel_pooling import voxel_of_points
 
-NOISE_FACTOR = 3.0
-SMALLEST_LIMIT = float(np.finfo(np.float32).eps)
-NOISE_FILE = "noise_floor_f32_vs_f64.json"
 LABELS_EQUAL = 0.999
 # README of the reference: another order of operations moves 4 of 371,712 points to the next voxel
 MOVED_POINTS = 4 / 371_712
 
 
-class ReferenceError(ValueError):
-    """A file is missing or does not hold what it should."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """One file of recorded activations and what is needed to reproduce it."""
-
-    path: Path
-    arrays: Mapping[str, NDArray[Any]]
-    noise: Mapping[str, float]
-    fill: ModuleType
-    weights_seed: int
-
-    @classmethod
-    def load(cls, path: Path, parity: Path | None, weights_seed: int | None) -> Reference:
-        """Reads the file, its noise floor and the weight filler; ReferenceError where they fail."""
-        if not path.is_file():
-            raise ReferenceError(
-                f"{path}: no such file; give a reference .npz of the official code"
-            )
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ReferenceError(f"{path}: not a readable .npz file ({error})") from error
-        folder = find_parity(path, parity)
-        if weights_seed is None:
-            if "seed" not in arrays:
-                raise ReferenceError(f"{path}: holds no seed; give one with --weights-seed")
-            weights_seed = int(arrays["seed"])
-        return cls(path, arrays, load_noise(path, folder), load_fill(folder), weights_seed)
-
-    def stage_names(self) -> list[str]:
-        """The recorded stages, in the order in which the official code computed them."""
-        return [str(name) for name in self.arrays["order"]]
-
-    def limit(self, stage: str) -> float:
-        """Largest rms difference in units of the stage's standard deviation."""
-        if stage not in self.noise:
-            raise ReferenceError(f"stage '{stage}' of {self.path} has no noise in {NOISE_FILE}")
-        return max(NOISE_FACTOR * self.noise[stage], SMALLEST_LIMIT)
-
-    def rms_over_std(self, stage: str, value: torch.Tensor) -> float:
-        """rms difference of the stored samples, in standard deviations of the whole stage."""
-        key = stage.replace("/", ".")
-        shape = tuple(int(n) for n in self.arrays[f"{key}.shape"])
-        if tuple(value.shape) != shape:
-            raise ReferenceError(f"stage '{stage}': {tuple(value.shape)}, recorded is {shape}")
-        step = int(self.arrays[f"{key}.stride"])
-        ours = value.detach().reshape(-1)[::step].double().cpu().numpy()
-        difference: NDArray[np.float64] = ours - self.arrays[f"{key}.sub"].astype(np.float64)
-        deviation = float(self.arrays[f"{key}.stats"][1]) + 1e-12
-        return float(np.sqrt(np.mean(difference**2)) / deviation)
-
-
-def find_parity(reference: Path, given: Path | None) -> Path:
-    """The folder with fill.py: the given one, else near the reference, else the shared one."""
-    checkout = Path(__file__).resolve().parents[1]
-    shared = Path(os.environ.get("RENDEROCC_SHARED", checkout.parent / "shared"))
-    near = reference.resolve().parent
-    candidates = [given] if given else [near.parent, near, shared / "parity"]
-    for folder in candidates:
-        if folder is not None and (folder / "fill.py").is_file():
-            return folder
-    tried = ", ".join(str(folder) for folder in candidates)
-    raise ReferenceError(f"no fill.py in {tried}; say where it is with --parity DIR")
-
-
-def load_fill(folder: Path) -> ModuleType:
-    """The module that makes weights and inputs from a seed."""
-    spec = importlib.util.spec_from_file_location("parity_fill", folder / "fill.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def load_noise(reference: Path, folder: Path) -> dict[str, float]:
-    """rms noise per stage; the reference's own file where there is one, else the first found."""
-    candidates = [reference.resolve().parent / NOISE_FILE, *sorted(folder.glob(f"*/{NOISE_FILE}"))]
-    for path in candidates:
-        if path.is_file():
-            stages = json.loads(path.read_text())["per_stage"]
-            return {name: float(entry["rms_over_std"]) for name, entry in stages.items()}
-    raise ReferenceError(f"no {NOISE_FILE} beside {reference} or in a folder of {folder}")
-
-
-def report(stage: str, rms: float, limit: float) -> bool:
-    """Prints a stage's line; whether it holds."""
-    ok = bool(np.isfinite(rms) and rms <= limit)
-    line = {"stage": stage, "rms_over_std": rms, "limit": limit, "ok": ok}
-    print(json.dumps(line), flush=True)
-    return ok
-
-
-# ------------------------------------------------------------------------------- the detector
 def detector_frames(reference: Reference) -> list[StereoFrame]:
     """Key, adjacent and reference frame of the file's input."""
     stored = reference.arrays
@@ -141,7 +36,7 @@ def detector_frames(reference: Reference) -> list[StereoFrame]:
     images = None
     for seed in dict.fromkeys((int(stored["seed"]), reference.weights_seed)):
         images = reference.fill.make_inputs(seed, size)["imgs"]
-        if zlib.crc32(images.tobytes()) == int(stored["input.imgs_crc32"]):
+        if crc32(images) == int(stored["input.imgs_crc32"]):
             break
     else:
         raise ReferenceError(
@@ -197,6 +92,7 @@ def check_detector(reference: Reference) -> bool:
     density = reference.arrays["density.full"].astype(np.float64)
     rms = float(np.sqrt(np.mean((field.density[0].numpy() - density) ** 2)) / density.std())
     verdicts.append(report("density", rms, reference.limit("density_prob")))
+    verdicts.append(check_depth_loss(reference, network, field.depth))
     for stage in sorted(wanted):
         print(json.dumps({"stage": stage, "rms_over_std": None, "limit": None, "ok": False}))
     equal = float((field.labels()[0].numpy() == reference.arrays["occ.full"]).mean())
@@ -205,12 +101,21 @@ def check_detector(reference: Reference) -> bool:
     return ok
 
 
+def check_depth_loss(reference: Reference, network: SwinBStereo, depth: torch.Tensor) -> bool:
+    """The official loss on the key frame's depth distribution, relative to its value."""
+    from renderocc_training.losses.paper_depth import paper_depth_loss
+
+    seed = int(reference.arrays["seed"])
+    label_m = torch.from_numpy(reference.fill.make_gt_depth(seed, network.config.image_size))
+    recorded = float(reference.arrays["depth_loss"])
+    loss = float(paper_depth_loss(depth, label_m, network.config.depth_range_m))
+    return report("depth_loss", abs(loss / recorded - 1), reference.limit("key/depth_softmax"))
+
+
 def check_points_per_voxel(
     reference: Reference, network: SwinBStereo, observed: str, points: torch.Tensor
 ) -> bool:
     """How many lifted points each voxel gets; a moved point changes two voxels by one."""
-    from renderocc_ros.network.official.voxel_pooling import voxel_of_points
-
     stage = observed.replace("lidar_coor", "points_per_voxel")
     recorded = reference.arrays[stage.replace("/", ".") + ".full"].astype(np.float64)
     voxels = voxel_of_points(points, network.config.grid, truncate=True)
@@ -221,9 +126,24 @@ def check_points_per_voxel(
     return report(stage, float(rms / recorded.std()), float(limit / recorded.std()))
 
 
-# -------------------------------------------------------------------------------- the registry
+def check_nerf_head(reference: Reference) -> bool:
+    """The official rendering head of the ``paper`` recipe."""
+    from parity_training import check_nerf_head
+
+    return check_nerf_head(reference)
+
+
+def check_rays(reference: Reference) -> bool:
+    """The rays of the ``paper`` recipe."""
+    from parity_training import check_rays
+
+    return check_rays(reference)
+
+
 CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Reference], bool]]] = {
     "detector": (("order", "occ.full", "density.full", "input.intrins", "seed"), check_detector),
+    "nerf_head": (("input.rays", "identity.render_depth", "seed"), check_nerf_head),
+    "rays": (("rays_all", "weights_dataset", "input.coors"), check_rays),
 }
 """Kind of reference -> arrays that tell it, and its check."""
 
@@ -254,9 +174,9 @@ def main(
                 f"{', '.join(CHECKS)}"
             )
         ok = CHECKS[kind][1](loaded)
-    except (ReferenceError, KeyError) as error:
-        missing = f"{reference}: lacks the array {error}" if isinstance(error, KeyError) else error
-        print(f"parity: {missing}", file=sys.stderr)
+    except (ReferenceError, KeyError, ModuleNotFoundError) as error:
+        lacks = f"{reference}: lacks the array {error}" if isinstance(error, KeyError) else error
+        print(f"parity: {lacks}", file=sys.stderr)
         raise typer.Exit(2) from error
     raise typer.Exit(0 if ok else 1)
 

@@ -10,7 +10,9 @@ of the calibrated image; only the upper-left 2x2 and the first two components ac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -136,33 +138,33 @@ def stereo_grid(
 
     Returns:
         (B, N, D, H, W, 2) coordinates (x, y) for grid_sample with align_corners, -1 to 1 across
-        the image, BEHIND for points that are not before the camera. With m = K·R·inv(K) and the
-        pixel p it is a perspective map (d·m·p + K·t), so all that does not depend on the depth
-        is computed once per cell, in float64.
+        the image, BEHIND for points that are not before the camera.
+
+    Near the camera's plane rounding is amplified, so here, too, sums are in the official order.
+    One camera at a time keeps the planes in the cache.
     """
     x, y = feature_pixels(image_size, stride, frame.intrinsics)
-    height, width = image_size
-    k, r = frame.intrinsics.double(), frame.post_rotation.double()[..., :2, :2]
-    shift = frame.post_translation.double()[..., None, None, :2]
-    pixel = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).double()
-    undone = (pixel - shift) @ torch.inverse(r)[:, :, None].mT
-    ray = torch.cat([undone, torch.ones_like(undone[..., :1])], dim=-1)
-    pose = past_from_current.double()
-    infinite = ray @ (k @ pose[..., :3, :3] @ torch.inverse(k))[:, :, None].mT
-    parallax = (k @ pose[..., :3, 3:])[..., 0]
+    k, r, t = frame.intrinsics, frame.post_rotation, frame.post_translation
+    undone, rays = torch.inverse(r), past_from_current[..., :3, :3] @ torch.inverse(k)
+    batch, cameras = k.shape[:2]
+    grid = k.new_empty(2, batch, cameras, len(depths_m), len(y), len(x))
+    d = depths_m.view(-1, 1, 1)
+    for b, n in product(range(batch), range(cameras)):
+        at = (x - t[b, n, 0]).expand(len(y), -1), (y - t[b, n, 1]).view(-1, 1).expand(-1, len(x))
+        u, v = (undone[b, n, i, 0] * at[0] + undone[b, n, i, 1] * at[1] for i in range(2))
+        start = past_from_current[b, n, :3, 3]
+        point = _product_of(rays[b, n], (u * d, v * d, d))
+        point = tuple(p.add_(start[i]) for i, p in enumerate(point))
+        z = point[2]
+        behind = z < NEAREST_Z_M
+        h = [p.div_(z) for p in _product_of(k[b, n, :2], point)]
+        for axis, size in ((0, image_size[1]), (1, image_size[0])):
+            pixel = (r[b, n, axis, 0] * h[0]).add_(r[b, n, axis, 1] * h[1]).add_(t[b, n, axis])
+            normalised = pixel.div_(size - 1.0).mul_(2.0).sub_(1.0)
+            grid[axis, b, n] = normalised.masked_fill_(behind, BEHIND)
+    return grid.movedim(0, -1)
 
-    size = torch.tensor([width - 1.0, height - 1.0], dtype=torch.float64, device=k.device)
-    to_grid = torch.zeros_like(k)
-    to_grid[..., :2, :2] = r * (2.0 / size)[:, None]
-    to_grid[..., :2, 2] = frame.post_translation.double()[..., :2] * (2.0 / size) - 1.0
-    to_grid[..., 2, 2] = 1.0
-    slope = (infinite @ to_grid[:, :, None].mT).movedim(-1, 0)
-    start = (to_grid @ parallax[..., None])[..., 0].movedim(-1, 0)
-    d = depths_m.double().view(-1, 1, 1)
-    gx, gy, z = (
-        torch.addcmul(offset[:, :, None, None, None], d, along[:, :, None])
-        for offset, along in zip(start, slope, strict=True)
-    )
-    behind, dtype = z < NEAREST_Z_M, frame.intrinsics.dtype
-    planes = [g.div_(z).to(dtype).masked_fill_(behind, BEHIND) for g in (gx, gy)]
-    return torch.stack(planes).movedim(0, -1)
+
+def _product_of(matrix: Tensor, v: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """(M, 3) times vectors whose components have any shape, summed from left to right."""
+    return tuple((row[0] * v[0]).add_(row[1] * v[1]).add_(row[2] * v[2]) for row in matrix)

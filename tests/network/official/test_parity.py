@@ -37,6 +37,15 @@ def test_every_stage_agrees_with_the_official_code(recording: Callable[..., Path
     assert verdict["ok"] and verdict["labels_equal"] >= 0.999
 
 
+@pytest.mark.parametrize("name", ["nerf_head", "rays"])
+def test_training_agrees_with_the_official_code(recording: Callable[..., Path], name: str) -> None:
+    result = run_parity(str(recording("parity", "A", f"{name}.npz")))
+    assert result.returncode == 0, result.stdout + result.stderr
+    *stages, verdict = map(json.loads, result.stdout.splitlines())
+    assert len(stages) >= 9 and all(line["ok"] for line in stages)
+    assert verdict == {"labels_equal": 1.0, "ok": True}
+
+
 @pytest.mark.slow
 def test_other_weights_are_told_apart(recording: Callable[..., Path]) -> None:
     reference = recording("parity", "A", "detector_256x704.npz")
