@@ -269,9 +269,10 @@ def _state_message(watch: DemoWatch) -> str:
 
 def _stay_on_this_machine() -> None:
     """Fast DDS on loopback, unless the user has chosen a profile."""
+    before_fast_dds_3 = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
+    prefix = "FASTRTPS" if before_fast_dds_3 else "FASTDDS"
     profile = str(share_path("config", "fastdds_loopback.xml"))
-    for variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
-        os.environ.setdefault(variable, profile)
+    os.environ.setdefault(f"{prefix}_DEFAULT_PROFILES_FILE", profile)
 
 
 def _cache_folder() -> Path:

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -128,9 +128,9 @@ class OccupancyNode(LifecycleNode):
         if self.trigger_configure() == SUCCESS:
             self.trigger_activate()
 
-    def stop(self) -> bool:
-        """End quickly, in whatever state, for the end of the process; False if a thread hangs."""
-        return self._stop()
+    def stop(self) -> None:
+        """End quickly, in whatever state, for the end of the process."""
+        self._stop()
 
     def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
         self._problem = f"{transition} failed: {error}"
@@ -183,11 +183,11 @@ class OccupancyNode(LifecycleNode):
             self._inputs.destroy()
             self._inputs = None
 
-    def _stop(self) -> bool:
+    def _stop(self) -> None:
         self._close_inputs()
-        ended = self._worker is None or self._worker.stop(STOP_S)
+        if self._worker is not None and not self._worker.stop(STOP_S):
+            self._problem = f"the inference thread still works after {STOP_S} s"
         self._worker = self._processor = None
-        return ended
 
     def _release(self) -> None:
         if self._outputs is not None:
@@ -234,6 +234,8 @@ class OccupancyNode(LifecycleNode):
         self._tally.add("dropped.newer set came")
 
     def _on_error(self, ready: ReadySet, error: Exception) -> None:
+        if not self.context.ok():  # the process is ending: nothing can be published any more
+            return
         self._tally.add("dropped.inference error")
         self._inference_problem = f"inference failed: {type(error).__name__}: {error}"
         self.get_logger().error(self._inference_problem, throttle_duration_sec=5.0)
@@ -302,32 +304,40 @@ class OccupancyNode(LifecycleNode):
         )
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the node until it is told to stop; ends with status 1 if it cannot start."""
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run the node until it is told to stop; ends the process, with status 1 if it cannot start."""
     # rclpy's own handler, which wakes the executor, calls this one as well: so a signal ends even
     # a model that is loading.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    node, clean = None, True
+    status = 0
     try:
-        rclpy.init(args=args)
+        _run(args)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except ValueError as error:
+        print(f"renderocc: {error}", file=sys.stderr)
+        status = 1
+    # All is released. Python's own end would take seconds with torch loaded, and crash where an
+    # inference still runs.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _run(args: list[str] | None) -> None:
+    rclpy.init(args=args)
+    node = None
+    try:
         node = OccupancyNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         if node.get_parameter("autostart").value:
             node.bring_up()
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except ValueError as error:
-        print(f"renderocc: {error}", file=sys.stderr)
-        sys.exit(1)
     finally:
         if node is not None:
-            clean = node.stop()
+            node.stop()
         rclpy.try_shutdown()
-    if not clean:  # an inference thread that still works would crash in the interpreter's end
-        sys.stderr.flush()
-        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,137 @@
+"""The node as a process of its own, and somebody who listens to it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+NETWORK = str(Path(__file__).with_name("tiny_network.yaml"))
+PATIENCE_S = 60.0
+
+
+class Listener:
+    """Keeps what comes on topics; ``wait`` waits for it.
+
+    Attributes:
+        messages: all that came, by topic.
+        status: the last diagnostics of each part of each node: name to status.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+        self.messages: dict[str, list[Any]] = {}
+        self.status: dict[str, DiagnosticStatus] = {}
+        self._changed = threading.Condition()
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+
+    def listen(self, kind: Any, topic: str, qos: Any = 10) -> list[Any]:
+        """Subscribe; returns the list that grows."""
+        self.messages[topic] = []
+        self.node.create_subscription(kind, topic, lambda m: self._keep(topic, m), qos)
+        return self.messages[topic]
+
+    def wait(self, condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
+        """Wait until a condition holds and return its value; fails with what was said last."""
+        deadline_s = time.monotonic() + timeout_s
+        with self._changed:
+            while not (value := condition()):
+                remaining_s = deadline_s - time.monotonic()
+                if remaining_s <= 0:
+                    said = {name: status.message for name, status in self.status.items()}
+                    raise AssertionError(f"no {what} within {timeout_s} s; diagnostics: {said}")
+                self._changed.wait(min(remaining_s, 0.5))
+            return value
+
+    def says(self, part: str, words: str, node: str = "/renderocc") -> Callable[[], bool]:
+        """A condition: the diagnostics of a part hold these words."""
+        return lambda: words in self.message(part, node)
+
+    def message(self, part: str, node: str = "/renderocc") -> str:
+        status = self.status.get(f"{node}: {part}")
+        return "" if status is None else str(status.message)
+
+    def values(self, part: str, node: str = "/renderocc") -> dict[str, str]:
+        status = self.status.get(f"{node}: {part}")
+        return {} if status is None else {pair.key: pair.value for pair in status.values}
+
+    def is_ok(self, part: str, node: str = "/renderocc") -> Callable[[], bool]:
+        """A condition: the level of a part is OK."""
+        name = f"{node}: {part}"
+        return lambda: name in self.status and self.status[name].level == DiagnosticStatus.OK
+
+    def _keep(self, topic: str, message: Any) -> None:
+        with self._changed:
+            self.messages[topic].append(message)
+            self._changed.notify_all()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        with self._changed:
+            self.status.update({status.name: status for status in message.status})
+            self._changed.notify_all()
+
+
+@contextmanager
+def ros_node(name: str) -> Iterator[Any]:
+    """A node of the test's own, spun in a thread."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node(name, context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def spin() -> None:
+        with suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    try:
+        yield node
+    finally:
+        executor.shutdown()
+        thread.join(10)
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+
+
+@contextmanager
+def occupancy_node(
+    *arguments: str, network: str = NETWORK, **parameters: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """The node in a process of its own; names of parameters with ``__`` for the dot."""
+    command = [sys.executable, "-m", "renderocc_ros.node.occupancy_node", "--ros-args"]
+    for name, value in {"network": network, "threads": 1, **parameters}.items():
+        command += ["-p", f"{name.replace('__', '.')}:={_yaml(value)}"]
+    process = subprocess.Popen([*command, *arguments], text=True, stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, errors = process.communicate()
+        sys.stderr.write(errors)
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(value)}]"
+    return str(value)

@@ -1,0 +1,164 @@
+"""The node as a process of its own: what it publishes is what the network says, voxel for voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
+
+from nav_msgs.msg import OccupancyGrid
+from renderocc_ros.msg import SemanticClasses, SemanticOccupancy
+from sensor_msgs.msg import PointCloud2
+from sensor_msgs_py import point_cloud2
+from visualization_msgs.msg import Marker, MarkerArray
+
+from renderocc_ros.config import load_class_set
+from renderocc_ros.geometry import CameraModel
+from renderocc_ros.node.conversions import from_occupancy_message, to_stamp_ns
+from renderocc_ros.node.costmap import to_costs
+from renderocc_ros.prediction import Predictor
+from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.image_decoding import decode_image, reduced_model
+from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
+from tests.node import robot as robots
+from tests.node.live import LATCHED, NETWORK, Listener, occupancy_node, ros_node
+
+pytestmark = pytest.mark.ros
+OCC3D = load_class_set("occ3d")
+THRESHOLD = 0.13  # leaves about a tenth of the voxels of the untrained network occupied
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[robots.Robot, Listener]]:
+    """A robot with three JPEG cameras, the node, and a listener to all of its outputs."""
+    rig = robots.write_rig(tmp_path_factory.mktemp("rig") / "rig.yaml", robots.rig_content())
+    with ros_node("test_robot") as node:
+        listener = Listener(node)
+        for kind, name in (
+            (PointCloud2, "points"),
+            (MarkerArray, "markers"),
+            (SemanticOccupancy, "occupancy"),
+            (OccupancyGrid, "costmap"),
+        ):
+            listener.listen(kind, f"/renderocc/{name}")
+        listener.listen(SemanticClasses, "/renderocc/classes", LATCHED)
+        with robots.Robot(node) as robot, occupancy_node(rig=rig, threshold=THRESHOLD):
+            yield robot, listener
+
+
+def whole_sets(listener: Listener) -> list[Any]:
+    return [m for m in listener.messages["/renderocc/occupancy"] if len(m.cameras_used) == 3]
+
+
+def same_stamp(messages: list[Any], stamp: Any) -> Any:
+    return next((m for m in messages if m.header.stamp == stamp), None)
+
+
+def expected(sent: robots.SentSet, start_ns: int) -> Any:
+    """The result computed in this process, from the JPEGs that were sent."""
+    matrix = [[robots.FOCAL_PX, 0, (robots.WIDTH - 1) / 2]]
+    matrix += [[0, robots.FOCAL_PX, (robots.HEIGHT - 1) / 2], [0, 0, 1]]
+    model = CameraModel(robots.WIDTH, robots.HEIGHT, np.array(matrix))
+    predictor = Predictor.from_preset(NETWORK, threads=1)
+    predictor.config = predictor.config.model_copy(update={"threshold": THRESHOLD})
+    reduction = ImagePreprocessor(predictor.config.image).reduction(model)
+    odom_from_reference = robots.odom_from_ego(sent.stamp_ns, start_ns)
+    readings = []
+    for name in robots.NAMES:
+        stamp_ns = sent.stamps_ns[name]
+        moved = odom_from_reference.inverse() @ robots.odom_from_ego(stamp_ns, start_ns)
+        pose = moved @ robots.ego_from_camera(name)
+        image = decode_image(sent.jpegs[name], reduction)
+        reduced = reduced_model(model, reduction)
+        readings.append(CameraReading(name, stamp_ns, image, reduced, pose))
+    cameras = CameraSet(sent.stamp_ns, robots.NAMES, tuple(readings), odom_from_reference)
+    return predictor.predict(cameras)
+
+
+def test_result_is_the_networks_own_for_the_images_that_were_sent(
+    running: tuple[robots.Robot, Listener],
+) -> None:
+    robot, listener = running
+    message = listener.wait(lambda: whole_sets(listener)[-1:], "result of all cameras")[0]
+    stamp_ns = to_stamp_ns(message.header.stamp)
+    sent = next(s for s in robot.sent if s.stamp_ns == stamp_ns)
+    assert message.header.frame_id == "base_link"
+    assert message.cameras_used == list(robots.NAMES)
+    assert [to_stamp_ns(s) for s in message.camera_stamps] == list(sent.stamps_ns.values())
+    truth = expected(sent, robot.start_ns)
+    assert 0.01 < truth.occupied.mean() < 0.9  # a grid of one label would prove nothing
+    assert len(np.unique(truth.labels)) > 3
+    result = from_occupancy_message(message, OCC3D)
+    assert result.grid == truth.grid
+    assert (result.labels != truth.labels).mean() < 1e-3  # float noise at the threshold
+    assert np.abs(result.confidence.astype(int) - truth.confidence).max() <= 1
+    assert (result.observed == truth.observed).mean() > 0.999
+
+
+def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]) -> None:
+    _, listener = running
+    outputs = ("points", "markers", "occupancy", "costmap")
+
+    def matching() -> Any:
+        for message in reversed(listener.messages["/renderocc/occupancy"]):
+            stamp = message.header.stamp
+            cloud = same_stamp(listener.messages["/renderocc/points"], stamp)
+            costmap = same_stamp(listener.messages["/renderocc/costmap"], stamp)
+            markers = next(
+                (
+                    m
+                    for m in listener.messages["/renderocc/markers"]
+                    if m.markers and m.markers[0].header.stamp == stamp
+                ),
+                None,
+            )
+            if cloud and costmap and markers:
+                return message, cloud, markers, costmap
+        return None
+
+    message, cloud, markers, costmap = listener.wait(matching, f"{outputs} of one stamp")
+    result = from_occupancy_message(message, OCC3D)
+    points = point_cloud2.read_points(cloud)
+    cells, inside = result.grid.index_of(np.stack([points[axis] for axis in "xyz"], axis=-1))
+    assert inside.all()
+    rebuilt = np.full(result.grid.size, OCC3D.free_id, np.uint8)
+    rebuilt[tuple(cells.T)] = points["label"]
+    assert (rebuilt == result.labels).all()
+    cubes = {m.id: len(m.points) for m in markers.markers if m.action == Marker.ADD}
+    labels, counts = np.unique(points["label"], return_counts=True)
+    assert cubes == dict(zip(labels.tolist(), counts.tolist(), strict=True))
+    free = ("driveable_surface", "other_flat", "sidewalk", "terrain")
+    costs = to_costs(result, (0.3, 2.0), free)
+    assert (np.array(costmap.data, np.int8).reshape(costs.T.shape) == costs.T).all()
+
+
+def test_class_table_reaches_a_late_subscriber(running: tuple[robots.Robot, Listener]) -> None:
+    _, listener = running
+    listener.wait(lambda: listener.messages["/renderocc/classes"], "class table")
+    with ros_node("late") as node:
+        late = Listener(node)
+        tables = late.listen(SemanticClasses, "/renderocc/classes", LATCHED)
+        table = late.wait(lambda: tables[:1], "latched class table")[0]
+    assert [entry.name for entry in table.classes] == [*OCC3D.names, "free"]
+
+
+def test_moved_robot_is_seen_in_the_poses_and_counts_add_up(
+    running: tuple[robots.Robot, Listener],
+) -> None:
+    _, listener = running
+    listener.wait(lambda: int(listener.values("state").get("sets_published", 0)) > 5, "6 sets")
+    counts = listener.values("state")
+    dropped = sum(int(n) for key, n in counts.items() if key.startswith("dropped."))
+    in_flight = (
+        int(counts["sets_complete"])
+        + int(counts.get("sets_partial", 0))
+        - int(counts["sets_published"])
+        - dropped
+    )
+    assert 0 <= in_flight <= 3
+    assert listener.values("camera front")["frame"] == "front_optical"
+    assert float(listener.values("latency")["total.p50_ms"]) > 0
