@@ -5,7 +5,14 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +51,18 @@ def extract(
     if ray_address is not None:
         reports = _run_on_ray(jobs, ray_address, on_progress)
     else:
-        # A fresh interpreter each: a forked one would inherit threads of OpenCV and of the caller.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(processes, len(jobs)), context) as pool:
+        with _pool(min(processes, len(jobs))) as pool:
             reports = _run_in(pool, jobs, on_progress)
     if any(report.scenes for report in reports):
         merge_tables(root, version)
     return reports
+
+
+def _pool(workers: int) -> Executor:
+    if workers == 1:
+        return ThreadPoolExecutor(1)
+    # A fresh interpreter each: a forked one would inherit threads of OpenCV and of the caller.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 def _run_in(pool: Executor, jobs: Sequence[Job], on_progress: Progress) -> list[ExtractionReport]:
