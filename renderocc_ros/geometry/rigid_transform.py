@@ -139,7 +139,8 @@ def interpolate(start: RigidTransform, end: RigidTransform, fraction: float) -> 
     if angle < 1e-8:
         weights = (1 - fraction, fraction)
     else:
-        weights = (np.sin((1 - fraction) * angle), np.sin(fraction * angle))
+        sines = np.sin([(1 - fraction) * angle, fraction * angle])
+        weights = tuple(sines / np.sin(angle))
     quaternion = weights[0] * first + weights[1] * last
     translation = (1 - fraction) * start.translation + fraction * end.translation
     return RigidTransform.from_quaternion(quaternion, translation)

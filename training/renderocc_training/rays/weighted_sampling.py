@@ -80,19 +80,31 @@ def ray_weights(class_id: NDArray[np.uint8], class_weights: Weights, frame: Weig
 def draw_rays(rays: RayBatch, budget: int, random: np.random.Generator) -> RayBatch:
     """Draw exactly ``budget`` rays without replacement, with chances by weight.
 
-    Each ray gets the key u^(1/w) and the largest keys win (Efraimidis and Spirakis 2006), which is
-    one pass over all rays. Rays of weight 0 are never drawn; where fewer than the budget are left,
-    the batch is filled up with padding that is not valid.
+    Rays of weight 0 are never drawn; where fewer than the budget are left, the batch is filled up
+    with padding that is not valid.
+    """
+    chosen = drawn(np.where(rays.valid, rays.weight, np.float32(0)), budget, random)
+    return RayBatch.concatenate([rays[chosen], RayBatch.padding(budget - len(chosen))])
+
+
+def drawn(weight: Weights, budget: int, random: np.random.Generator) -> NDArray[np.intp]:
+    """Ascending places of at most ``budget`` entries, drawn without replacement by weight.
+
+    Each entry gets the key u^(1/w) and the largest keys win (Efraimidis and Spirakis 2006), which
+    is one pass over all. Entries of weight 0 are never drawn.
+
+    Raises:
+        ValueError: no budget, or a weight that is negative or not finite.
     """
     if budget < 1:
         raise ValueError(f"a budget of {budget} rays; give at least 1")
-    weight = np.where(rays.valid, rays.weight.astype(np.float64), 0.0)
+    weight = weight.astype(np.float64)
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
         raise ValueError("ray weights must be finite and not negative")
     able = np.flatnonzero(weight > 0)
     if len(able) <= budget:
-        return RayBatch.concatenate([rays[able], RayBatch.padding(budget - len(able))])
+        return able
     # log of the key: a weight of 1e-6 would round u^(1/w) to zero for every ray.
     keys = -random.standard_exponential(len(able)) / weight[able]
     chosen = able[np.argpartition(keys, len(able) - budget)[-budget:]]
-    return rays[np.sort(chosen)]
+    return np.sort(chosen)

@@ -1,0 +1,167 @@
+"""The labels of one sample: rays of its own and of auxiliary frames, and what they vote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_training.dataset.frames import CameraFrame, Drive, Frame
+from renderocc_training.labels.cache import FrameLabels, LabelStore
+from renderocc_training.rays.auxiliary import (
+    BoxMotion,
+    auxiliary_frames,
+    box_motions,
+    follows_box,
+    moved_along,
+    silent_through_boxes,
+)
+from renderocc_training.rays.ray_batch import RayBatch, rays_of_pixels
+from renderocc_training.rays.weighted_sampling import (
+    drawn,
+    frame_weights,
+    paper_class_weights,
+    ray_weights,
+    tempered_class_weights,
+)
+from renderocc_training.rendering.paper_head import CLASS_COUNTS
+from renderocc_training.trainer.recipe import RayConfig
+
+LARGEST_WEIGHT = 1e6
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRays:
+    """Labels of one frame on their way into a sample.
+
+    Attributes:
+        frame: where they come from.
+        labels: of all its cameras.
+        motions: of the boxes that they end on, one dictionary per camera.
+        weight: (P,) chance to be drawn by frame and motion alone.
+    """
+
+    frame: Frame
+    labels: FrameLabels
+    motions: tuple[dict[int, BoxMotion], ...]
+    weight: NDArray[np.float32]
+
+
+class SampleLabels:
+    """Collects the labelled rays of samples.
+
+    Args:
+        store: labels of single frames.
+        class_set: says which classes move.
+        config: budget, auxiliary frames and weights of the recipe.
+    """
+
+    def __init__(self, store: LabelStore, class_set: ClassSet, config: RayConfig) -> None:
+        self.store, self.class_set, self.config = store, class_set, config
+
+    def frames(self, drive: Drive, frame: Frame) -> list[FrameRays]:
+        """The frame's own labels first, then those of its auxiliary frames."""
+        others = auxiliary_frames(drive, frame.number, self.config.auxiliary_frames)
+        return [self._frame_rays(drive, frame, each) for each in (frame, *others)]
+
+    def draw(
+        self, drive: Drive, frame: Frame, parts: Sequence[FrameRays], random: np.random.Generator
+    ) -> RayBatch:
+        """Exactly the budget of rays in the frame's ego frame; weighted before they are made."""
+        class_id = np.concatenate([part.labels.labels.class_id for part in parts])
+        by_frame = np.concatenate([part.weight for part in parts])
+        weight = ray_weights(class_id, self._class_weights(class_id), by_frame)
+        weight = np.minimum(weight, LARGEST_WEIGHT)
+        chosen = drawn(weight, self.config.budget, random)
+        ends = np.cumsum([len(part.labels) for part in parts])
+        batches, start = [], 0
+        for part, end in zip(parts, ends, strict=True):
+            mine = chosen[(chosen >= start) & (chosen < end)]
+            batches.append(self._rays(drive, frame, part, mine - start, weight[mine]))
+            start = end
+        rays = RayBatch.concatenate(batches)
+        return RayBatch.concatenate([rays, RayBatch.padding(self.config.budget - len(rays))])
+
+    def all_rays(self, drive: Drive, frame: Frame, parts: Sequence[FrameRays]) -> RayBatch:
+        """Every ray that may be drawn: what votes."""
+        batches = []
+        for part in parts:
+            usable = np.flatnonzero(part.weight > 0)
+            batches.append(self._rays(drive, frame, part, usable, part.weight[usable]))
+        return RayBatch.concatenate(batches)
+
+    def _frame_rays(self, drive: Drive, now: Frame, frame: Frame) -> FrameRays:
+        labels = self.store.labels(drive, frame)
+        is_auxiliary = np.full(len(labels), frame is not now)
+        follows = np.zeros(len(labels), dtype=bool)
+        motions: list[dict[int, BoxMotion]] = []
+        for place, camera in enumerate(frame.cameras):
+            here = labels.camera == place
+            of_camera = labels.labels.instance[here]
+            found = (
+                {}
+                if camera is None or frame is now
+                else box_motions(drive.tracks, of_camera, camera.stamp_ns, now.stamp_ns)
+            )
+            follows[here] = follows_box(of_camera, found)
+            motions.append(found)
+        weight = frame_weights(
+            labels.labels.class_id,
+            is_auxiliary,
+            self.class_set.moving_ids,
+            self.config.auxiliary_weight,
+            follows,
+        )
+        return FrameRays(frame, labels, tuple(motions), weight)
+
+    def _rays(
+        self,
+        drive: Drive,
+        now: Frame,
+        part: FrameRays,
+        chosen: NDArray[np.intp],
+        weight: NDArray[np.float32],
+    ) -> RayBatch:
+        """Rays of chosen labels of a frame, in their order camera by camera."""
+        labels = part.labels.of(chosen)
+        batches = [
+            self._camera_rays(drive, now, part, camera, place, labels.of(labels.camera == place))
+            for place, camera in enumerate(part.frame.cameras)
+            if camera is not None
+        ]
+        rays = RayBatch.concatenate(batches)
+        return RayBatch(**{**vars(rays), "weight": weight.astype(np.float32)})
+
+    def _camera_rays(
+        self,
+        drive: Drive,
+        now: Frame,
+        part: FrameRays,
+        camera: CameraFrame,
+        place: int,
+        labels: FrameLabels,
+    ) -> RayBatch:
+        ego_from_world = now.world_from_ego.inverse()
+        is_auxiliary = part.frame is not now
+        ego_from_camera = ego_from_world @ camera.world_from_camera
+        rays = rays_of_pixels(labels.labels, camera.model, ego_from_camera, is_auxiliary)
+        if not is_auxiliary or not drive.tracks:
+            return rays
+        rays = moved_along(rays, part.motions[place], drive.tracks, ego_from_world, now.stamp_ns)
+        return silent_through_boxes(
+            rays, drive.tracks, camera.stamp_ns, now.stamp_ns, ego_from_world
+        )
+
+    def _class_weights(self, class_id: NDArray[np.uint8]) -> NDArray[np.float32]:
+        classes = len(self.class_set)
+        known = class_id[class_id != IGNORE_ID]
+        counts = np.bincount(known, minlength=classes)[:classes]
+        if self.config.class_weights == "tempered":
+            return tempered_class_weights(counts)
+        if self.config.class_weights == "paper":
+            published = self.class_set.name == "occ3d" and len(CLASS_COUNTS) == classes
+            return paper_class_weights(np.array(CLASS_COUNTS) if published else counts)
+        return np.ones(classes, dtype=np.float32)
