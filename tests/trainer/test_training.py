@@ -53,6 +53,19 @@ def test_a_wall_and_the_ground_are_learned_from_rays_alone(tmp_path: Path) -> No
     assert np.mean(np.array(ground) == 0) > 0.8
 
 
+def test_the_paper_recipe_descends_its_own_losses(tmp_path: Path) -> None:
+    reports: list[StepReport] = []
+    losses = {"range_silog": 1.0, "semantics": 1.0, "opacity_entropy": 1.0, "distortion": 1.0}
+    rays = {"budget": 512, "rendered": 128, "head": "paper", "class_weights": "paper"}
+    recipe = toy_recipe(steps=60, losses=losses, rays=rays)
+    train(toy_network(), CLASSES, ToyWorld(), recipe, tmp_path, fabric(), on_step=reports.append)
+    for term in ("range_silog", "semantics"):
+        first, last = (
+            np.mean([r.terms[term] for r in part]) for part in (reports[:5], reports[-5:])
+        )
+        assert last < 0.7 * first, term
+
+
 def test_a_run_killed_at_any_step_and_resumed_equals_the_whole_one(tmp_path: Path) -> None:
     recipe = toy_recipe(steps=9, accumulate=2, drop_camera=0.3)
     whole = train(

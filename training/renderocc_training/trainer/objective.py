@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from renderocc_ros.class_set import ClassSet
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.network.depth_head import ViewFeatures
 from renderocc_ros.network.occupancy_field import OccupancyField, opacity
 from renderocc_ros.network.renderocc import RenderOcc
@@ -15,6 +15,8 @@ from renderocc_ros.rendering import Rays, RenderedRays, render_rays
 from renderocc_ros.rendering.ray_sampling import RaySamples, sample_uniform
 from renderocc_training import losses
 from renderocc_training.dataset.training_sample import RayTensors, TrainingBatch
+from renderocc_training.rendering.paper_head import CLASS_COUNTS, PaperScene
+from renderocc_training.rendering.paper_head import losses as paper_losses
 from renderocc_training.trainer.recipe import Recipe
 
 LossTerms = dict[str, Tensor]  # weighted scalars by their name in the recipe; summed, minimised
@@ -64,7 +66,11 @@ class Objective(torch.nn.Module):
                 occupancy, semantics = losses.voxel_label_loss(field, self.grid, labels)
                 found[name], found[f"{name}_semantics"] = occupancy, semantics
         if weights.render:
-            found |= self._rendered(field, batch.rays, generator)
+            chosen = self._rays_to_render(batch.rays, generator)
+            if self.recipe.rays.head == "paper":
+                found |= self._rendered_as_published(field, chosen)
+            else:
+                found |= self._rendered(field, chosen, generator)
         if weights.total_variation:
             cells = opacity(field.density, self.grid.resolution_m)
             found["total_variation"] = losses.total_variation_loss(cells)
@@ -100,10 +106,53 @@ class Objective(torch.nn.Module):
             generator,
         )
 
-    def _rendered(
-        self, field: OccupancyField, rays: RayTensors, generator: torch.Generator
+    def _rendered_as_published(
+        self, field: OccupancyField, chosen: RayTensors
     ) -> dict[str, Tensor]:
-        chosen = self._rays_to_render(rays, generator)
+        """The official head's losses, its own weights included.
+
+        Its density d makes a sample of half a cell opaque by 1 − (1 + exp(d + shift))^−½, ours by
+        1 − exp(−σ·½r): d = ln(exp(σ·r) − 1) − shift is the same field in its terms.
+        """
+        scene = PaperScene(
+            centre_m=(0.0, 0.0, 0.5 * (self.grid.origin_m[2] + self.grid.upper_m[2])),
+            radius_m=self.grid.upper_m[0] - 1.0,
+            cells=self.grid.size[0],
+            extent_m=self.grid.size[0] * self.grid.resolution_m,
+            height_m=self.grid.size[2] * self.grid.resolution_m,
+        )
+        optical_depth = (field.density * self.grid.resolution_m).clamp(min=1e-6)
+        density = optical_depth + torch.log(-torch.expm1(-optical_depth)) - scene.shift
+        batch, count = chosen.valid.shape
+        labelled = chosen.valid & chosen.range_m.isfinite() & (chosen.class_id != IGNORE_ID)
+        range_m = torch.where(labelled, chosen.range_m, torch.zeros_like(chosen.range_m))
+        class_id = torch.where(labelled, chosen.class_id, torch.zeros_like(chosen.class_id))
+        direction = chosen.rays.direction.view(batch, count, 3)
+        rays = torch.cat(
+            [
+                torch.zeros_like(direction[..., :2]),
+                range_m[..., None],
+                class_id[..., None].to(range_m),
+                chosen.rays.origin.view(batch, count, 3),
+                direction,
+                direction,
+            ],
+            dim=-1,
+        )
+        same = torch.eye(3, device=rays.device).expand(batch, 3, 3)
+        classes = len(self.class_set)
+        counts = CLASS_COUNTS if classes == len(CLASS_COUNTS) else (1000,) * classes
+        found = paper_losses(density, field.semantics.movedim(1, -1), rays, same, scene, counts)
+        return {
+            "range_silog": found["loss_render_depth"],
+            "semantics": found["loss_render_semantic"],
+            "opacity_entropy": found["loss_sdf_entropy"],
+            "distortion": found["loss_sdf_distortion"],
+        }
+
+    def _rendered(
+        self, field: OccupancyField, chosen: RayTensors, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         seen, samples = render_field(field, self.network, chosen.rays, self.recipe, generator)
         shape = chosen.valid.shape
         far_m, range_m = samples.far_m.view(shape), seen.range_m.view(shape)

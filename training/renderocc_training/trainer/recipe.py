@@ -52,6 +52,12 @@ class RayConfig(StrictModel):
     free_points: int = Field(16, gt=0, description="points queried before the end of each ray")
     rendered: int = Field(2048, gt=0, description="rays per sample that are rendered")
     step_cells: Positive = Field(0.5, description="length of a rendering step, in cells")
+    head: Literal["metric", "paper"] = Field(
+        "metric",
+        description="how rays are rendered: metric ranges through the whole grid, or the "
+        "official contraction, depth and composited logits (with range_silog, semantics, "
+        "opacity_entropy and distortion alone)",
+    )
     lookup: Literal["nearest", "trilinear"] = Field(
         "nearest", description="value of a point between cell centres"
     )
@@ -98,6 +104,8 @@ class Recipe(StrictModel):
     def _something_to_learn(self) -> Recipe:
         if not any(self.losses.model_dump().values()):
             raise ValueError("losses: every weight is 0; there is nothing to learn")
+        if self.rays.head == "paper" and (self.losses.range_l1 or self.losses.sky):
+            raise ValueError("rays.head = 'paper' has neither range_l1 nor sky: set both to 0")
         return self
 
 
