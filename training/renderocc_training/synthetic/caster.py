@@ -86,27 +86,25 @@ class Instant:
         """
         count = len(directions)
         towards = _writeable(directions, (count, 3))
-        usable = np.isfinite(towards).all(axis=1)
-        towards[~usable] = (0.0, 0.0, 1.0)
+        lost = np.isnan(towards[:, 0])
+        towards[lost] = (0.0, 0.0, 1.0)
         start = _writeable(origins, (count, 3))
         reach = np.full(count, np.inf, np.float32)
         face = np.full(count, MISS, np.int64)
         u, v = np.zeros(count, np.float32), np.zeros(count, np.float32)
         normal = np.zeros((count, 3), np.float32)
         for scene, offset in zip(self._scenes, self._offsets, strict=True):
-            far = np.where(np.isfinite(reach), reach, 1e30).astype(np.float32)
-            found = scene.run(start, towards, dists=far, output=1)
+            found = scene.run(start, towards, dists=np.minimum(reach, np.float32(1e30)), output=1)
             self.rays += count
-            nearer = (found["primID"] >= 0) & (found["tfar"] < reach)
+            nearer = np.flatnonzero((found["primID"] >= 0) & (found["tfar"] < reach))
             reach[nearer] = found["tfar"][nearer]
             face[nearer] = found["primID"][nearer].astype(np.int64) + offset
             u[nearer], v[nearer] = found["u"][nearer], found["v"][nearer]
             normal[nearer] = found["Ng"][nearer]
-        reach[~usable], face[~usable] = np.inf, MISS
-        length = np.linalg.norm(normal, axis=1, keepdims=True)
-        normal = normal / np.maximum(length, 1e-20)
-        away = np.einsum("ij,ij->i", normal, towards) > 0
-        normal[away] = -normal[away]
+        reach[lost], face[lost] = np.inf, MISS
+        length = np.sqrt(np.einsum("ij,ij->i", normal, normal))
+        along = np.einsum("ij,ij->i", normal, towards)
+        normal *= (np.where(along > 0, -1, 1) / np.maximum(length, 1e-20))[:, None]
         return Hits(reach, face, u, v, normal)
 
     def blocked(

@@ -102,11 +102,14 @@ class DriveRenderer:
         time_s = self.spec.set_time_s(number)
         truth = self.spec.has_truth(number)
         near = self._near(time_s)
-        made: list[Instant] = []
+        made: dict[int, Instant] = {}
 
         def instant_at(when: float) -> Instant:
-            made.append(Instant(self._static, Mesh.joined(agent.mesh(when) for agent in near)))
-            return made[-1]
+            key = round(when * 1e6)
+            if key not in made:
+                moving = Mesh.joined(agent.mesh(when) for agent in near)
+                made[key] = Instant(self._static, moving)
+            return made[key]
 
         cameras = {
             camera.name: self._shoot(camera, instant_at(time_s + camera.offset_s), number, k, truth)
@@ -120,7 +123,7 @@ class DriveRenderer:
                 PRESETS[self.spec.preset].lidar_steps,
             )
         occupancy = self._occupancy(instant_at(time_s), time_s) if truth else None
-        total = sum(instant.rays for instant in made)
+        total = sum(instant.rays for instant in made.values())
         return SetFrame(number, cameras, points, occupancy, total)
 
     def _near(self, time_s: float) -> list[Agent]:

@@ -87,15 +87,15 @@ def look(
     colour[~np.isfinite(directions).all(axis=1)] = 0.0
     busy = np.flatnonzero(_busy(colour.reshape(height, width, 3)))
     if len(busy):
-        total = colour[busy]
         pixels = np.stack([busy % width, busy // width], axis=1).astype(np.float64)
-        for shift in EXTRA_SAMPLES:
-            more = np.nan_to_num(_turned(world_from_camera, model.rays(pixels + shift)))
-            found = instant.cast(origin, more)
-            total = total + shader.radiance(
-                instant, origin, more, found, openness[busy], angle / 2, rng
-            )
-        colour[busy] = total / (len(EXTRA_SAMPLES) + 1)
+        spots = (pixels + np.array(EXTRA_SAMPLES)[:, None]).reshape(-1, 2)
+        more = np.nan_to_num(_turned(world_from_camera, model.rays(spots)))
+        found = instant.cast(origin, more)
+        count = len(EXTRA_SAMPLES)
+        extra = shader.radiance(
+            instant, origin, more, found, np.tile(openness[busy], count), angle / 2, rng
+        )
+        colour[busy] = (colour[busy] + extra.reshape(count, -1, 3).sum(axis=0)) / (count + 1)
         colour[~np.isfinite(directions).all(axis=1)] = 0.0
     reach = np.where(hits.met, hits.range_m, np.inf).astype(np.float32)
     depth = np.where(hits.met, hits.range_m * np.nan_to_num(local[:, 2]), 0).astype(np.float32)
