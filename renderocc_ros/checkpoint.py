@@ -25,7 +25,7 @@ from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.config import validate
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.image_backbone import own_settings
-from renderocc_ros.network.renderocc import RenderOcc, build_network
+from renderocc_ros.network.renderocc import Network, RenderOcc, build_network
 from renderocc_ros.network_config import LiftedConfig, NetworkConfig
 
 FORMAT = "renderocc_ros"
@@ -35,20 +35,25 @@ FORMAT_VERSION = 1
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A network and what its output means."""
-
-    network: RenderOcc
-    class_set: ClassSet
-
-
 @dataclass(frozen=True)
 class ModelHeader:
     """What a model is, without its weights."""
 
     config: NetworkConfig
     class_set: ClassSet
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network and what its output means."""
+
+    network: Network
+    class_set: ClassSet
+
+    @property
+    def header(self) -> ModelHeader:
+        """What the model is, without its weights."""
+        return ModelHeader(self.network.config, self.class_set)
 
 
 # ---------------------------------------------------------------------------------------- writing
@@ -61,7 +66,7 @@ def save_checkpoint(model: Model, path: str | Path) -> str:
         the file's sha256 in hexadecimal.
     """
     path = Path(path)
-    header = ModelHeader(_self_contained(model.network), model.class_set)
+    header = ModelHeader(_self_contained(model), model.class_set)
     weights = {
         name: value.detach().cpu().contiguous()
         for name, value in model.network.state_dict().items()
@@ -97,10 +102,11 @@ def file_sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _self_contained(network: RenderOcc) -> NetworkConfig:
+def _self_contained(model: Model) -> NetworkConfig:
     """The configuration with the backbone's settings in full, so that loading needs no hub."""
-    config, parts = network.config, network.config.architecture
-    if not isinstance(parts, LiftedConfig):
+    config, network = model.network.config, model.network
+    parts = config.architecture
+    if not (isinstance(parts, LiftedConfig) and isinstance(network, RenderOcc)):
         return config
     known = own_settings(parts.backbone.model_type)
     values = network.image_backbone.backbone.config.to_dict()

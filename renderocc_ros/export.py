@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from renderocc_ros.checkpoint import Model, ModelHeader, file_sha256, header_metadata
+from renderocc_ros.checkpoint import Model, file_sha256, header_metadata
 from renderocc_ros.network.initialise import ring_of_noise
 from renderocc_ros.network.occupancy_field import read_out
 from renderocc_ros.network.renderocc import CameraTensors, RenderOcc
@@ -86,15 +86,15 @@ def export_onnx(model: Model, path: str | Path, *, cameras: int = 6) -> str:
     Raises:
         ValueError: the network is of another architecture, or fixes another number of cameras.
     """
-    network = model.network
+    network, name = model.network, model.header.config.name
     if not isinstance(network, RenderOcc):
         raise ValueError(
-            f"network '{network.config.name}' cannot be exported: only networks with "
+            f"network '{name}' cannot be exported: only networks with "
             "architecture.kind = 'lifted' can"
         )
     fixed = network.config.cameras
     if cameras < 1 or (fixed is not None and fixed != cameras):
-        raise ValueError(f"cameras = {cameras}, network '{network.config.name}' takes {fixed or 1}")
+        raise ValueError(f"cameras = {cameras}, network '{name}' takes {fixed or 'at least 1'}")
     network = network.cpu().eval()
     examples = _examples(network, cameras)
     names = [*INPUTS, *PAST_INPUTS][: len(examples)]
@@ -111,8 +111,7 @@ def export_onnx(model: Model, path: str | Path, *, cameras: int = 6) -> str:
             dynamo=True,
             verbose=False,
         )
-    header = ModelHeader(network.config, model.class_set)
-    program.model.metadata_props.update(header_metadata(header))
+    program.model.metadata_props.update(header_metadata(model.header))
     program.save(path, external_data=False)
     return file_sha256(path)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +92,6 @@ def _in_float32(layer: nn.Module, features: Tensor) -> Tensor:
     kind = features.device.type
     if torch.is_autocast_enabled(kind):
         with torch.autocast(kind, enabled=False):
-            result: Tensor = layer(features.float())
-            return result
-    result = layer(features)
-    return result
+            features = features.float()
+            return cast(Tensor, layer(features))
+    return cast(Tensor, layer(features))

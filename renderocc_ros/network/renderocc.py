@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.depth_head import DepthHead, ViewFeatures, camera_parameters
 from renderocc_ros.network.image_backbone import ImageBackbone
 from renderocc_ros.network.occupancy_field import FieldHead, OccupancyField
+from renderocc_ros.network.official.preset import OfficialRenderOcc, build_official
 from renderocc_ros.network.temporal_fusion import PastVolume, TemporalFusion
 from renderocc_ros.network.view_lifting import (
     LiftingGeometry,
@@ -21,7 +23,7 @@ from renderocc_ros.network.view_lifting import (
     pool_fast,
 )
 from renderocc_ros.network.voxel_encoder import build_encoder
-from renderocc_ros.network_config import LiftedConfig, NetworkConfig
+from renderocc_ros.network_config import LiftedConfig, NetworkConfig, OfficialConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +151,9 @@ class RenderOcc(nn.Module):
         return field
 
 
+Network: TypeAlias = RenderOcc | OfficialRenderOcc
+
+
 def lifting_geometry(config: NetworkConfig) -> LiftingGeometry:
     """Where a network of this configuration lifts to; its architecture must be "lifted"."""
     parts = config.architecture
@@ -165,7 +170,7 @@ def lifting_geometry(config: NetworkConfig) -> LiftingGeometry:
 
 def build_network(
     config: NetworkConfig, classes: int, *, pretrained: bool = False, seed: int | None = None
-) -> RenderOcc:
+) -> Network:
     """The network that a configuration describes.
 
     Args:
@@ -178,4 +183,6 @@ def build_network(
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
+        if isinstance(config.architecture, OfficialConfig):
+            return build_official(config, classes)
         return RenderOcc(config, classes, pretrained=pretrained)

@@ -48,7 +48,7 @@ class SetProcessor:
         self._parameters, self._publish = parameters, publish
         self._times, self._tally = times, tally
         self._preprocessor = ImagePreprocessor(predictor.config.image)
-        self._own_threshold = predictor.config.threshold
+        self._own_threshold = predictor.threshold
 
     def process(self, ready: ReadySet) -> None:
         """Decode, predict, publish; drop the set if not enough of its images are readable."""
@@ -103,7 +103,4 @@ class SetProcessor:
         return CameraReading(name, arrived.stamp_ns, image, model, ready.ego_from_camera[name])
 
     def _apply_threshold(self, threshold: float) -> None:
-        wanted = self._own_threshold if threshold < 0 else threshold
-        if wanted != self._predictor.config.threshold:
-            update = {"threshold": wanted}
-            self._predictor.config = self._predictor.config.model_copy(update=update)
+        self._predictor.threshold = self._own_threshold if threshold < 0 else threshold

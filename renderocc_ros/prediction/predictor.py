@@ -15,10 +15,11 @@ from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.initialise import settle_norms
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
-from renderocc_ros.network.renderocc import build_network, lifting_geometry
-from renderocc_ros.network_config import LiftedConfig, load_network_config
+from renderocc_ros.network.renderocc import RenderOcc, build_network, lifting_geometry
+from renderocc_ros.network_config import LiftedConfig, OfficialConfig, load_network_config
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.input_check import check_input
+from renderocc_ros.prediction.official_runner import OfficialRunner
 from renderocc_ros.prediction.onnx_engine import OnnxEngine
 from renderocc_ros.prediction.options import Options, choose_device
 from renderocc_ros.prediction.runner import Engine, Runner, StreamRunner
@@ -45,6 +46,7 @@ class Predictor:
         class_set: meaning of the labels.
         grid: where the voxels lie in the ego frame.
         device: where the network runs.
+        threshold: a voxel is occupied where its opacity is above; may be changed between sets.
         field: the field of the last prediction on ``device``, for views rendered from it.
     """
 
@@ -57,6 +59,8 @@ class Predictor:
         self.grid: VoxelGrid = header.config.grid.build()
         self.device = device
         self.field: OccupancyField | None = None
+        official = isinstance(self.config.architecture, OfficialConfig)
+        self.threshold = OfficialRunner.threshold if official else self.config.threshold
         self._runner = runner
         # To a GPU the bytes go as they are, and are normalised there.
         self._preprocess = ImagePreprocessor(header.config.image, normalise=device.type == "cpu")
@@ -99,7 +103,14 @@ class Predictor:
         _set_threads(chosen)
         device = choose_device(chosen.device)
         timer = StageTimer(device)
-        header = ModelHeader(model.network.config, model.class_set)
+        header = model.header
+        if not isinstance(model.network, RenderOcc):
+            if chosen != Options(device=chosen.device, threads=chosen.threads):
+                raise ValueError(
+                    f"network '{header.config.name}' runs with backend = 'eager', precision = "
+                    "'fp32' and without channels_last only; leave these options out"
+                )
+            return cls(header, OfficialRunner(model.network, device, timer), device, timer)
         torch_engine = TorchEngine(model.network, device, chosen, timer)
         graph = chosen.backend == "cuda_graph"
         engine: Engine = GraphEngine(torch_engine) if graph else torch_engine
@@ -154,7 +165,7 @@ class Predictor:
         with torch.inference_mode():
             self.field = self._runner.run(cameras, camera_set)
             with self._timer.stage("read_out"):
-                result = read_out(self.field, self.grid.resolution_m, self.config.threshold)
+                result = read_out(self.field, self.grid.resolution_m, self.threshold)
                 labels = result.labels[0].cpu().numpy()
                 confidence = result.confidence[0].cpu().numpy()
             with self._timer.stage("in_view"):
@@ -195,7 +206,8 @@ def untrained_model(name: str, seed: int) -> Model:
         threshold = config.architecture.field.initial_opacity
         config = config.model_copy(update={"threshold": threshold})
     network = build_network(config, len(class_set), seed=seed)
-    settle_norms(network, seed)
+    if isinstance(network, RenderOcc):
+        settle_norms(network, seed)
     return Model(network, class_set)
 
 
