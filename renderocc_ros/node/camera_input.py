@@ -8,18 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from message_filters import SimpleFilter
-from rclpy.qos import (
-    QoSCompatibility,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_check_compatible,
-)
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from renderocc_ros.config import CameraConfig
 from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.image_messages import peek_header
+from renderocc_ros.node.qos import mismatch, overridden
 from renderocc_ros.node.statistics import Arrivals
 from renderocc_ros.rig.calibration import camera_model
 
@@ -75,25 +71,23 @@ class CameraInput(SimpleFilter):
         self.frame = camera.frame or ""
         self.started_s = time.monotonic()
         self._node, self._on_bad = node, on_bad
-        self._qos = qos
-        self._last_info: dict[str, Any] | None = None
         image_topic = camera.image_topic + ("/compressed" if camera.compressed else "")
-        overrides = QoSOverridingOptions.with_default_policies
+        self._qos = overridden(node, image_topic, qos)
+        self._last_info: dict[str, Any] | None = None
         self._subscriptions = [
             node.create_subscription(
                 CompressedImage if camera.compressed else Image,
                 image_topic,
                 self._take_image,
-                qos,
+                self._qos,
                 raw=True,
-                qos_overriding_options=overrides(),
             ),
             node.create_subscription(
                 CameraInfo,
                 camera.camera_info_topic,
                 self._take_info,
                 QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT),
-                qos_overriding_options=overrides(),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             ),
         ]
 
@@ -122,12 +116,9 @@ class CameraInput(SimpleFilter):
         count = self.publisher_count
         told = f"no messages on {self.topic} ({_publishers(count)})"
         for publisher in self._node.get_publishers_info_by_topic(self.topic):
-            verdict, reason = qos_check_compatible(publisher.qos_profile, self._qos)
-            if verdict == QoSCompatibility.ERROR:
+            if reason := mismatch(publisher.qos_profile, self._qos):
                 return (
-                    f"{told}: incompatible QoS, {publisher.node_name} offers "
-                    f"{publisher.qos_profile.reliability.name.lower()}, this node asks for "
-                    f"{self._qos.reliability.name.lower()} ({reason.strip()}); set "
+                    f"{told}: incompatible QoS of {publisher.node_name}, {reason}; set "
                     "image_reliability: best_effort"
                 )
         return told + ("" if count else self._other_form())

@@ -290,6 +290,8 @@ class OccupancyNode(LifecycleNode):
             findings += self._inputs.findings()
             for reason, number in self._inputs.sets_dropped.items():
                 counts[f"dropped.{reason}"] += number
+        if self._outputs is not None:
+            findings.append(self._outputs.finding())
         findings.append(diagnostics.latency_finding(self._times.percentiles()))
         if self._predictor is not None:
             findings.append(diagnostics.device_finding(self._predictor))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nav_msgs.msg import OccupancyGrid
@@ -16,7 +16,9 @@ from renderocc_ros.msg import SemanticClasses
 from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
 from renderocc_ros.node import conversions, marker_bytes
 from renderocc_ros.node.costmap import to_costmap
+from renderocc_ros.node.diagnostics import OK, WARN, Finding
 from renderocc_ros.node.parameters import NodeParameters
+from renderocc_ros.node.qos import mismatch
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
@@ -46,7 +48,10 @@ class Outputs:
         overrides = QoSOverridingOptions.with_default_policies
         self._publishers = {
             name: node.create_lifecycle_publisher(
-                kind, f"~/{name}", RELIABLE, qos_overriding_options=overrides()
+                kind,
+                f"~/{name}",
+                RELIABLE,
+                qos_overriding_options=overrides(),
             )
             for name, kind in TYPES.items()
         }
@@ -90,6 +95,29 @@ class Outputs:
                 with self._times.stage(f"publish {name}"):
                     publisher.publish(builders[name]())
                 self._tally.add(f"published.{name}")
+
+    def finding(self) -> Finding:
+        """Subscribers per topic, and those whose QoS does not fit, for diagnostics."""
+        counts = {
+            name: f"{publisher.get_subscription_count()} subscribers"
+            for name, publisher in self._publishers.items()
+        }
+        refused = [
+            words for publisher in self._publishers.values() for words in self._left_out(publisher)
+        ]
+        if refused:
+            return Finding("outputs", WARN, "; ".join(refused), counts)
+        return Finding("outputs", OK, "as subscribed", counts)
+
+    def _left_out(self, publisher: Any) -> Iterator[str]:
+        """Subscribers that get nothing since they ask for more than is offered."""
+        topic = publisher.topic_name
+        for subscriber in self._node.get_subscriptions_info_by_topic(topic):
+            if reason := mismatch(publisher.qos_profile, subscriber.qos_profile):
+                yield (
+                    f"{subscriber.node_name} gets nothing from {topic}: {reason}; change its QoS, "
+                    f"or set qos_overrides.{topic}.publisher.* of this node"
+                )
 
     def destroy(self) -> None:
         """Take the publishers down."""

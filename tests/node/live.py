@@ -14,12 +14,49 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 NETWORK = str(Path(__file__).with_name("tiny_network.yaml"))
 PATIENCE_S = 60.0
+
+
+class Control:
+    """Asks a node to change its parameters and its lifecycle state."""
+
+    def __init__(self, node: Any, target: str = "/renderocc") -> None:
+        self._parameters = AsyncParameterClient(node, target)
+        self._transitions = node.create_client(ChangeState, f"{target}/change_state")
+
+    def set(self, **values: Any) -> str:
+        """Set parameters (``__`` for the dot); returns why it was refused, empty if not."""
+        assert self._parameters.wait_for_services(PATIENCE_S)
+        wanted = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
+        results = _result(self._parameters.set_parameters(wanted)).results
+        return "; ".join(result.reason for result in results if not result.successful)
+
+    def describe(self, names: list[str]) -> list[Any]:
+        """The descriptors of parameters."""
+        assert self._parameters.wait_for_services(PATIENCE_S)
+        return list(_result(self._parameters.describe_parameters(names)).descriptors)
+
+    def change(self, transition: int) -> bool:
+        """Run a lifecycle transition; False if it failed."""
+        assert self._transitions.wait_for_service(PATIENCE_S)
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return bool(_result(self._transitions.call_async(request)).success)
+
+
+def _result(future: Any) -> Any:
+    done = threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    assert done.wait(PATIENCE_S), "no answer to a service call"
+    return future.result()
 
 
 class Listener:

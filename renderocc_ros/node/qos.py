@@ -1,0 +1,49 @@
+"""QoS: what the user overrides per topic, and what does not fit together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+
+def overridden(node: Any, topic: str, qos: QoSProfile) -> QoSProfile:
+    """A subscription's QoS with what the parameters ``qos_overrides.<topic>.subscription.*`` say.
+
+    The parameters have the names that rclpy's own overrides have. Those take the QoS of the first
+    subscription for the user's wish, so a topic could not be subscribed to anew with another.
+
+    Raises:
+        ValueError: an override is no reliability.
+    """
+    prefix = f"qos_overrides.{node.resolve_topic_name(topic)}.subscription"
+    depth = _read_only(node, f"{prefix}.depth", 0, "messages kept; 0: as 'image_depth' says")
+    words = "reliable or best_effort; empty: as 'image_reliability' says"
+    reliability = _read_only(node, f"{prefix}.reliability", "", words)
+    if reliability and reliability.upper() not in ("RELIABLE", "BEST_EFFORT"):
+        raise ValueError(f"{prefix}.reliability = '{reliability}': give {words}")
+    return QoSProfile(
+        depth=depth or qos.depth,
+        reliability=ReliabilityPolicy[reliability.upper()] if reliability else qos.reliability,
+    )
+
+
+def mismatch(offered: QoSProfile, asked: QoSProfile) -> str:
+    """Why a subscription gets nothing from a publisher; empty if it does.
+
+    Only what nodes set in practice: DDS lets a subscriber ask for no more than is offered.
+    """
+    best_effort, volatile = ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE
+    if offered.reliability == best_effort and asked.reliability == ReliabilityPolicy.RELIABLE:
+        return "reliable is asked for, best_effort is offered"
+    if offered.durability == volatile and asked.durability == DurabilityPolicy.TRANSIENT_LOCAL:
+        return "transient_local is asked for, volatile is offered"
+    return ""
+
+
+def _read_only(node: Any, name: str, default: Any, description: str) -> Any:
+    if not node.has_parameter(name):
+        descriptor = ParameterDescriptor(description=description, read_only=True)
+        node.declare_parameter(name, default, descriptor)
+    return node.get_parameter(name).value
