@@ -47,7 +47,7 @@ def find_pairs(predictions: Path, truths: Path) -> FilePairs:
     Raises:
         ValueError: a folder holds no .npz file, two files of one token, or no token is in both.
     """
-    predicted, true = _by_token(predictions), _by_token(truths)
+    predicted, true = files_by_token(predictions), files_by_token(truths)
     both = sorted(predicted.keys() & true.keys())
     if not both:
         raise ValueError(
@@ -61,19 +61,12 @@ def find_pairs(predictions: Path, truths: Path) -> FilePairs:
     )
 
 
-def read_truth(path: Path) -> Occ3dTruth:
-    """Read ``semantics``, ``mask_camera`` and ``mask_lidar``; a missing mask is an error."""
-    arrays = _read(path, ("semantics", "mask_camera", "mask_lidar"))
-    camera, lidar = (arrays[key].astype(bool) for key in ("mask_camera", "mask_lidar"))
-    return Occ3dTruth(_labels(arrays["semantics"], path), camera, lidar)
+def files_by_token(folder: Path) -> dict[str, Path]:
+    """All .npz files of a folder, searched to any depth, by token.
 
-
-def read_prediction(path: Path) -> NDArray[np.uint8]:
-    """Read the labels of a prediction, saved under one of the usual keys."""
-    return _labels(next(iter(_read(path, PREDICTION_KEYS, any_of=True).values())), path)
-
-
-def _by_token(folder: Path) -> dict[str, Path]:
+    Raises:
+        ValueError: no folder, no .npz file in it, or two files of one token.
+    """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
     found: dict[str, Path] = {}
@@ -85,6 +78,18 @@ def _by_token(folder: Path) -> dict[str, Path]:
     if not found:
         raise ValueError(f"{folder} holds no .npz file")
     return found
+
+
+def read_truth(path: Path) -> Occ3dTruth:
+    """Read ``semantics``, ``mask_camera`` and ``mask_lidar``; a missing mask is an error."""
+    arrays = _read(path, ("semantics", "mask_camera", "mask_lidar"))
+    camera, lidar = (arrays[key].astype(bool) for key in ("mask_camera", "mask_lidar"))
+    return Occ3dTruth(_labels(arrays["semantics"], path), camera, lidar)
+
+
+def read_prediction(path: Path) -> NDArray[np.uint8]:
+    """Read the labels of a prediction, saved under one of the usual keys."""
+    return _labels(next(iter(_read(path, PREDICTION_KEYS, any_of=True).values())), path)
 
 
 def _read(path: Path, keys: tuple[str, ...], any_of: bool = False) -> dict[str, NDArray[Any]]:

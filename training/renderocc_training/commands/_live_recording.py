@@ -1,0 +1,194 @@
+"""The real node on a recording: both as processes of their own, over DDS, on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rich.console import Console
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.msg import SemanticOccupancy
+from renderocc_ros.node.conversions import from_occupancy_message
+from renderocc_ros.paths import share_path
+from renderocc_training.evaluation.results import write_prediction
+
+NODE = "/renderocc"
+START_S, SETTLE_S, STOP_S = 180.0, 60.0, 5.0
+
+
+class LiveRecorder:
+    """Keeps every occupancy that a node publishes, as FOLDER/STAMP_NS.npz.
+
+    Attributes:
+        published: how many came.
+        state: the values of the node's own diagnostics.
+        reports: how many diagnostics came.
+        changed: notified with each.
+    """
+
+    def __init__(self, node: Any, folder: Path, class_set: ClassSet) -> None:
+        self.published, self.reports = 0, 0
+        self.state: dict[str, str] = {}
+        self.changed = threading.Condition()
+        self._folder, self._class_set = folder, class_set
+        reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+        node.create_subscription(SemanticOccupancy, f"{NODE}/occupancy", self._keep, reliable)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def _keep(self, message: SemanticOccupancy) -> None:
+        occupancy = from_occupancy_message(message, self._class_set)
+        write_prediction(self._folder / f"{occupancy.stamp_ns}.npz", occupancy)
+        with self.changed:
+            self.published += 1
+            self.changed.notify_all()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == f"{NODE}: state":
+                with self.changed:
+                    self.state = {pair.key: pair.value for pair in status.values}
+                    self.reports += 1
+                    self.changed.notify_all()
+
+
+def record_live(
+    bag: Path,
+    parameters: Mapping[str, str],
+    folder: Path,
+    class_set: ClassSet,
+    rate: float,
+    console: Console,
+) -> int:
+    """Play a bag through the node and keep what it publishes.
+
+    Args:
+        parameters: of the node.
+        folder: gets one .npz per published set.
+        rate: 1 is the recording's own pace.
+
+    Returns:
+        number of sets published.
+
+    Raises:
+        ValueError: node or player failed, or nothing was published; says which and why.
+    """
+    _stay_on_this_machine()
+    node_command = [sys.executable, "-m", "renderocc_ros.node.occupancy_node", "--ros-args"]
+    for key, value in parameters.items():
+        node_command += ["-p", f"{key}:={value}"]
+    player_command = [sys.executable, "-m", "renderocc_ros.cli", "play", str(bag)]
+    player_command += ["--rate", str(rate), "--wait-for-subscribers"]
+    with _recording(folder, class_set) as recorder, _process(node_command) as node:
+        console.print("starting the node …")
+        _await(
+            recorder,
+            lambda: recorder.state.get("lifecycle") == "active",
+            START_S,
+            node,
+            "the node did not become active",
+        )
+        console.print(f"playing {bag} …", soft_wrap=True)
+        with _process(player_command) as player:
+            status = player.wait()
+        if status:
+            raise ValueError(f"the player ended with status {status}; its words are above")
+        _settle(recorder, node)
+        if not recorder.published:
+            counts = ", ".join(f"{key} {value}" for key, value in recorder.state.items())
+            raise ValueError(f"the node published nothing; its own counts: {counts}")
+        return recorder.published
+
+
+def _settle(recorder: LiveRecorder, node: subprocess.Popen[bytes]) -> None:
+    """Until the node's own counts stand still over three reports and all it sent has come."""
+    seen: list[dict[str, str]] = []
+    count = -1
+
+    def still() -> bool:
+        nonlocal count
+        if recorder.reports != count:
+            count = recorder.reports
+            seen.append(dict(recorder.state))
+        if len(seen) < 4 or not seen[-1] == seen[-2] == seen[-3]:
+            return False
+        return recorder.published >= int(seen[-1].get("sets_published", 0))
+
+    _await(recorder, still, SETTLE_S, node, "the node did not come to rest")
+
+
+def _await(
+    recorder: LiveRecorder,
+    condition: Callable[[], bool],
+    timeout_s: float,
+    node: subprocess.Popen[bytes],
+    complaint: str,
+) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    with recorder.changed:
+        while not condition():
+            recorder.changed.wait(0.2)
+            if node.poll() is not None:
+                raise ValueError(f"the node ended with status {node.returncode}; see above")
+            if time.monotonic() > deadline_s:
+                raise ValueError(f"{complaint} within {timeout_s:.0f} s: {recorder.state}")
+
+
+@contextmanager
+def _recording(folder: Path, class_set: ClassSet) -> Iterator[LiveRecorder]:
+    folder.mkdir(parents=True, exist_ok=True)
+    rclpy.init(args=[])
+    node = rclpy.create_node("renderocc_evaluation")
+    recorder = LiveRecorder(node, folder, class_set)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
+    thread.start()
+    try:
+        yield recorder
+    finally:
+        executor.shutdown()
+        thread.join(STOP_S)
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _spin(executor: Any) -> None:
+    with suppress(ExternalShutdownException):
+        executor.spin()
+
+
+@contextmanager
+def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process that never outlives this block; its words go to stderr."""
+    process = subprocess.Popen(command, stdout=sys.stderr)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _stay_on_this_machine() -> None:
+    """Fast DDS on loopback, unless the user has chosen a profile."""
+    before_fast_dds_3 = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
+    prefix = "FASTRTPS" if before_fast_dds_3 else "FASTDDS"
+    profile = str(share_path("config", "fastdds_loopback.xml"))
+    os.environ.setdefault(f"{prefix}_DEFAULT_PROFILES_FILE", profile)

@@ -1,0 +1,324 @@
+"""Run a model on recordings and score it: the same code as the live node, or the node itself."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from renderocc_ros.checkpoint import file_sha256
+from renderocc_ros.config import RigConfig, load_rig
+from renderocc_ros.prediction import Predictor
+from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_training.evaluation.bag_output import BagOutput
+from renderocc_training.evaluation.recorded_sets import RecordedSets
+from renderocc_training.evaluation.rendered_views import BagLabels
+from renderocc_training.evaluation.replay import Evaluation, Published, Source, skipped_as_json
+from renderocc_training.evaluation.results import ResultsWriter, without_nan
+from renderocc_training.evaluation.scoring import Mask
+from renderocc_training.evaluation.summary import latency_summary, summarise
+from renderocc_training.evaluation.truth_sources import (
+    BagTruth,
+    FileTruth,
+    NoTruth,
+    TruthSource,
+    find_truth_topics,
+)
+from renderocc_training.recording.bag_reader import BagReader
+from renderocc_training.recording.bag_writer import BagWriter
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="checkpoint or .onnx; a network's name: random weights")
+    ],
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(help="bags (rosbag2 folder, .mcap, .db3), or a nuScenes data root"),
+    ],
+    out: Annotated[Path, typer.Option(help="new folder for scores and predictions")],
+    rig: Annotated[str, typer.Option(help="rig of the recordings: shipped name or .yaml")] = (
+        "nuscenes"
+    ),
+    name: Annotated[str | None, typer.Option(help="what reports call this result")] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="folder of Occ3D files, TOKEN/labels.npz; else the bag's own truth"),
+    ] = None,
+    truth_topic: Annotated[
+        str | None, typer.Option(help="SemanticOccupancy topic; /ground_truth/… if not given")
+    ] = None,
+    mask: Annotated[Mask, typer.Option(help="score only voxels that this sensor sees")] = "camera",
+    views: Annotated[
+        bool, typer.Option("--views", help="also render the cameras' views and score them")
+    ] = False,
+    depth_labels: Annotated[
+        str, typer.Option(help="depth images, along the optical axis, for --views")
+    ] = "/ground_truth/{camera}/depth",
+    class_labels: Annotated[str, typer.Option(help="class id images, for --views")] = (
+        "/ground_truth/{camera}/classes"
+    ),
+    predictions: Annotated[bool, typer.Option(help="keep what the model said, as .npz")] = True,
+    images: Annotated[bool, typer.Option(help="keep small pictures, for the report")] = True,
+    bag: Annotated[
+        Path | None, typer.Option(help="also write the predictions as a new bag (MCAP)")
+    ] = None,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="play the bag through the real node over DDS, score what it "
+                     "publishes, and compare that with the replay label by label"),
+    ] = False,
+    rate: Annotated[float, typer.Option(min=0.01, help="pace of --live")] = 1.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="occupied above; the model's own if not given")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="the scores as one JSON object")] = False,
+) -> None:
+    """Run a model on recordings and score it.
+
+    renderocc-train evaluate model.safetensors monday tuesday --rig robot.yaml --out results
+
+    Every synchronised set is run, in order, through the same matching, preprocessing and prediction
+    as in the live node. What was left out is counted by reason. Show the result with
+    `renderocc-train report`.
+    """
+    if live and (len(recordings) != 1 or _is_nuscenes(recordings[0])):
+        raise ValueError("--live plays one bag: give a single recording that is a bag")
+    console = Console(stderr=True)
+    config = load_rig(rig)
+    predictor, about = load_predictor(
+        model, console, device=device, precision=precision, threads=threads
+    )
+    if threshold is not None:
+        predictor.config = predictor.config.model_copy(update={"threshold": threshold})
+    writer = ResultsWriter(out, predictions, images)
+    published: Published | None = None
+    if live:
+        options = {"precision": precision}
+        options |= {"threads": str(threads)} if threads else {}
+        options |= {"threshold": str(threshold)} if threshold is not None else {}
+        published = _played_live(
+            recordings[0], rig, model, about["random"], out, predictor, rate, options, console
+        )
+    labels = {"depth": depth_labels, "classes": class_labels} if views else {}
+    problems: list[str] = []
+    with ExitStack() as stack:
+        output = None
+        if bag is not None:
+            opened = stack.enter_context(BagWriter(bag, compress=True))
+            output = BagOutput(opened, predictor.class_set, config.base_frame, config.odom_frame)
+        evaluation = Evaluation(predictor, writer, mask, output, published)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+            for recording in recordings:
+                for source, left_out in _sources(
+                    recording, predictor, config, truth, truth_topic, labels, problems, stack
+                ):
+                    task = progress.add_task(source.name, total=None)
+                    evaluation.run(source, lambda _, task=task: progress.advance(task))  # type: ignore[misc]
+                    evaluation.skipped.update(left_out)
+    if not evaluation.frames:
+        raise ValueError(
+            "no set could be evaluated: "
+            + ("; ".join(f"{what}: {why} ({n})" for (what, why), n in evaluation.skipped.items())
+               or "the recordings hold no images")
+        )
+    content = _content(evaluation, predictor, config, about, name or out.name, recordings, mask)
+    content["problems"] = problems
+    writer.finish(
+        content, predictor.class_set, predictor.grid, evaluation.frames, evaluation.confusions
+    )
+    shown = {key: value for key, value in content.items() if key not in ("confusion",)}
+    if as_json:
+        typer.echo(json.dumps(without_nan(shown)))
+    else:
+        _show(content, Console())
+    console.print(f"results: {out}", soft_wrap=True)
+
+
+def load_predictor(
+    model: str, console: Console, **options: Any
+) -> tuple[Predictor, dict[str, Any]]:
+    """A checkpoint, an exported file, or a network's name with seeded random weights."""
+    if Path(model).is_file() and Path(model).suffix in (".safetensors", ".onnx"):
+        predictor = Predictor.from_checkpoint(model, **options)
+        about = {"file": Path(model).name, "sha256": file_sha256(model), "random": False}
+    elif Path(model).suffix in (".safetensors", ".onnx"):
+        raise ValueError(f"no model at {model}")
+    else:
+        predictor = Predictor.from_preset(model, **options)
+        about = {"file": "", "sha256": "", "random": True}
+        console.print(
+            f"[yellow]'{model}' is a network's name: random weights, the scores mean nothing"
+        )
+    about |= {"network": predictor.config.name, "device": str(predictor.device)}
+    return predictor, about
+
+
+def _is_nuscenes(recording: Path) -> bool:
+    return recording.is_dir() and any(recording.glob("*/sample_data.json"))
+
+
+def _sources(
+    recording: Path,
+    predictor: Predictor,
+    rig: RigConfig,
+    truth: Path | None,
+    truth_topic: str | None,
+    labels: dict[str, str],
+    problems: list[str],
+    stack: ExitStack,
+) -> Iterator[tuple[Source, Counter[tuple[str, str]]]]:
+    """The parts of a recording, and the counter of what each leaves out."""
+    grid, image = predictor.grid, predictor.config.image
+    files = FileTruth(truth, grid) if truth is not None else None
+    if _is_nuscenes(recording):
+        from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
+        from renderocc_training.recording.nuscenes_source import NuscenesSource
+
+        version = sorted(path.parent.name for path in recording.glob("*/sample_data.json"))[0]
+        database = NuscenesSource(recording, version).database
+        for scene in database.scene:
+            sets = NuscenesSets(database, scene, rig, image)
+            yield Source(scene["name"], sets, files or NoTruth()), sets.skipped
+        return
+    sets_of_bag = RecordedSets(recording, rig, image)
+    problems += [f"{recording.name}: {text}" for text in sets_of_bag.problems]
+    reader = stack.enter_context(BagReader(recording))
+    beside: TruthSource = files or NoTruth()
+    topics = None if files else find_truth_topics(reader, truth_topic)
+    if topics is not None:
+        beside = BagTruth(reader, *topics, grid, predictor.class_set)
+    elif files is None:
+        problems.append(f"{recording.name}: no truth in the bag, and no --truth")
+    images = BagLabels(reader, labels, rig.names) if labels else None
+    if images is not None and not images:
+        problems.append(f"{recording.name}: no label images on {', '.join(labels.values())}")
+    stem = recording.stem if recording.is_file() else recording.name
+    tokens = ((f"{stem}_{each.stamp_ns}", each) for each in sets_of_bag)
+    yield Source(stem, tokens, beside, images), sets_of_bag.skipped
+
+
+def _played_live(
+    bag: Path,
+    rig_name: str,
+    model: str,
+    random: bool,
+    out: Path,
+    predictor: Predictor,
+    rate: float,
+    options: dict[str, str],
+    console: Console,
+) -> Callable[[int], SemanticOccupancy | None]:
+    from renderocc_training.commands._live_recording import record_live
+
+    parameters = {"rig": rig_name, "device": str(predictor.device)} | options
+    parameters["network" if random else "checkpoint"] = model if random else str(Path(model).resolve())
+    folder = out / "live"
+    record_live(bag, parameters, folder, predictor.class_set, rate, console)
+
+    def published(stamp_ns: int) -> SemanticOccupancy | None:
+        path = folder / f"{stamp_ns}.npz"
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            return SemanticOccupancy(
+                stamp_ns,
+                predictor.grid,
+                predictor.class_set,
+                arrays["semantics"],
+                arrays["confidence"],
+            )
+
+    return published
+
+
+def _content(
+    evaluation: Evaluation,
+    predictor: Predictor,
+    rig: RigConfig,
+    about: dict[str, Any],
+    name: str,
+    recordings: list[Path],
+    mask: Mask,
+) -> dict[str, Any]:
+    frames = evaluation.frames
+    content: dict[str, Any] = {
+        "name": name,
+        "model": about | {"threshold": predictor.config.threshold},
+        "recordings": [path.name for path in recordings],
+        "rig": rig.name,
+        "cameras": list(rig.names),
+        "mask": mask,
+        "frames_evaluated": len(frames),
+        "frames_scored": len(evaluation.confusions),
+        **summarise(evaluation.total, predictor.class_set),
+        "latency_ms": latency_summary([frame.latency_ms for frame in frames]),
+        "skipped": skipped_as_json(evaluation.skipped),
+    }
+    if evaluation.agreement is not None:
+        content["live_agreement"] = asdict(evaluation.agreement)
+    return content
+
+
+def _show(content: dict[str, Any], console: Console) -> None:
+    scores = content["scores"]
+    title = f"{content['frames_scored']} of {content['frames_evaluated']} frames scored"
+    table = Table("class", "IoU %", title=f"{title}, mask: {content['mask']}")
+    table.columns[1].justify = "right"
+    for name, iou in scores["class_iou"].items():
+        table.add_row(name, _percent(iou))
+    table.add_section()
+    for key, words in (
+        ("miou", "mean (mIoU)"),
+        ("miou_moving", "mean of what moves"),
+        ("miou_static", "mean of what stands"),
+        ("iou", "occupied or free (IoU)"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("flicker", "flicker"),
+    ):
+        table.add_row(words, _percent(scores.get(key)))
+    ece = content["calibration"]["expected_calibration_error"]
+    table.add_row("calibration error (ECE)", _percent(ece))
+    console.print(table)
+    if "views" in content:
+        view = content["views"]
+        console.print(
+            f"rendered views: AbsRel {view['depth_abs_rel']:.3f}, RMSE {view['depth_rmse_m']:.2f} m, "
+            f"δ<1.25 {_percent(view['depth_delta'][0])} %, mIoU {_percent(view['semantic_miou'])} %"
+        )
+    latency = Table("stage", "p50 ms", "p95 ms", title="latency")
+    for stage, value in content["latency_ms"].items():
+        latency.add_row(stage, f"{value['p50']:.1f}", f"{value['p95']:.1f}")
+    console.print(latency)
+    if "live_agreement" in content:
+        same = content["live_agreement"]
+        console.print(
+            f"live node and replay: {same['sets_identical']} of {same['sets']} sets identical, "
+            f"{same['voxels_different']} of {same['voxels']:,} voxels differ"
+        )
+    for problem in content["problems"]:
+        console.print(f"[yellow]{problem}")
+    if content["skipped"]:
+        table = Table("left out", "why", "count")
+        for entry in content["skipped"]:
+            table.add_row(entry["what"], entry["why"], str(entry["count"]))
+        console.print(table)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None or np.isnan(value) else f"{100 * value:.2f}"

@@ -1,0 +1,164 @@
+"""The field as each camera would see it, beside 2D labels: scores that need no 3D truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.network.occupancy_field import OccupancyField
+from renderocc_ros.rendering import Rays, render_rays
+from renderocc_ros.rendering.ray_sampling import sample_uniform
+from renderocc_ros.rig.camera_set import CameraReading
+from renderocc_training.evaluation.stamped_topic import StampedTopic
+from renderocc_training.evaluation.view_scores import DepthSums, depth_sums
+from renderocc_training.evaluation.voxel_scores import Counts, confusion_matrix
+from renderocc_training.recording.bag_reader import BagReader
+from renderocc_training.recording.extraction.readings import raw_rows
+
+VIEW_WIDTH = 176  # columns of a rendered view: about two per voxel at 40 m
+OPAQUE = 0.5  # below this opacity a ray has met nothing
+LABEL_TOLERANCE_NS = 1_000_000
+MILLIMETRES = ("16UC1", "mono16")
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A field seen by a camera, on a lattice of its pixels.
+
+    Attributes:
+        columns, rows: (W,), (H,) pixel coordinates of the lattice.
+        range_m: (H, W) distance along the ray; ``far_m`` where nothing is met.
+        far_m: (H, W) where the ray leaves the grid; 0 where it never enters.
+        along_axis: (H, W) cosine of the angle between ray and optical axis.
+        labels: (H, W) uint8 class, free where the ray meets nothing.
+    """
+
+    columns: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    range_m: NDArray[np.float32]
+    far_m: NDArray[np.float32]
+    along_axis: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class ViewLabels:
+    """Labels of one image, each (H, W) or None: metres along the optical axis, and class ids."""
+
+    depth_m: NDArray[np.float32] | None
+    classes: NDArray[np.uint8] | None
+
+
+def render_view(
+    field: OccupancyField, grid: VoxelGrid, reading: CameraReading, free_id: int
+) -> View:
+    """Render the field from a camera of its own set.
+
+    Args:
+        field: density (1, X, Y, Z) and semantics (1, K, X, Y, Z), in the ego frame of the set.
+        reading: the camera; its image is not looked at.
+    """
+    model = reading.model
+    stride = max(1, round(model.width / VIEW_WIDTH))
+    columns = np.arange(stride // 2, model.width, stride)
+    rows = np.arange(stride // 2, model.height, stride)
+    pixels = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    in_camera = np.nan_to_num(model.rays(pixels.astype(np.float64)))
+    device = field.density.device
+    direction = torch.as_tensor(in_camera @ reading.ego_from_camera.rotation.T).float().to(device)
+    origin = torch.tensor(reading.ego_from_camera.translation).float().to(device)
+    rays = Rays(
+        origin.expand_as(direction),
+        direction,
+        torch.zeros(len(direction), dtype=torch.long, device=device),
+    )
+    with torch.inference_mode():
+        samples = sample_uniform(grid, rays.origin, direction, grid.resolution_m / 2)
+        classes = field.semantics.float().softmax(dim=1).permute(0, 2, 3, 4, 1).contiguous()
+        seen = render_rays(grid, field.density.float(), classes, rays, samples)
+        best = seen.classes.argmax(dim=1)
+        labels = torch.where(seen.opacity >= OPAQUE, best, free_id)
+    shape = (len(rows), len(columns))
+    return View(
+        columns,
+        rows,
+        seen.range_m.cpu().numpy().reshape(shape),
+        samples.far_m.cpu().numpy().reshape(shape),
+        in_camera[:, 2].astype(np.float32).reshape(shape),
+        labels.to(torch.uint8).cpu().numpy().reshape(shape),
+    )
+
+
+def score_view(view: View, labels: ViewLabels, classes: ClassSet) -> tuple[DepthSums, Counts]:
+    """Compare a view with its labels.
+
+    Depth counts where the labelled surface lies inside the grid. Classes count there too, and at
+    sky, which must be free.
+    """
+    lattice = np.ix_(view.rows, view.columns)
+    within = np.ones(view.labels.shape, bool)
+    sums = DepthSums()
+    if labels.depth_m is not None:
+        ahead = np.where(view.along_axis > 0.05, view.along_axis, np.nan)
+        label_m = labels.depth_m[lattice] / ahead
+        within = (label_m > 0) & (label_m < view.far_m)
+        sums = depth_sums(view.range_m, np.where(within, label_m, np.nan))
+    side = len(classes) + 1
+    confusion = np.zeros((side, side), np.int64)
+    if labels.classes is not None:
+        truth = labels.classes[lattice]
+        sky = (truth == classes.free_id) & (view.far_m > 0)
+        truth = np.where(within | sky, truth, IGNORE_ID).astype(np.uint8)
+        confusion = confusion_matrix(truth, view.labels, classes)
+    return sums, confusion
+
+
+class BagLabels:
+    """Label images of a bag, looked up by camera and stamp.
+
+    Args:
+        reader: an open bag.
+        patterns: "depth" and "classes" to a topic in which {camera} stands for the camera's name
+            in lower case.
+        names: the rig's cameras.
+    """
+
+    def __init__(
+        self, reader: BagReader, patterns: Mapping[str, str], names: tuple[str, ...]
+    ) -> None:
+        self._topics = {
+            (kind, name): StampedTopic(reader, topic)
+            for kind, pattern in patterns.items()
+            for name in names
+            if (topic := pattern.replace("{camera}", name.lower())) in reader.topics
+        }
+
+    def __bool__(self) -> bool:
+        return bool(self._topics)
+
+    def of(self, reading: CameraReading) -> ViewLabels:
+        """The labels of an image, at the size of the reading's model.
+
+        Raises:
+            ValueError: an encoding that is no label or depth image.
+        """
+        depth, classes = self._image("depth", reading), self._image("classes", reading)
+        if depth is not None and depth.dtype == np.uint16:
+            depth = depth.astype(np.float32) / 1000
+        return ViewLabels(depth, classes)
+
+    def _image(self, kind: str, reading: CameraReading) -> NDArray[np.generic] | None:
+        topic = self._topics.get((kind, reading.name))
+        message = topic.nearest(reading.stamp_ns, LABEL_TOLERANCE_NS) if topic else None
+        if message is None:
+            return None
+        formats = {"32FC1": np.float32} | dict.fromkeys(MILLIMETRES, np.uint16)
+        pixels = raw_rows(message, np.dtype(formats.get(message.encoding, np.uint8)), 1)
+        down, across = pixels.shape[0] // reading.model.height, pixels.shape[1] // reading.model.width
+        return pixels[down // 2 :: down, across // 2 :: across] if down > 1 else pixels

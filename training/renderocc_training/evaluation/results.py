@@ -1,0 +1,285 @@
+"""An evaluation on disk: written frame by frame, read by ``report`` and ``compare``.
+
+| file | what |
+|---|---|
+| results.json | what was evaluated, all scores, one entry per frame |
+| classes.csv, frames.csv | the same as tables |
+| counts.npz | confusion matrix of every scored frame, (F, C + 1, C + 1) |
+| predictions/TOKEN.npz | semantics, confidence (X, Y, Z) uint8; stamp_ns, origin_m, resolution_m |
+| truth/TOKEN/labels.npz | semantics, mask_camera, mask_lidar, as Occ3D has them |
+| images/TOKEN/CAMERA.jpg | what the camera saw, small |
+
+``renderocc-train score OUT/predictions OUT/truth`` reads the same files.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import ClassSet, SemanticClass
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_training.evaluation.occ3d_files import Occ3dTruth
+from renderocc_training.evaluation.voxel_scores import Counts
+
+FORMAT = "renderocc-evaluation"
+VERSION = 1
+THUMBNAIL_WIDTH, JPEG_QUALITY = 480, 80
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One frame of an evaluation.
+
+    Attributes:
+        token: names its files.
+        source: the bag or scene that it comes from.
+        missing: cameras without a usable image.
+        latency_ms: by stage, "total" among them.
+        unscored: why it has no scores; empty if it has.
+        scores: miou, iou, precision, recall, voxels, flicker …; None where undefined.
+    """
+
+    token: str
+    source: str
+    stamp_ns: int
+    missing: tuple[str, ...] = ()
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    unscored: str = ""
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """An evaluation that was read from disk.
+
+    Attributes:
+        folder: where it lies.
+        content: ``results.json`` as it is.
+        class_set, grid: of the predictions.
+        frames: in order of time.
+        confusions: by token, (C + 1, C + 1), scored frames only.
+    """
+
+    folder: Path
+    content: Mapping[str, Any]
+    class_set: ClassSet
+    grid: VoxelGrid
+    frames: tuple[FrameResult, ...]
+    confusions: Mapping[str, Counts]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return str(self.content["name"])
+
+    def prediction(self, token: str) -> SemanticOccupancy | None:
+        """What the model said of a frame; None if it was not kept."""
+        path = self.folder / "predictions" / f"{token}.npz"
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            return SemanticOccupancy(
+                int(arrays["stamp_ns"]),
+                self.grid,
+                self.class_set,
+                arrays["semantics"],
+                arrays["confidence"],
+            )
+
+    def truth(self, token: str) -> Occ3dTruth | None:
+        """The truth that a frame was scored with; None if it was not kept."""
+        path = self.folder / "truth" / token / "labels.npz"
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            masks = (arrays[name].astype(bool) for name in ("mask_camera", "mask_lidar"))
+            return Occ3dTruth(arrays["semantics"], *masks)
+
+    def images(self, token: str) -> dict[str, Path]:
+        """Small pictures of a frame by camera name, in the rig's order."""
+        folder = self.folder / "images" / token
+        found = {path.stem: path for path in folder.glob("*.jpg")}
+        names = [name for name in self.content["cameras"] if name in found]
+        return {name: found[name] for name in [*names, *sorted(found.keys() - set(names))]}
+
+
+def read_results(folder: Path) -> Results:
+    """Read what ``renderocc-train evaluate`` wrote.
+
+    Raises:
+        ValueError: not such a folder, unfinished, or of a newer version.
+    """
+    path = folder / "results.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no results.json: give a folder that evaluate wrote")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is broken ({error}): evaluate again") from error
+    if content.get("format") != FORMAT or content.get("version", 0) > VERSION:
+        raise ValueError(
+            f"{path} is '{content.get('format')}' version {content.get('version')}, wanted "
+            f"'{FORMAT}' up to version {VERSION}"
+        )
+    classes = [
+        SemanticClass(**(entry | {"colour": tuple(entry["colour"])}))
+        for entry in content["classes"]
+    ]
+    grid = content["grid"]
+    with np.load(folder / "counts.npz", allow_pickle=False) as arrays:
+        confusions = dict(zip(arrays["tokens"].tolist(), arrays["confusion"], strict=True))
+    return Results(
+        folder,
+        content,
+        ClassSet(content["class_set"], tuple(classes)),
+        VoxelGrid(tuple(grid["origin_m"]), grid["resolution_m"], tuple(grid["size"])),
+        tuple(
+            FrameResult(**(entry | {"missing": tuple(entry["missing"])}))
+            for entry in content["frames"]
+        ),
+        confusions,
+    )
+
+
+class ResultsWriter:
+    """Writes an evaluation; ``results.json`` comes last, so a folder without it is unfinished.
+
+    Args:
+        folder: a new or empty folder.
+        keep_predictions: write what the model said, and the truth beside it.
+        keep_images: write small pictures of what the cameras saw.
+
+    Raises:
+        ValueError: the folder holds something.
+    """
+
+    def __init__(self, folder: Path, keep_predictions: bool, keep_images: bool) -> None:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"{folder} is not empty: remove it or choose another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._keep_predictions, self._keep_images = keep_predictions, keep_images
+
+    def add(
+        self,
+        token: str,
+        occupancy: SemanticOccupancy,
+        truth: Occ3dTruth | None,
+        images: Mapping[str, NDArray[np.uint8]],
+    ) -> None:
+        """Write the files of one frame."""
+        if self._keep_predictions:
+            write_prediction(self.folder / "predictions" / f"{token}.npz", occupancy)
+            if truth is not None:
+                write_truth(self.folder / "truth" / token / "labels.npz", truth)
+        if self._keep_images:
+            for name, image in images.items():
+                _write_thumbnail(self.folder / "images" / token / f"{name}.jpg", image)
+
+    def finish(
+        self,
+        content: Mapping[str, Any],
+        class_set: ClassSet,
+        grid: VoxelGrid,
+        frames: Sequence[FrameResult],
+        confusions: Mapping[str, Counts],
+    ) -> None:
+        """Write tables and figures of the whole."""
+        side = class_set.free_id + 1
+        stacked = np.array(list(confusions.values()), np.int64).reshape(-1, side, side)
+        np.savez_compressed(
+            self.folder / "counts.npz", tokens=np.array(list(confusions), str), confusion=stacked
+        )
+        whole = {
+            "format": FORMAT,
+            "version": VERSION,
+            **content,
+            "class_set": class_set.name,
+            "classes": [asdict(entry) for entry in class_set.classes],
+            "grid": asdict(grid),
+            "frames": [asdict(frame) for frame in frames],
+        }
+        _write_tables(self.folder, content, class_set, frames)
+        text = json.dumps(without_nan(whole), indent=1, allow_nan=False)
+        (self.folder / "results.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_prediction(path: Path, occupancy: SemanticOccupancy) -> None:
+    """A prediction in Occ3D's layout, with confidence, stamp and grid beside the labels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        semantics=occupancy.labels,
+        confidence=occupancy.confidence,
+        stamp_ns=np.int64(occupancy.stamp_ns),
+        origin_m=np.array(occupancy.grid.origin_m),
+        resolution_m=np.array(occupancy.grid.resolution_m),
+    )
+
+
+def write_truth(path: Path, truth: Occ3dTruth) -> None:
+    """A truth in Occ3D's layout."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        semantics=truth.labels,
+        mask_camera=truth.mask_camera.astype(np.uint8),
+        mask_lidar=truth.mask_lidar.astype(np.uint8),
+    )
+
+
+def without_nan(value: Any) -> Any:
+    """NaN is not JSON: a score that does not exist becomes null."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(entry) for entry in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return without_nan(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_thumbnail(path: Path, image: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height = round(image.shape[0] * THUMBNAIL_WIDTH / image.shape[1])
+    if image.shape[1] > THUMBNAIL_WIDTH:
+        size = (THUMBNAIL_WIDTH, height)
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    if not cv2.imwrite(str(path), bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)):
+        raise ValueError(f"cannot write the picture {path}: is the folder writable?")
+
+
+def _write_tables(
+    folder: Path, content: Mapping[str, Any], class_set: ClassSet, frames: Sequence[FrameResult]
+) -> None:
+    iou = content["scores"]["class_iou"]
+    with (folder / "classes.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("class", "iou"))
+        table.writerows((name, _cell(iou[name])) for name in class_set.names)
+    keys = list(dict.fromkeys(key for frame in frames for key in frame.scores))
+    with (folder / "frames.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("token", "source", "stamp_ns", *keys, "latency_ms", "missing", "unscored"))
+        for frame in frames:
+            scores = [_cell(frame.scores.get(key)) for key in keys]
+            total = _cell(frame.latency_ms.get("total"))
+            row = (frame.token, frame.source, frame.stamp_ns, *scores, total)
+            table.writerow((*row, " ".join(frame.missing), frame.unscored))
+
+
+def _cell(value: float | None) -> float | str:
+    """An empty cell where there is no score."""
+    return "" if value is None or not math.isfinite(value) else value

@@ -1,0 +1,140 @@
+"""Where the truth of a set comes from: a topic of its bag, or files in Occ3D's layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_training.evaluation.occ3d_files import Occ3dTruth, files_by_token, read_truth
+from renderocc_training.evaluation.stamped_topic import StampedTopic
+from renderocc_training.recording.bag_reader import BagReader
+
+MESSAGE = "renderocc_ros/msg/SemanticOccupancy"
+TOLERANCE_NS = 10_000_000  # at 10 m/s the robot moves a tenth of a metre meanwhile
+RESOLUTION_TOLERANCE_M = 1e-4
+
+
+class TruthSource(Protocol):
+    """Gives the truth of a set, or None where there is none."""
+
+    def truth(self, token: str, stamp_ns: int) -> Occ3dTruth | None:
+        """Labels and masks in the ego frame at this stamp.
+
+        Raises:
+            ValueError: the truth is of another grid or of other classes.
+        """
+        ...
+
+
+class NoTruth:
+    """For a recording that has none."""
+
+    def truth(self, token: str, stamp_ns: int) -> Occ3dTruth | None:
+        """None."""
+        return None
+
+
+class FileTruth:
+    """Files of Occ3D's layout, known by token."""
+
+    def __init__(self, folder: Path, grid: VoxelGrid) -> None:
+        self._files, self._grid = files_by_token(folder), grid
+
+    def truth(self, token: str, stamp_ns: int) -> Occ3dTruth | None:
+        """The file of this token, or one named by the stamp in nanoseconds."""
+        path = self._files.get(token) or self._files.get(str(stamp_ns))
+        if path is None:
+            return None
+        truth = read_truth(path)
+        if truth.labels.shape != self._grid.size:
+            raise ValueError(
+                f"{path} is {truth.labels.shape}, the model's grid {self._grid.size}: score a "
+                "model with the grid of its truth"
+            )
+        return truth
+
+
+class BagTruth:
+    """SemanticOccupancy messages of a bag; its ``observed`` is the mask of what can be scored.
+
+    Nothing is held in memory but the stamps.
+
+    Args:
+        reader: an open bag.
+        topic: of the truth; ``observed`` tells what cameras see.
+        lidar_topic: the same labels; ``observed`` tells what the LiDAR sees; None if there is none.
+    """
+
+    def __init__(
+        self,
+        reader: BagReader,
+        topic: str,
+        lidar_topic: str | None,
+        grid: VoxelGrid,
+        class_set: ClassSet,
+    ) -> None:
+        self._topic, self._grid, self._class_set = topic, grid, class_set
+        self._cameras = StampedTopic(reader, topic)
+        self._lidar = StampedTopic(reader, lidar_topic) if lidar_topic else None
+
+    def truth(self, token: str, stamp_ns: int) -> Occ3dTruth | None:
+        """The message nearest to the stamp, within 10 ms."""
+        message = self._cameras.nearest(stamp_ns, TOLERANCE_NS)
+        if message is None:
+            return None
+        self._check(message)
+        labels = np.asarray(message.labels, np.uint8).reshape(self._grid.size)
+        camera = self._observed(message)
+        beside = self._lidar.nearest(stamp_ns, TOLERANCE_NS) if self._lidar else None
+        return Occ3dTruth(labels, camera, camera if beside is None else self._observed(beside))
+
+    def _observed(self, message: Any) -> NDArray[np.bool_]:
+        seen = np.asarray(message.observed, np.uint8)
+        return (seen if seen.size else np.ones(self._grid.cell_count)).reshape(
+            self._grid.size
+        ).astype(bool)
+
+    def _check(self, message: Any) -> None:
+        size = (message.size_x, message.size_y, message.size_z)
+        position, resolution = message.origin.position, float(message.resolution)
+        origin = (position.x, position.y, position.z)
+        if (
+            size != self._grid.size
+            or abs(resolution - self._grid.resolution_m) > RESOLUTION_TOLERANCE_M
+            or not np.allclose(origin, self._grid.origin_m, atol=RESOLUTION_TOLERANCE_M)
+        ):
+            raise ValueError(
+                f"truth on {self._topic} has the grid {size} of {resolution:.3f} m from "
+                f"{origin}, the model {self._grid.size} of {self._grid.resolution_m} m from "
+                f"{self._grid.origin_m}: record the truth with the model's grid"
+            )
+        if message.class_table != self._class_set.name:
+            raise ValueError(
+                f"truth on {self._topic} has the classes '{said['class_table']}', the model "
+                f"'{self._class_set.name}': score with the classes that the model was trained with"
+            )
+
+
+def find_truth_topics(reader: BagReader, chosen: str | None) -> tuple[str, str | None] | None:
+    """The truth topic of a bag and, beside it, that of the LiDAR's view; None if it has none.
+
+    Raises:
+        ValueError: the chosen topic is not in the bag.
+    """
+    topics = [name for name, topic in reader.topics.items() if topic.message_type == MESSAGE]
+    if chosen is None:
+        there = [name for name in topics if name.startswith("/ground_truth/")]
+        chosen = min(there, key=len, default=None)
+        if chosen is None:
+            return None
+    if chosen not in topics:
+        raise ValueError(
+            f"no {MESSAGE} on '{chosen}'; the bag has {', '.join(topics) or 'none of that type'}"
+        )
+    lidar = f"{chosen}_lidar"
+    return chosen, lidar if lidar in topics else None
