@@ -1,0 +1,217 @@
+"""Lifecycle, parameters, namespaces and simulated time of the real node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
+
+import itertools
+
+from builtin_interfaces.msg import Time
+from lifecycle_msgs.msg import Transition
+from renderocc_ros.msg import SemanticOccupancy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import PointCloud2
+
+from renderocc_ros.node.conversions import to_stamp_ns
+from renderocc_ros.node.parameters import DEFAULTS, SPECS
+from tests.contracts.checkout import ROOT
+from tests.node import robot as robots
+from tests.node.live import Control, Listener, occupancy_node, ros_node
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> str:
+    return robots.write_rig(tmp_path / "rig.yaml", robots.rig_content())
+
+
+@pytest.fixture
+def node() -> Iterator[Any]:
+    with ros_node("lifecycle_test") as own:
+        yield own
+
+
+def test_wrong_rig_is_named_and_mended_without_a_restart(node: Any, rig: str) -> None:
+    listener, control = Listener(node), Control(node)
+    results = listener.listen(SemanticOccupancy, "/renderocc/occupancy")
+    with robots.Robot(node), occupancy_node(rig="nuscense"):
+        listener.wait(listener.says("lifecycle", "no rigs file 'nuscense'"), "the reason")
+        assert "nuscenes" in listener.message("state")
+        assert listener.values("state")["lifecycle"] == "unconfigured"
+        assert control.set(rig=rig) == ""
+        assert control.change(Transition.TRANSITION_CONFIGURE)
+        assert control.change(Transition.TRANSITION_ACTIVATE)
+        listener.wait(lambda: results, "results after the cure")
+
+
+def test_wrong_checkpoint_and_device_are_named(node: Any, rig: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"not a checkpoint")
+    listener, control = Listener(node), Control(node)
+    with occupancy_node(rig=rig, checkpoint=broken):
+        listener.wait(listener.says("lifecycle", "broken.safetensors"), "the reason")
+        assert control.set(checkpoint="", device="warp") == ""
+        assert not control.change(Transition.TRANSITION_CONFIGURE)
+        listener.wait(listener.says("lifecycle", "device = 'warp'"), "the next reason")
+
+
+def test_deactivate_stops_and_activate_goes_on(node: Any, rig: str) -> None:
+    listener, control = Listener(node), Control(node)
+    results = listener.listen(SemanticOccupancy, "/renderocc/occupancy")
+    with robots.Robot(node) as robot, occupancy_node(rig=rig, autostart=False):
+        assert control.change(Transition.TRANSITION_CONFIGURE)
+        assert node.count_subscribers("/front/image_raw/compressed") == 0
+        assert control.change(Transition.TRANSITION_ACTIVATE)
+        listener.wait(lambda: results, "results")
+        assert control.change(Transition.TRANSITION_DEACTIVATE)
+        listener.wait(lambda: node.count_subscribers("/front/image_raw/compressed") == 0, "silence")
+        stopped_ns, cycles = time.time_ns(), robot.cycles
+        listener.wait(lambda: robot.cycles > cycles + 5, "pictures that nobody looks at")
+        started_ns = time.time_ns()
+        assert control.change(Transition.TRANSITION_ACTIVATE)
+        listener.wait(
+            lambda: to_stamp_ns(results[-1].header.stamp) > stopped_ns, "results after a pause"
+        )
+        stamps = [to_stamp_ns(m.header.stamp) for m in results]
+        assert not [s for s in stamps if stopped_ns < s < started_ns - 200_000_000]
+        assert control.change(Transition.TRANSITION_DEACTIVATE)
+        assert control.change(Transition.TRANSITION_CLEANUP)
+        assert control.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+
+
+def test_parameters_change_while_it_runs_or_say_why_not(node: Any, rig: str) -> None:
+    listener, control = Listener(node), Control(node)
+    results = listener.listen(SemanticOccupancy, "/renderocc/occupancy")
+    clouds = listener.listen(PointCloud2, "/renderocc/points")
+    with robots.Robot(node), occupancy_node(rig=rig):
+        listener.wait(lambda: clouds, "points")
+
+        refused = {
+            "rig": ("nuscenes", "'unconfigured'"),
+            "threshold": (1.5, "out of range"),
+            "cameras": (["frnt"], "did you mean 'front'?"),
+            "outputs": (["voxels"], "'points', 'markers', 'occupancy', 'costmap'"),
+            "sync__missing": ("guess", "'wait', 'skip', 'mask', 'reuse'"),
+            "costmap__height_m": ([2.0, 0.3], "the lower one first"),
+            "threads": (4, "read-only"),
+        }
+        for name, (value, reason) in refused.items():
+            assert reason in control.set(**{name: value}), name
+
+        assert control.set(threshold=0.0) == ""
+        listener.wait(lambda: all(x != 17 for x in results[-1].labels), "a threshold of 0")
+        assert control.set(threshold=1.0) == ""
+        listener.wait(lambda: all(x == 17 for x in results[-1].labels), "a threshold of 1")
+
+        assert control.set(cameras=["front", "rear"]) == ""
+        listener.wait(lambda: results[-1].cameras_used == ["front", "rear"], "two cameras")
+        assert results[-1].cameras_missing == ["left"]
+        assert node.count_subscribers("/left/image_raw/compressed") == 0
+        assert control.set(cameras=["front", "left", "rear"]) == ""
+        listener.wait(lambda: len(results[-1].cameras_used) == 3, "all cameras again")
+
+        assert control.set(outputs=["occupancy"]) == ""
+        count = len(results)
+        listener.wait(lambda: len(results) > count + 3, "grids go on")
+        newest = clouds[-1].header.stamp
+        count = len(results)
+        listener.wait(lambda: len(results) > count + 3, "grids go on")
+        assert clouds[-1].header.stamp == newest
+
+        assert control.set(max_rate_hz=2.0) == ""
+        start = len(results)
+        listener.wait(lambda: len(results) > start + 4, "fewer results")
+        stamps = [to_stamp_ns(m.header.stamp) * 1e-9 for m in results[start + 1 :]]
+        gaps = [after - before for before, after in itertools.pairwise(stamps)]
+        assert min(gaps) > 0.35  # the robot sends every 0.1 s
+
+
+def test_every_parameter_is_described(node: Any, rig: str) -> None:
+    control = Control(node)
+    with occupancy_node(rig=rig, autostart=False):
+        for name, told in zip(SPECS, control.describe(list(SPECS)), strict=True):
+            assert told.description == SPECS[name].description
+            assert "can change" in told.additional_constraints
+            bounded = bool(told.floating_point_range or told.integer_range)
+            assert bounded == (SPECS[name].lowest is not None)
+
+
+def test_shipped_parameter_file_holds_every_parameter_at_its_default() -> None:
+    text = (ROOT / "config" / "node.yaml").read_text(encoding="utf-8")
+    content = yaml.safe_load(text)["/**"]["ros__parameters"]
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        nested = value.items() if isinstance(value, dict) else [(None, value)]
+        flat.update({f"{key}.{sub}" if sub else key: inner for sub, inner in nested})
+    expected = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in DEFAULTS.items()
+        if value != ()  # YAML of ROS cannot say "an empty list of texts"
+    }
+    assert flat == expected
+    assert "# cameras:" in text
+
+
+def test_namespaces_and_two_nodes_side_by_side(node: Any, tmp_path: Path) -> None:
+    """The same rig file twice, in two namespaces: each node sees its own robot."""
+    rig = robots.write_rig(tmp_path / "rig.yaml", robots.rig_content())
+    listener = Listener(node)
+    first = listener.listen(SemanticOccupancy, "/one/renderocc/occupancy")
+    second = listener.listen(SemanticOccupancy, "/two/other_name/occupancy")
+    with (
+        robots.Robot(node, namespace="/one") as robot,
+        occupancy_node("-r", "__ns:=/one", rig=rig),
+        occupancy_node("-r", "__ns:=/two", "-r", "__node:=other_name", rig=rig),
+    ):
+        listener.wait(lambda: first, "results of the first robot")
+        words = "no messages on /two/front/image_raw/compressed (0 publishers)"
+        listener.wait(
+            listener.says("camera front", words, "/two/other_name"), "the second one's complaint"
+        )
+        assert not second
+        assert robot.sent
+
+
+def test_compressed_or_raw_mistaken_is_told_with_its_cure(node: Any, tmp_path: Path) -> None:
+    content = robots.rig_content()
+    for camera in content["cameras"]:
+        camera["compressed"] = False
+    rig = robots.write_rig(tmp_path / "rig.yaml", content)
+    listener = Listener(node)
+    with robots.Robot(node), occupancy_node(rig=rig):
+        words = "/front/image_raw/compressed has 1 publisher: set compressed: true"
+        listener.wait(listener.says("camera front", words), "the cure")
+
+
+def test_simulated_time_runs_and_jumps_back(node: Any, rig: str) -> None:
+    """A recording with /clock: stamps of long ago, and a second pass."""
+    listener = Listener(node)
+    results = listener.listen(SemanticOccupancy, "/renderocc/occupancy")
+    clock = node.create_publisher(Clock, "/clock", 10)
+    with robots.Robot(node) as robot, occupancy_node("-p", "use_sim_time:=true", rig=rig):
+        origin_ns = time.time_ns()
+        robot.clock_shift_ns = 1_000_000_000_000 - origin_ns  # 1970
+
+        def tick() -> None:
+            stamp_ns = time.time_ns() + robot.clock_shift_ns
+            clock.publish(Clock(clock=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)))
+
+        timer = node.create_timer(0.02, tick)
+        listener.wait(lambda: len(results) > 3, "results in simulated time")
+        assert to_stamp_ns(results[-1].header.stamp) < 2_000_000_000_000
+        newest_ns = to_stamp_ns(results[-1].header.stamp)
+        robot.clock_shift_ns -= 100_000_000_000
+        listener.wait(
+            lambda: to_stamp_ns(results[-1].header.stamp) < newest_ns - 50_000_000_000,
+            "results after the clock went back",
+        )
+        node.destroy_timer(timer)
