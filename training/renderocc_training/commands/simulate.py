@@ -23,7 +23,9 @@ OTHER_SECONDS = 20.0
 
 def simulate(
     out: Annotated[Path, typer.Argument(help="folder of the new bag; it must not exist")],
-    seed: Annotated[int, typer.Option(help="town, traffic, weather and sensors follow from it")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="town, traffic, weather and sensors follow from it")
+    ] = 0,
     seconds: Annotated[
         float | None, typer.Option(help="length of the drive; 20, for tiny 10 if not given")
     ] = None,
@@ -37,12 +39,12 @@ def simulate(
     light: Annotated[
         str | None, typer.Option(help=f"{', '.join(LIGHTS)}; from the seed if not given")
     ] = None,
-    image_hz: Annotated[float, typer.Option(help="sets of images, and LiDAR turns, a second")] = 2.0,
+    image_hz: Annotated[
+        float, typer.Option(help="sets of images, and LiDAR turns, a second")
+    ] = 2.0,
     key_hz: Annotated[float, typer.Option(help="sets with truth a second")] = 2.0,
     drift: Annotated[float, typer.Option(help="odometry error, share of the way")] = 0.0,
-    lidar_labels: Annotated[
-        bool, typer.Option(help="give each LiDAR point its class")
-    ] = True,
+    lidar_labels: Annotated[bool, typer.Option(help="give each LiDAR point its class")] = True,
     traffic: Annotated[int, typer.Option(help="vehicles that drive")] = 22,
     walkers: Annotated[int, typer.Option(help="people that walk")] = 36,
     fault: Annotated[
@@ -96,6 +98,7 @@ def simulate(
         return
     console.print(
         f"{out}: {report.sets} sets, {megabytes:.1f} MB, in {report.seconds:.1f} s; "
-        f"{report.rays / 1e6:.1f} million rays, {report.rays_per_second / 1e6:.2f} million a second",
+        f"{report.rays / 1e6:.1f} million rays, "
+        f"{report.rays_per_second / 1e6:.2f} million a second",
         soft_wrap=True,
     )

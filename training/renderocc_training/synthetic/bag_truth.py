@@ -38,6 +38,7 @@ class TruthImage:
     """
 
     camera: str
+    frame: str
     model: CameraModel
     depth_m: NDArray[np.float64]
     class_id: NDArray[np.uint8] | None
@@ -117,8 +118,10 @@ def _frames(
     for recorded in bag.messages(topics):
         if recorded.topic == OCCUPANCY_TOPIC:
             pending.append(bag.decode(recorded))
-        elif _is_truth(recorded.topic, "depth") or _is_truth(recorded.topic, "classes") or (
-            recorded.message_type.endswith("/PointCloud2")
+        elif (
+            _is_truth(recorded.topic, "depth")
+            or _is_truth(recorded.topic, "classes")
+            or (recorded.message_type.endswith("/PointCloud2"))
         ):
             message = bag.decode(recorded)
             around.setdefault(recorded.topic, []).append((stamp_ns(message), message))
@@ -158,15 +161,13 @@ def _frame(
         classes = None if same is None else _pixels(same)
         depth = _pixels(message).astype(np.float64) / 1000.0
         camera = topic.split("/")[2]
-        images.append(TruthImage(camera, models[frame], depth, classes, ego_from_sensor))
+        images.append(TruthImage(camera, frame, models[frame], depth, classes, ego_from_sensor))
     volume = np.asarray(occupancy.labels).reshape(shape)
     seen = observed.reshape(shape).astype(bool) if observed.size else None
     return TruthFrame(stamp, grid, volume, _free_id(occupancy), seen, tuple(images), cloud, labels)
 
 
-def _across(
-    tree: TransformTree, base: str, stamp: int, frame: str, taken: int
-) -> RigidTransform:
+def _across(tree: TransformTree, base: str, stamp: int, frame: str, taken: int) -> RigidTransform:
     """``base(stamp)_from_frame(taken)``, by way of a frame that stands still."""
     fixed = "odom" if "odom" in tree.frames else "map"
     fixed_from_base = tree.lookup(fixed, base, stamp)

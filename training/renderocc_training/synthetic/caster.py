@@ -43,7 +43,7 @@ class Hits:
     @property
     def met(self) -> NDArray[np.bool_]:
         """(N,) whether a surface was met."""
-        return self.face != MISS
+        return np.asarray(self.face != MISS)
 
 
 class StaticScene:
@@ -125,7 +125,7 @@ class Instant:
         """(N,) class of each hit; ``nothing`` where none."""
         return self.gather("class_id", hits.face, nothing)
 
-    def gather(self, name: str, face: NDArray[np.int64], fill: int = 0) -> NDArray[np.generic]:
+    def gather(self, name: str, face: NDArray[np.int64], fill: int = 0) -> NDArray[Any]:
         """An attribute of ``Mesh`` at faces (N,); ``fill`` where ``MISS``."""
         fixed, moving = (getattr(mesh, name) for mesh in self._meshes)
         result = np.full((len(face), *fixed.shape[1:]), fill, fixed.dtype)

@@ -1,12 +1,13 @@
 """Does the truth of a recording agree with itself? Depth, dense occupancy and LiDAR, compared.
 
-Two measures need a word. A cell is occupied when it contains surface anywhere, so a ray that grazes
-the ground, or passes beside a pole, rightly meets the surface's cell before the surface itself,
-at a distance along the ray that may be many cells. ``grid_meets_depth`` therefore measures where
-the ray is stopped against the surface, not along the ray: the first occupied cell must be one that
-holds surface of the depth images (pixels and what lies between neighbouring ones), or its
-neighbour, or lie close before the surface and within a cell of its plane (which is how cells just
-below an image's edge stop rays), and no ray may pass its surface by more than a cell. ``along_ray`` is the plain difference of ranges, for those who want it.
+A cell is occupied when it contains surface anywhere, so a ray that grazes the ground, or passes
+beside a pole, rightly meets the surface's cell before the surface itself, at a distance along the
+ray that may be many cells. ``grid_meets_depth`` therefore measures where the ray is stopped against
+the surface, not along the ray: the first occupied cell must be one that holds surface of the depth
+images (pixels and what lies between neighbouring ones), or its neighbour, or lie close before the
+surface and within a cell of its plane (which is how cells just below an image's edge stop rays);
+and no ray may pass its surface by more than a cell. ``along_ray`` is the plain difference of
+ranges, for those who want it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LIDAR_NOISE_M = 0.08  # what a LiDAR's noise may add up to, and
 LIDAR_NOISE_SHARE = 0.004  # what half a millimetre of depth and a late shutter may, by distance
 RAYS_PER_IMAGE = 4000
 CLOSE_VOXELS = 8
-SAME_SURFACE = 0.15  # neighbours differ by less than this share of their range on one surface
+SAME_SURFACE = 0.15  # share of the range by which neighbours on one surface may differ
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,6 @@ def _frame_checks(frame: TruthFrame) -> Iterable[tuple[str, NDArray[np.bool_]]]:
             yield from _lidar(image, frame.lidar_points)
 
 
-
 def _surface(
     image: TruthImage,
 ) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.uint8] | None]:
@@ -180,7 +180,7 @@ def _between(
 
 
 def _normals(image: TruthImage, known: NDArray[np.int64], points: Floats) -> Floats:
-    """Unit normals (M, 3) of the surface at each pixel, from its neighbours; infinite without them."""
+    """Unit normals (M, 3) at each pixel, from its neighbours; infinite without them."""
     shape = (image.model.height, image.model.width)
     picture = np.full((shape[0] * shape[1], 3), np.nan)
     picture[known] = points

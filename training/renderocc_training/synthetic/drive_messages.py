@@ -70,7 +70,11 @@ class DriveMessages:
         self._odom = config.odom_frame or "odom"
         end = spec.set_time_s(spec.sets - 1) + 0.2
         self._odometry: Odometry = odometry(
-            source.town.world_from_ego, 0.0, end, spec.stamp_ns, spec.drift,
+            source.town.world_from_ego,
+            0.0,
+            end,
+            spec.stamp_ns,
+            spec.drift,
             np.random.default_rng([spec.town.seed, 9]),
         )
 
@@ -95,7 +99,9 @@ class DriveMessages:
             points = frame.points
             if not spec.lidar_labels:
                 kept = [name for name in points.dtype.names or () if name != "label"]
-                points = np.ascontiguousarray(points[kept].astype([(n, points.dtype[n]) for n in kept]))
+                points = np.ascontiguousarray(
+                    points[kept].astype([(n, points.dtype[n]) for n in kept])
+                )
             frame_id = source.lidar.name.lower()
             cloud = messages.point_cloud(self._stamp(reference), frame_id, points)
             self._put(reference, f"/{frame_id}/points", cloud)
@@ -203,7 +209,9 @@ class DriveMessages:
     def _dense(self, frame: SetFrame, stamp_ns: int) -> Iterator[Timed]:
         dense = frame.occupancy
         assert dense is not None
-        stamps = {name: self._stamp(self._spec.stamp_ns(c.time_s)) for name, c in frame.cameras.items()}
+        stamps = {
+            name: self._stamp(self._spec.stamp_ns(c.time_s)) for name, c in frame.cameras.items()
+        }
         for topic, mask in (
             (f"{TRUTH}/occupancy", dense.seen_by_cameras),
             (f"{TRUTH}/occupancy_lidar", dense.seen_by_lidar),
@@ -211,8 +219,12 @@ class DriveMessages:
             if mask is not None:
                 full = np.full(dense.labels.shape, 255, np.uint8)
                 occupancy = SemanticOccupancy(
-                    self._stamp(stamp_ns), self._source.grid, self._source.classes, dense.labels,
-                    full, mask,
+                    self._stamp(stamp_ns),
+                    self._source.grid,
+                    self._source.classes,
+                    dense.labels,
+                    full,
+                    mask,
                 )
                 yield stamp_ns, topic, messages.semantic_occupancy(occupancy, self._base, stamps)
 

@@ -17,7 +17,11 @@ KINDS: dict[str, tuple[str, float, float]] = {
     "dropped-camera": ("a camera sends neither images nor CameraInfo", 2.0, 0.0),
     "frozen-image": ("a camera repeats its last image under new stamps", 2.0, 0.0),
     "late-tf": ("transforms arrive VALUE seconds late", 2.0, 0.6),
-    "wrong-extrinsics": ("a camera's mount in /tf_static is turned by VALUE degrees", math.inf, 3.0),
+    "wrong-extrinsics": (
+        "a camera's mount in /tf_static is turned by VALUE degrees",
+        math.inf,
+        3.0,
+    ),
     "jpeg-corruption": ("a camera's JPEGs are cut off or have broken bytes", 2.0, 0.0),
     "clock-jump": ("all stamps jump by VALUE seconds, for good", math.inf, -2.0),
     "overexposure": ("a camera exposes VALUE stops too long", 2.0, 3.5),

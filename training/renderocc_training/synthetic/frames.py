@@ -119,7 +119,12 @@ class DriveRenderer:
         if self.lidar is not None:
             rng = np.random.default_rng([self.spec.town.seed, 5, number])
             points = sweep(
-                self.lidar, instant_at, self.town.world_from_ego, time_s, self.town.materials, rng,
+                self.lidar,
+                instant_at,
+                self.town.world_from_ego,
+                time_s,
+                self.town.materials,
+                rng,
                 PRESETS[self.spec.preset].lidar_steps,
             )
         occupancy = self._occupancy(instant_at(time_s), time_s) if truth else None
@@ -178,7 +183,11 @@ class DriveRenderer:
             then = self.town.world_from_ego(time_s + camera.offset_s)
             ego_from_camera = ego_from_world @ then @ camera.base_from_camera
             seen |= seen_cells(
-                self.grid, surface, instant, world_from_ego, ego_from_camera.translation,
+                self.grid,
+                surface,
+                instant,
+                world_from_ego,
+                ego_from_camera.translation,
                 _inside_image(self.models[camera.name], ego_from_camera.inverse()),
             )
         swept = None

@@ -62,7 +62,11 @@ def draw_light(rng: np.random.Generator, name: LightName | None = None) -> Light
         zenith, horizon = np.array([0.075, 0.10, 0.16]), np.array([0.30, 0.22, 0.15])
         clouds, haze, lamps, softness = rng.uniform(0.1, 0.7), rng.uniform(350, 900), 1.0, 0.015
     direction = np.array(
-        [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
+        [
+            np.cos(azimuth) * np.cos(elevation),
+            np.sin(azimuth) * np.cos(elevation),
+            np.sin(elevation),
+        ]
     )
     tint = rng.normal(1.0, 0.02, 3)
     return Light(

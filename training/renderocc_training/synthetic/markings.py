@@ -83,4 +83,5 @@ def _stripe(position: Float32, middle: float, foot: Float32) -> Float32:
     """Coverage of a line; a pixel far away is wide along the road, but not so much across it."""
     wide = np.maximum(foot * 0.35, 0.02)
     distance = np.abs(position - middle)
-    return np.clip((LINE_M + wide / 2 - distance) / wide, 0, 1) * np.minimum(2 * LINE_M / wide, 1)
+    cover = np.clip((LINE_M + wide / 2 - distance) / wide, 0, 1)
+    return np.asarray(cover * np.minimum(2 * LINE_M / wide, 1), np.float32)

@@ -61,7 +61,7 @@ def _line(distance: Float32, half_width: float, foot: Float32) -> Float32:
     wide = np.maximum(foot, 1e-4)
     low = np.maximum(distance - wide / 2, -half_width)
     high = np.minimum(distance + wide / 2, half_width)
-    return np.clip((high - low) / wide, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((high - low) / wide, 0, 1), np.float32)
 
 
 def _to_cell_edge(position: Float32, pitch: Float32 | float) -> Float32:
@@ -87,7 +87,9 @@ def asphalt(s: Spots) -> Look:
     albedo = s.colour * tone[:, None]
     cover, kind = marking(s.at, s.foot)
     worn = np.clip(1.35 - 0.9 * textures.streaks()(where, 3.1, s.foot), 0.25, 1.0)
-    painted = np.where((kind == 2)[:, None], s.second * np.float32([1.0, 0.62, 0.12]), s.second)
+    painted = np.where(
+        (kind == 2)[:, None], s.second * np.array([1.0, 0.62, 0.12], np.float32), s.second
+    )
     return Look(_mix(albedo, painted, cover * worn))
 
 
@@ -105,8 +107,9 @@ def grass(s: Spots) -> Look:
     patchy = textures.fractal()(s.on, 19.0, s.foot)
     blades = textures.streaks()(s.on, 0.9, s.foot)
     bare = np.clip((patchy - 0.66) * 6, 0, 1)
-    albedo = _mix(s.colour * (0.65 + 0.7 * textures.fractal()(s.on, 3.3, s.foot))[:, None],
-                  s.second, bare)
+    albedo = _mix(
+        s.colour * (0.65 + 0.7 * textures.fractal()(s.on, 3.3, s.foot))[:, None], s.second, bare
+    )
     return Look(albedo * (0.5 + 1.0 * blades)[:, None])
 
 
@@ -127,7 +130,9 @@ def _brickwork(s: Spots) -> Float32:
     )
     weather = 0.75 + 0.5 * textures.fractal()(s.on, 6.0, s.foot)
     stone = s.colour * (tone * weather)[:, None]
-    return _mix(stone, np.broadcast_to(np.float32([0.42, 0.40, 0.36]), stone.shape), joint * 0.8)
+    return _mix(
+        stone, np.broadcast_to(np.array([0.42, 0.40, 0.36], np.float32), stone.shape), joint * 0.8
+    )
 
 
 def brick(s: Spots) -> Look:
@@ -136,8 +141,8 @@ def brick(s: Spots) -> Look:
 
 def _rendered_wall(s: Spots) -> Float32:
     stains = textures.fractal()(s.on, 7.0, s.foot)
-    runs = textures.fractal()(s.on * np.float32([1.0, 0.12]), 2.2, s.foot)
-    return s.colour * ((0.78 + 0.32 * stains) * (0.86 + 0.24 * runs))[:, None]
+    runs = textures.fractal()(s.on * np.array([1.0, 0.12], np.float32), 2.2, s.foot)
+    return np.asarray(s.colour * ((0.78 + 0.32 * stains) * (0.86 + 0.24 * runs))[:, None])
 
 
 def plaster(s: Spots) -> Look:
@@ -155,8 +160,7 @@ def facade(s: Spots) -> Look:
     ground = shop & (level < 2.9)
     spacing = np.where(ground, 3.0, spacing)
     wide, sill, high = (
-        np.where(ground, value, other)
-        for value, other in ((2.6, wide), (0.35, sill), (2.1, high))
+        np.where(ground, value, other) for value, other in ((2.6, wide), (0.35, sill), (2.1, high))
     )
     column, floor = np.floor(along / spacing), np.floor(level / 3.0)
     x = np.mod(along, spacing) - spacing / 2
@@ -175,8 +179,8 @@ def facade(s: Spots) -> Look:
     albedo = wall * np.where(plinth, 0.55, 1.0).astype(np.float32)[:, None]
     albedo[ledge] = s.second[ledge] * 0.8
     albedo[frame] = s.second[frame]
-    albedo[pane] = np.float32([0.022, 0.027, 0.032])
-    albedo[curtain] = np.float32([0.42, 0.40, 0.36])
+    albedo[pane] = np.array([0.022, 0.027, 0.032], np.float32)
+    albedo[curtain] = np.array([0.42, 0.40, 0.36], np.float32)
     albedo[reveal & ~frame] *= 0.45
     warm = np.where(lit, 0.16 + 0.12 * np.mod(chance * 17, 1), 0.0).astype(np.float32)
     gloss = np.where(pane & ~curtain, 0.85, np.where(curtain, 0.35, 0.0)).astype(np.float32)
@@ -184,7 +188,7 @@ def facade(s: Spots) -> Look:
 
 
 def bark(s: Spots) -> Look:
-    ridges = textures.streaks()(s.on * np.float32([3.0, 0.6]), 1.6, s.foot)
+    ridges = textures.streaks()(s.on * np.array([3.0, 0.6], np.float32), 1.6, s.foot)
     return Look(s.colour * (0.5 + 0.9 * ridges)[:, None])
 
 
@@ -203,7 +207,7 @@ def stripes(s: Spots) -> Look:
 
 
 def cloth(s: Spots) -> Look:
-    folds = textures.fractal()(s.on * np.float32([1.6, 0.8]), 1.3, s.foot)
+    folds = textures.fractal()(s.on * np.array([1.6, 0.8], np.float32), 1.3, s.foot)
     return Look(s.colour * (0.6 + 0.8 * folds)[:, None])
 
 
@@ -211,7 +215,7 @@ def wood(s: Spots) -> Look:
     across = s.on[:, 1]
     board = np.floor(across / s.scale)
     tone = 0.75 + 0.4 * _hash(board, board * 0)
-    grain = textures.streaks()(s.on * np.float32([0.25, 3.0]), 1.5, s.foot)
+    grain = textures.streaks()(s.on * np.array([0.25, 3.0], np.float32), 1.5, s.foot)
     gap = _line(_to_cell_edge(across, s.scale), 0.006, s.foot)
     return Look(s.colour * (tone * (0.8 + 0.4 * grain) * (1 - 0.6 * gap))[:, None])
 
@@ -219,19 +223,21 @@ def wood(s: Spots) -> Look:
 def corrugated(s: Spots) -> Look:
     wave = np.sin(s.on[:, 0] * (2 * np.pi / s.scale))
     fade = np.clip(1.2 - s.foot * 2.5 / s.scale, 0, 1)
-    dirt = textures.fractal()(s.on * np.float32([1.0, 0.4]), 5.0, s.foot)
+    dirt = textures.fractal()(s.on * np.array([1.0, 0.4], np.float32), 5.0, s.foot)
     return Look(s.colour * ((1 + 0.28 * wave * fade) * (0.8 + 0.35 * dirt))[:, None])
 
 
 def sign(s: Spots) -> Look:
     x, y, number = s.at.T
     triangle = number > 100
-    radius = np.where(triangle, np.maximum(np.abs(x) * 1.6, np.abs(y)) * 0.95 + 0.25, np.hypot(x, y))
+    radius = np.where(
+        triangle, np.maximum(np.abs(x) * 1.6, np.abs(y)) * 0.95 + 0.25, np.hypot(x, y)
+    )
     inverted = np.mod(number, 3) == 0
     glyph_x, glyph_y = np.floor(x * 5 + 0.5), np.floor(y * 4)
     glyph = (_hash(glyph_x, glyph_y, number) > 0.5) & (np.abs(x) < 0.42) & (np.abs(y) < 0.42)
     field = np.where(inverted[:, None], s.colour, s.second)
-    mark = np.where(inverted[:, None], s.second, np.float32([0.02, 0.02, 0.02]))
+    mark = np.where(inverted[:, None], s.second, np.array([0.02, 0.02, 0.02], np.float32))
     albedo = np.where(glyph[:, None], mark, field)
     return Look(np.where((radius > 0.78)[:, None], s.colour, albedo).astype(np.float32))
 

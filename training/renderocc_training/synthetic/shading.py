@@ -71,8 +71,9 @@ class Shader:
         result[met] = light * through + haze * (1 - through)
         return result
 
-    def openness(self, instant: Instant, points: Float32, normal: Float32, sample: Float32
-                 ) -> NDArray[np.bool_]:
+    def openness(
+        self, instant: Instant, points: Float32, normal: Float32, sample: Float32
+    ) -> NDArray[np.bool_]:
         """(N,) whether one ray off each surface gets away (cosine-weighted about the normal).
 
         Args:
@@ -80,7 +81,11 @@ class Shader:
         """
         angle, lift = 2 * np.pi * sample[:, 0], np.sqrt(1 - sample[:, 1])
         out = np.sqrt(sample[:, 1])
-        helper = np.where(np.abs(normal[:, 2:]) < 0.9, np.float32([0, 0, 1]), np.float32([1, 0, 0]))
+        helper = np.where(
+            np.abs(normal[:, 2:]) < 0.9,
+            np.array([0, 0, 1], np.float32),
+            np.array([1, 0, 0], np.float32),
+        )
         first = np.cross(helper, normal)
         first /= np.linalg.norm(first, axis=1, keepdims=True)
         second = np.cross(normal, first)
@@ -107,7 +112,8 @@ class Shader:
         white = 0.62 * light.sun + 0.55 * (light.zenith + light.horizon)
         shade = white * (1.1 - 0.55 * np.clip((noise - edge) * 2.2, 0, 1))[:, None]
         result = clear * (1 - cover * 0.9) + shade * cover * 0.9
-        return (result + glow[:, None] * light.sun * (1 - 0.7 * light.clouds)).astype(np.float32)
+        glow = glow[:, None] * light.sun * (1 - 0.7 * light.clouds)
+        return np.asarray(result + glow, np.float32)
 
     def _ruffle(self, normal: Float32, points: Float32, row: NDArray[np.int64]) -> None:
         """Turn the normals of foliage this way and that, as leaves do."""
@@ -142,8 +148,15 @@ class Shader:
         for kind in np.unique(kinds):
             here = np.flatnonzero(kinds == kind)
             rows = row[here]
-            spots = Spots(at[here], on[here], foot[here], table.colour[rows], table.second[rows],
-                          table.scale[rows], table.options[rows])
+            spots = Spots(
+                at[here],
+                on[here],
+                foot[here],
+                table.colour[rows],
+                table.second[rows],
+                table.scale[rows],
+                table.options[rows],
+            )
             look = PATTERNS[Texture(kind)](spots)
             albedo[here] = look.albedo
             if look.gloss is not None:
@@ -158,7 +171,8 @@ class Shader:
         mixed = up * self._sky + (1 - up) * self._bounce
         open_share = (0.18 + 0.82 * openness)[:, None]
         # What hides the sky gives some light back.
-        return mixed * open_share + 0.25 * self._bounce * (1 - open_share)
+        hidden = 0.25 * self._bounce * (1 - open_share)
+        return np.asarray(mixed * open_share + hidden, np.float32)
 
     def _sunlight(
         self, instant: Instant, points: Float32, normal: Float32, rng: np.random.Generator

@@ -104,9 +104,7 @@ def _spectral(rng: np.random.Generator, falloff: float) -> Float32:
     return np.clip(0.5 + 0.22 * noise, 0, 1).astype(np.float32)
 
 
-def _cells(
-    rng: np.random.Generator, count: int
-) -> tuple[Float32, Float32, NDArray[np.int64]]:
+def _cells(rng: np.random.Generator, count: int) -> tuple[Float32, Float32, NDArray[np.int64]]:
     """Distance to the nearest and second nearest of ``count`` points, and the nearest's number."""
     tree = cKDTree(rng.random((count, 2)), boxsize=1.0)
     grid = (np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), -1) + 0.5) / SIZE

@@ -6,6 +6,8 @@ building's number; the pattern ``FACADE`` puts the windows there.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from renderocc_training.synthetic.assets.palettes import FACADE_STYLES
@@ -31,8 +33,10 @@ def house(studio: Studio, width: float, depth: float) -> Mesh:
     fall = over * (ridge - height) / (depth / 2)
     for x, sign in ((x0, 1), (x1, -1)):
         edge, low = x + sign * over, height - fall
-        builder.quads([(edge, -half, low), (edge, half, low), (middle, half, ridge),
-                       (middle, -half, ridge)], roof)
+        builder.quads(
+            [(edge, -half, low), (edge, half, low), (middle, half, ridge), (middle, -half, ridge)],
+            roof,
+        )
     plaster = studio.material(Texture.PLASTER, studio.colour("plaster"))
     for y in (-width / 2, width / 2):
         builder.triangles([(x0, y, height), (x1, y, height), (middle, y, ridge - 0.05)], plaster)
@@ -73,8 +77,9 @@ def hall(studio: Studio, width: float, depth: float) -> Mesh:
     builder.box((-depth / 2, 0, (height + FOOT_M) / 2), (depth, width, height - FOOT_M), skin)
     gate = studio.material(Texture.CORRUGATED, studio.colour("metal"), scale=0.5)
     builder.box((0.02, -width * 0.2, 2.0), (0.08, 4.2, 4.2), gate)
-    letters = studio.material(Texture.LETTERS, studio.colour("cargo"), studio.colour("cab"),
-                              scale=0.8)
+    letters = studio.material(
+        Texture.LETTERS, studio.colour("cargo"), studio.colour("cab"), scale=0.8
+    )
     builder.box((0.03, width * 0.18, height - 1.3), (0.06, width * 0.4, 1.3), letters)
     return builder.build()
 
@@ -102,7 +107,7 @@ def _walls(
         bays = max(round(length / spacing), 1) * spacing
         shift = (bays - length) / 2
         levels = [FOOT_M, min(SPLIT_M, height), *([height] if height > SPLIT_M else [])]
-        for low, up in zip(levels[:-1], levels[1:], strict=True):
+        for low, up in pairwise(levels):
             quad = [(xa, ya, low), (xb, yb, low), (xb, yb, up), (xa, ya, up)]
             ends = (shift, shift + length)
             along = [ends[0], ends[1], ends[1], ends[0]]
@@ -113,18 +118,31 @@ def _walls(
 
 
 def _shop_front(studio: Studio, builder: MeshBuilder, width: float) -> None:
-    band = studio.material(Texture.LETTERS, studio.colour("awning"), (240, 232, 214), scale=0.4,
-                           emission=0.04)
-    awning = studio.material(Texture.STRIPES, studio.colour("awning"), (232, 226, 214), scale=0.35,
-                             options=(2.0, 0, 0, 0))
+    band = studio.material(
+        Texture.LETTERS, studio.colour("awning"), (240, 232, 214), scale=0.4, emission=0.04
+    )
+    awning = studio.material(
+        Texture.STRIPES,
+        studio.colour("awning"),
+        (232, 226, 214),
+        scale=0.35,
+        options=(2.0, 0, 0, 0),
+    )
     y = -width / 2 + 0.6
     while y < width / 2 - 3.0:
         span = min(studio.uniform(3.0, 5.5), width / 2 - 0.5 - y)
         builder.box((0.12, y + span / 2, 3.0), (0.22, span - 0.3, 0.6), band)
         if studio.chance(0.6):
             out = studio.uniform(0.9, 1.5)
-            builder.quads([(0.1, y, 2.75), (0.1, y + span - 0.3, 2.75),
-                           (out, y + span - 0.3, 2.3), (out, y, 2.3)], awning)
+            builder.quads(
+                [
+                    (0.1, y, 2.75),
+                    (0.1, y + span - 0.3, 2.75),
+                    (out, y + span - 0.3, 2.3),
+                    (out, y, 2.3),
+                ],
+                awning,
+            )
         y += span
 
 

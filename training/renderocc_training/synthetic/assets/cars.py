@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from renderocc_training.synthetic.assets.palettes import CAR_SHAPES
 from renderocc_training.synthetic.assets.studio import Asset, Studio, finished
@@ -27,8 +28,13 @@ def car(studio: Studio) -> Asset:
     scuttle = front - bonnet * length  # foot of the windscreen
     deck = rear + boot * length  # foot of the rear window
     outline = [
-        (rear + 0.05, clearance), (front - 0.08, clearance), (front, clearance + 0.18),
-        (front - 0.04, nose), (scuttle, belt), (deck, belt), (rear, belt * (0.96 if boot else 1)),
+        (rear + 0.05, clearance),
+        (front - 0.08, clearance),
+        (front, clearance + 0.18),
+        (front - 0.04, nose),
+        (scuttle, belt),
+        (deck, belt),
+        (rear, belt * (0.96 if boot else 1)),
         (rear - 0.02, clearance + 0.25),
     ]
     body(builder, outline, width, paint)
@@ -43,18 +49,24 @@ def car(studio: Studio) -> Asset:
     lamps(studio, builder, front, rear, width, (nose + clearance) / 2 + 0.1, belt * 0.8)
     builder.box((0, 0, clearance + 0.02), (length * 0.96, width * 1.004, 0.10), studio.plastic)
     for side in (-1, 1):
-        builder.box((scuttle - 0.35, side * (width / 2 + 0.06), belt + 0.04), (0.12, 0.2, 0.13),
-                    paint)
+        builder.box(
+            (scuttle - 0.35, side * (width / 2 + 0.06), belt + 0.04), (0.12, 0.2, 0.13), paint
+        )
         for x in (scuttle - 0.25 - cabin_length * 0.42,):  # the gap between the doors
-            builder.box((x, side * width / 2, belt * 0.65), (0.02, 0.012, belt * 0.5),
-                        studio.plastic)
-            builder.box((x - 0.12, side * (width / 2), belt * 0.84), (0.16, 0.03, 0.03),
-                        studio.chrome)
+            builder.box(
+                (x, side * width / 2, belt * 0.65), (0.02, 0.012, belt * 0.5), studio.plastic
+            )
+            builder.box(
+                (x - 0.12, side * (width / 2), belt * 0.84), (0.16, 0.03, 0.03), studio.chrome
+            )
     if kind in ("suv", "estate", "offroad") and studio.chance(0.6):
         for side in (-1, 1):
             x0, x1 = roof
-            builder.box(((x0 + x1) / 2, side * width * 0.33, height + 0.03),
-                        ((x1 - x0) * 0.9, 0.04, 0.04), studio.chrome)
+            builder.box(
+                ((x0 + x1) / 2, side * width * 0.33, height + 0.03),
+                ((x1 - x0) * 0.9, 0.04, 0.04),
+                studio.chrome,
+            )
     return finished("car", builder.build())
 
 
@@ -68,8 +80,12 @@ def body(
     half = width / 2
     rings = [
         np.column_stack([ring[:, 0], np.full(len(ring), y), ring[:, 1]])
-        for ring, y in ((tucked, -half), (points, -half * 0.93), (points, half * 0.93),
-                        (tucked, half))
+        for ring, y in (
+            (tucked, -half),
+            (points, -half * 0.93),
+            (points, half * 0.93),
+            (tucked, half),
+        )
     ]
     builder.loft(rings, paint)
 
@@ -110,7 +126,7 @@ def cabin(
             builder.quads(pane + normal * 0.015, studio.glass)
 
 
-def _corners(span: tuple[float, float], half: float, z: float) -> np.ndarray:
+def _corners(span: tuple[float, float], half: float, z: float) -> NDArray[np.float64]:
     x0, x1 = span
     return np.array([(x0, -half, z), (x1, -half, z), (x1, half, z), (x0, half, z)])
 
@@ -122,13 +138,28 @@ def wheel(
     outward = np.sign(y) if y else 1.0
     inner, outer = y - outward * width / 2, y + outward * width / 2
     arch = outer - 0.04 * outward
-    builder.tube((x, inner, radius * 1.1), (x, arch + 0.035 * outward, radius * 1.1),
-                 radius * 1.2, studio.plastic, sides=14)
+    builder.tube(
+        (x, inner, radius * 1.1),
+        (x, arch + 0.035 * outward, radius * 1.1),
+        radius * 1.2,
+        studio.plastic,
+        sides=14,
+    )
     builder.tube((x, inner, radius), (x, outer, radius), radius, studio.rubber, sides=14)
-    builder.tube((x, outer - 0.02 * outward, radius), (x, outer + 0.012 * outward, radius),
-                 radius * 0.66, studio.chrome, sides=10)
-    builder.tube((x, outer, radius), (x, outer + 0.02 * outward, radius), radius * 0.2,
-                 studio.plastic, sides=6)
+    builder.tube(
+        (x, outer - 0.02 * outward, radius),
+        (x, outer + 0.012 * outward, radius),
+        radius * 0.66,
+        studio.chrome,
+        sides=10,
+    )
+    builder.tube(
+        (x, outer, radius),
+        (x, outer + 0.02 * outward, radius),
+        radius * 0.2,
+        studio.plastic,
+        sides=6,
+    )
 
 
 def lamps(
@@ -145,8 +176,9 @@ def lamps(
     for side in (-1, 1):
         y = side * (width / 2 - 0.24)
         builder.box((front - 0.02, y, front_up + 0.08), (0.08, 0.36, 0.13), studio.headlight)
-        builder.box((rear + 0.01, side * (width / 2 - 0.17), rear_up), (0.08, 0.24, 0.24),
-                    studio.taillight)
+        builder.box(
+            (rear + 0.01, side * (width / 2 - 0.17), rear_up), (0.08, 0.24, 0.24), studio.taillight
+        )
     builder.box((front - 0.005, 0, front_up), (0.06, width * 0.42, 0.20), studio.plastic)
     builder.box((front + 0.02, 0, front_up - 0.12), (0.03, 0.5, 0.11), plate)
     builder.box((rear - 0.02, 0, rear_up - 0.18), (0.03, 0.5, 0.11), plate)

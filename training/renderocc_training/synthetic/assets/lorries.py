@@ -19,14 +19,25 @@ def bus(studio: Studio) -> Asset:
     paint, stripe = studio.paint(studio.colour("bus")), studio.paint(studio.colour("bus"))
     half, front, rear = width / 2, length / 2, -length / 2
     low = 0.32
-    section = np.array([(-half, low), (half, low), (half, height - 0.25), (half - 0.15, height),
-                        (-half + 0.15, height), (-half, height - 0.25)])
+    section = np.array(
+        [
+            (-half, low),
+            (half, low),
+            (half, height - 0.25),
+            (half - 0.15, height),
+            (-half + 0.15, height),
+            (-half, height - 0.25),
+        ]
+    )
     ends = [(rear, 0.97), (rear + 0.15, 1.0), (front - 0.25, 1.0), (front, 0.93)]
     rings = []
     for x, share in ends:
         middle = (low + height) / 2
-        rings.append(np.column_stack([np.full(6, x), section[:, 0] * share,
-                                      middle + (section[:, 1] - middle) * share]))
+        rings.append(
+            np.column_stack(
+                [np.full(6, x), section[:, 0] * share, middle + (section[:, 1] - middle) * share]
+            )
+        )
     builder.loft(rings, paint)
     decks = [(1.15, 2.25)] if height < 3.6 else [(1.05, 1.95), (2.6, 3.5)]
     panes = max(int((length - 1.0) / 1.45), 3)
@@ -34,10 +45,16 @@ def bus(studio: Studio) -> Asset:
         for side in (-1, 1):
             for k in range(panes):
                 x = rear + 0.7 + (k + 0.5) * (length - 1.2) / panes
-                builder.box((x, side * (half + 0.006), (z0 + z1) / 2),
-                            ((length - 1.2) / panes - 0.10, 0.02, z1 - z0), studio.glass)
-        builder.box((rear - 0.005, 0, (z0 + z1) / 2 + 0.1), (0.02, width * 0.75, (z1 - z0) * 0.7),
-                    studio.glass)
+                builder.box(
+                    (x, side * (half + 0.006), (z0 + z1) / 2),
+                    ((length - 1.2) / panes - 0.10, 0.02, z1 - z0),
+                    studio.glass,
+                )
+        builder.box(
+            (rear - 0.005, 0, (z0 + z1) / 2 + 0.1),
+            (0.02, width * 0.75, (z1 - z0) * 0.7),
+            studio.glass,
+        )
     for side in (-1, 1):
         builder.box((0, side * (half + 0.004), 0.72), (length * 0.97, 0.012, 0.26), stripe)
     for x in (front - 0.95, 0.4, *((rear + 2.2,) if length > 11 else ())):  # doors, kerb side
@@ -96,8 +113,11 @@ def trailer(studio: Studio) -> Asset:
     for side in (-1, 1):
         builder.box((front - 2.2, side * 0.85, 0.55), (0.16, 0.16, 1.1), studio.plastic)
         builder.box((front - 2.2, side * 0.85, 0.06), (0.4, 0.35, 0.12), studio.plastic)
-        builder.box((0.6, side * (width / 2 - 0.08), 0.68), (length * 0.38, 0.05, 0.5),
-                    studio.paint(studio.colour("metal"), 0.1))
+        builder.box(
+            (0.6, side * (width / 2 - 0.08), 0.68),
+            (length * 0.38, 0.05, 0.5),
+            studio.paint(studio.colour("metal"), 0.1),
+        )
         builder.box((rear - 0.02, side * 0.95, 0.95), (0.06, 0.42, 0.16), studio.taillight)
     return finished("trailer", builder.build())
 
@@ -114,12 +134,24 @@ def tractor_cab(
     paint = studio.paint(studio.colour("cab"))
     half = width / 2 * 0.97
     x0, x1 = front - length, front
-    outline = [(x0, 0.55), (x1, 0.55), (x1 + 0.02, 1.35), (x1 - 0.22, height - 0.25),
-               (x1 - 0.5, height), (x0, height)]
+    outline = [
+        (x0, 0.55),
+        (x1, 0.55),
+        (x1 + 0.02, 1.35),
+        (x1 - 0.22, height - 0.25),
+        (x1 - 0.5, height),
+        (x0, height),
+    ]
     body(builder, outline, width, paint)
-    builder.quads([(x1 + 0.035, -half * 0.86, 1.5), (x1 + 0.035, half * 0.86, 1.5),
-                   (x1 - 0.18, half * 0.84, height - 0.35),
-                   (x1 - 0.18, -half * 0.84, height - 0.35)], studio.glass)
+    builder.quads(
+        [
+            (x1 + 0.035, -half * 0.86, 1.5),
+            (x1 + 0.035, half * 0.86, 1.5),
+            (x1 - 0.18, half * 0.84, height - 0.35),
+            (x1 - 0.18, -half * 0.84, height - 0.35),
+        ],
+        studio.glass,
+    )
     for side in (-1, 1):
         builder.box((x1 - 0.75, side * width / 2 * 1.0, 1.85), (0.85, 0.03, 0.65), studio.glass)
         builder.box((x1 - 0.1, side * (width / 2 + 0.16), 1.9), (0.12, 0.2, 0.5), studio.plastic)
@@ -148,19 +180,29 @@ def load(
         builder.box((middle, 0, (base + height) / 2), (length, width, height - base), skin)
         logo = studio.material(Texture.LETTERS, colour, studio.colour("cab"), scale=0.5)
         for side in (-1, 1):
-            builder.box((middle, side * width / 2, (base + height) / 2 + 0.2),
-                        (length * 0.55, 0.03, 0.8), logo)
-            builder.box((middle, side * width / 2, base + 0.04), (length, 0.03, 0.1),
-                        studio.plastic)
-        builder.box((x0 - 0.01, 0, (base + height) / 2), (0.03, 0.04, height - base - 0.2),
-                    studio.plastic)
+            builder.box(
+                (middle, side * width / 2, (base + height) / 2 + 0.2),
+                (length * 0.55, 0.03, 0.8),
+                logo,
+            )
+            builder.box(
+                (middle, side * width / 2, base + 0.04), (length, 0.03, 0.1), studio.plastic
+            )
+        builder.box(
+            (x0 - 0.01, 0, (base + height) / 2), (0.03, 0.04, height - base - 0.2), studio.plastic
+        )
     elif kind == "tanker":
         skin = studio.material(Texture.PAINT, colour, gloss=0.4)
         radius = min((height - base) / 2, width / 2)
         builder.tube((x0, 0, base + radius), (x1, 0, base + radius), radius, skin, sides=18)
         for x in np.linspace(x0 + 0.6, x1 - 0.6, 4):
-            builder.tube((x - 0.05, 0, base + radius), (x + 0.05, 0, base + radius),
-                         radius * 1.02, studio.chrome, sides=18)
+            builder.tube(
+                (x - 0.05, 0, base + radius),
+                (x + 0.05, 0, base + radius),
+                radius * 1.02,
+                studio.chrome,
+                sides=18,
+            )
         builder.box((middle, 0, base + 2 * radius), (length * 0.7, 0.6, 0.12), studio.chrome)
     else:
         deck = studio.material(Texture.WOOD, studio.colour("wood"), scale=0.2)
@@ -168,8 +210,9 @@ def load(
         rim = studio.paint(colour, 0.15)
         wall = 0.9 if kind == "tipper" else 0.45
         for side in (-1, 1):
-            builder.box((middle, side * (width / 2 - 0.03), base + wall / 2),
-                        (length, 0.06, wall), rim)
+            builder.box(
+                (middle, side * (width / 2 - 0.03), base + wall / 2), (length, 0.06, wall), rim
+            )
         for x in (x0 + 0.03, x1 - 0.03):
             builder.box((x, 0, base + wall / 2 + 0.1), (0.06, width, wall + 0.2), rim)
         _pile(studio, builder, kind, (x0, x1), base + 0.1, width)
@@ -186,8 +229,14 @@ def _pile(
     x0, x1 = span
     if kind == "tipper":
         sand = studio.material(Texture.GRAVEL, studio.colour("soil"))
-        builder.blob(((x0 + x1) / 2, 0, base + 0.45), ((x1 - x0) * 0.48, width * 0.44, 0.85), sand,
-                     studio.rng, 0.1, 2)
+        builder.blob(
+            ((x0 + x1) / 2, 0, base + 0.45),
+            ((x1 - x0) * 0.48, width * 0.44, 0.85),
+            sand,
+            studio.rng,
+            0.1,
+            2,
+        )
         return
     x = x0 + 0.7
     while x < x1 - 0.8 and studio.chance(0.85):
@@ -202,17 +251,29 @@ def _pickup(studio: Studio, length: float) -> Asset:
     width, height, belt = 1.95, 1.85, 1.12
     front, rear = length / 2, -length / 2
     paint = studio.paint(studio.colour("paint"))
-    outline = [(rear, 0.42), (front - 0.1, 0.42), (front, 0.65), (front - 0.05, 0.98),
-               (front - 1.35, belt), (rear, belt)]
+    outline = [
+        (rear, 0.42),
+        (front - 0.1, 0.42),
+        (front, 0.65),
+        (front - 0.05, 0.98),
+        (front - 1.35, belt),
+        (rear, belt),
+    ]
     body(builder, outline, width, paint)
     foot = (front - 3.05, front - 1.3)
     cabin(studio, builder, foot, (foot[0] + 0.12, foot[1] - 0.6), belt, height, width, paint)
     tub = (rear + 0.08, foot[0] - 0.1)
-    builder.box(((tub[0] + tub[1]) / 2, 0, belt + 0.006), (tub[1] - tub[0], width * 0.8, 0.02),
-                studio.plastic)
+    builder.box(
+        ((tub[0] + tub[1]) / 2, 0, belt + 0.006),
+        (tub[1] - tub[0], width * 0.8, 0.02),
+        studio.plastic,
+    )
     for side in (-1, 1):
-        builder.box(((tub[0] + tub[1]) / 2, side * width * 0.45, belt + 0.09),
-                    (tub[1] - tub[0], 0.14, 0.18), paint)
+        builder.box(
+            ((tub[0] + tub[1]) / 2, side * width * 0.45, belt + 0.09),
+            (tub[1] - tub[0], 0.14, 0.18),
+            paint,
+        )
     builder.box((rear + 0.05, 0, belt + 0.09), (0.1, width * 0.9, 0.18), paint)
     for x in (front - 1.0, rear + 1.15):
         for side in (-1, 1):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from renderocc_training.synthetic.assets.cars import wheel
@@ -34,14 +36,20 @@ def _cab(studio: Studio, builder: MeshBuilder, x: float, y: float, z: float, pai
 
 def _arm(builder: MeshBuilder, points: list[tuple[float, float]], y: float, paint: int) -> None:
     """Beams through points of x and z."""
-    for (x0, z0), (x1, z1) in zip(points[:-1], points[1:], strict=True):
+    for (x0, z0), (x1, z1) in pairwise(points):
         builder.tube((x0, y, z0), (x1, y, z1), 0.26, paint, end_radius=0.2, sides=4)
 
 
 def _excavator(studio: Studio, builder: MeshBuilder, paint: int) -> None:
     for side in (-1, 1):
-        outline = [(-1.9, 0.45), (-1.6, 0.02), (1.6, 0.02), (1.9, 0.45), (1.55, 0.85),
-                   (-1.55, 0.85)]
+        outline = [
+            (-1.9, 0.45),
+            (-1.6, 0.02),
+            (1.6, 0.02),
+            (1.9, 0.45),
+            (1.55, 0.85),
+            (-1.55, 0.85),
+        ]
         builder.profile(outline, 0.55, studio.rubber, y=side * 1.05)
         for x in np.linspace(-1.4, 1.4, 5):
             builder.tube((x, side * 1.32, 0.4), (x, side * 1.36, 0.4), 0.2, studio.plastic)
@@ -56,8 +64,13 @@ def _excavator(studio: Studio, builder: MeshBuilder, paint: int) -> None:
     _arm(turn, [(0.9, 1.5), (0.9 + reach * 0.45, lift + 0.35), elbow, wrist], -0.35, paint)
     turn.tube((1.4, -0.35, 1.6), (2.0, -0.35, 3.0), 0.08, studio.chrome)
     x, z = wrist
-    bucket = [(x + 0.2, z + 0.2), (x - 0.25, z + 0.15), (x - 0.75, z - 0.45), (x - 0.35, z - 0.8),
-              (x + 0.25, z - 0.55)]
+    bucket = [
+        (x + 0.2, z + 0.2),
+        (x - 0.25, z + 0.15),
+        (x - 0.75, z - 0.45),
+        (x - 0.35, z - 0.8),
+        (x + 0.25, z - 0.55),
+    ]
     turn.profile(bucket, 1.1, studio.plastic, y=-0.35)
     builder.add(turn.build(), standing(0, 0, 0, studio.uniform(-0.5, 0.5)))
 
@@ -71,10 +84,16 @@ def _loader(studio: Studio, builder: MeshBuilder, paint: int) -> None:
         for side in (-1, 1):
             wheel(studio, builder, x, side * 1.0, 0.78, 0.55)
     lift = studio.uniform(0.5, 1.4)
-    for side in (-0.6, 0.6):
-        _arm(builder, [(0.9, 1.9), (2.2, 1.4 + lift * 0.3), (3.1, lift)], side, paint)
-    bucket = [(3.0, lift + 0.5), (3.0, lift - 0.4), (3.35, lift - 0.5), (4.2, lift - 0.45),
-              (3.45, lift - 0.25), (3.3, lift + 0.55)]
+    for y in (-0.6, 0.6):
+        _arm(builder, [(0.9, 1.9), (2.2, 1.4 + lift * 0.3), (3.1, lift)], y, paint)
+    bucket = [
+        (3.0, lift + 0.5),
+        (3.0, lift - 0.4),
+        (3.35, lift - 0.5),
+        (4.2, lift - 0.45),
+        (3.45, lift - 0.25),
+        (3.3, lift + 0.55),
+    ]
     builder.profile(bucket, 2.6, studio.plastic)
     for side in (-1, 1):
         builder.box((-3.1, side * 0.8, 2.05), (0.12, 0.2, 0.14), studio.indicator)
@@ -102,7 +121,7 @@ def _crane(studio: Studio, builder: MeshBuilder, paint: int) -> None:
     builder.tube((-1.6, 0, 2.5), end, 0.36, paint, end_radius=0.2, sides=4)
     builder.tube(end, end - (0, 0, 1.3), 0.03, studio.plastic, sides=4)
     builder.box(end - (0, 0, 1.4), (0.3, 0.3, 0.4), studio.indicator)
-    for x in (-3.2, 3.4):
+    for leg in (-3.2, 3.4):
         for side in (-1, 1):
-            builder.box((x, side * 1.5, 0.55), (0.25, 0.8, 0.15), paint)
-            builder.tube((x, side * 1.8, 0.0), (x, side * 1.8, 1.0), 0.1, studio.chrome)
+            builder.box((leg, side * 1.5, 0.55), (0.25, 0.8, 0.15), paint)
+            builder.tube((leg, side * 1.8, 0.0), (leg, side * 1.8, 1.0), 0.1, studio.chrome)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from renderocc_training.synthetic.assets.studio import Asset, Studio, finished
@@ -54,7 +56,7 @@ def _person(builder: MeshBuilder, look: _Clothes, height: float, swing: float) -
         foot[2] = max(foot[2], 0.05)
         builder.tube(top, knee, 0.085 * wide, look.bottom, 0.06 * wide, sides=6, caps=False)
         builder.tube(knee, foot, 0.06 * wide, look.bottom, 0.045 * wide, sides=6, caps=False)
-        builder.box(foot + (0.06, 0, -0.01), (0.25 * h / 1.75, 0.09, 0.08), look.shoes)
+        builder.box(np.add(foot, (0.06, 0, -0.01)), (0.25 * h / 1.75, 0.09, 0.08), look.shoes)
         arm = np.array([0, side * 0.225 * wide, shoulder - 0.03])
         elbow = arm + 0.18 * h * np.array([np.sin(-angle), side * 0.12, -np.cos(angle)])
         hand = elbow + 0.16 * h * np.array([np.sin(-angle + 0.35), 0, -np.cos(angle - 0.35)])
@@ -63,13 +65,21 @@ def _person(builder: MeshBuilder, look: _Clothes, height: float, swing: float) -
         builder.box(hand, (0.07, 0.05, 0.09), look.skin)
     low = hip - (0.16 * h if look.coat else 0.02)
     rings = []
-    for z, rx, ry in ((low, 0.13, 0.17), (hip + 0.12 * h, 0.115, 0.15), (shoulder - 0.08, 0.13, 0.2),
-                      (shoulder, 0.09, 0.19), (shoulder + 0.04, 0.05, 0.07)):
+    for z, rx, ry in (
+        (low, 0.13, 0.17),
+        (hip + 0.12 * h, 0.115, 0.15),
+        (shoulder - 0.08, 0.13, 0.2),
+        (shoulder, 0.09, 0.19),
+        (shoulder + 0.04, 0.05, 0.07),
+    ):
         angle8 = np.arange(8) * 2 * np.pi / 8
-        rings.append(np.column_stack([rx * wide * np.cos(angle8), ry * wide * np.sin(angle8),
-                                      np.full(8, z)]))
+        rings.append(
+            np.column_stack([rx * wide * np.cos(angle8), ry * wide * np.sin(angle8), np.full(8, z)])
+        )
     builder.loft(rings, look.top)
-    builder.tube((0, 0, shoulder), (0.01, 0, shoulder + 0.08), 0.055, look.skin, sides=6, caps=False)
+    builder.tube(
+        (0, 0, shoulder), (0.01, 0, shoulder + 0.08), 0.055, look.skin, sides=6, caps=False
+    )
     builder.blob((0.015, 0, 0.925 * h), (0.095, 0.078, 0.075 * h / 1.05), look.skin)
     builder.blob((-0.012, 0, 0.942 * h), (0.1, 0.088, 0.07 * h), look.hair)
 
@@ -87,8 +97,14 @@ def bicycle(studio: Studio, ridden: bool) -> Asset:
             hub = np.array([x, 0, radius])
             builder.tube(hub - arm, hub + arm, 0.004, studio.chrome, sides=3)
     crank, seat, head = (-0.08, 0, 0.28), (-0.25, 0, 0.82), (0.36, 0, 0.84)
-    pairs = [(crank, seat), (crank, head), (seat, head), (crank, (-base, 0, radius)),
-             (seat, (-base, 0, radius)), ((0.33, 0, 0.95), (base, 0, radius))]
+    pairs = [
+        (crank, seat),
+        (crank, head),
+        (seat, head),
+        (crank, (-base, 0, radius)),
+        (seat, (-base, 0, radius)),
+        ((0.33, 0, 0.95), (base, 0, radius)),
+    ]
     for a, b in pairs:
         builder.tube(a, b, 0.02, frame, sides=6, caps=False)
     builder.tube((0.32, -0.28, 1.0), (0.32, 0.28, 1.0), 0.014, studio.plastic, sides=5)
@@ -136,7 +152,7 @@ def _rim(builder: MeshBuilder, x: float, radius: float, thick: float, material: 
     points = np.column_stack(
         [x + (radius - thick) * np.cos(angle), 0 * angle, radius + (radius - thick) * np.sin(angle)]
     )
-    for a, b in zip(points[:-1], points[1:], strict=True):
+    for a, b in pairwise(points):
         builder.tube(a, b, thick, material, sides=5, caps=False)
 
 
@@ -150,23 +166,23 @@ def _rider(
 ) -> None:
     """Someone who sits at ``seat`` and holds ``grip`` (x, z)."""
     hip = np.array([seat[0], 0, seat[1] + 0.08])
-    shoulder = hip + (0.22, 0, 0.50)
+    shoulder = np.add(hip, (0.22, 0, 0.50))
     builder.tube(hip, shoulder, 0.16, look.top, 0.19, sides=9)
     for side in (-1, 1):
         knee = np.array([hip[0] + 0.40, side * 0.14, hip[2] - 0.16])
         foot = np.array([pedal[0] + 0.06, side * 0.12, pedal[1]])
-        builder.tube(hip + (0, side * 0.09, 0), knee, 0.085, look.bottom, 0.065)
+        builder.tube(np.add(hip, (0, side * 0.09, 0)), knee, 0.085, look.bottom, 0.065)
         builder.tube(knee, foot, 0.065, look.bottom, 0.045)
-        builder.box(foot + (0.06, 0, -0.03), (0.26, 0.09, 0.08), look.shoes)
-        arm = shoulder + (0, side * 0.19, -0.04)
+        builder.box(np.add(foot, (0.06, 0, -0.03)), (0.26, 0.09, 0.08), look.shoes)
+        arm = np.add(shoulder, (0, side * 0.19, -0.04))
         elbow = (arm + np.array([grip[0], side * 0.27, grip[1]])) / 2 - (0.05, 0, 0.08)
         builder.tube(arm, elbow, 0.055, look.top, 0.045)
         builder.tube(elbow, (grip[0], side * 0.25, grip[1]), 0.045, look.top, 0.035)
-    head = shoulder + (0.06, 0, 0.21)
+    head = np.add(shoulder, (0.06, 0, 0.21))
     builder.blob(head, (0.1, 0.08, 0.125), look.skin)
     cover = look.hair if helmet is None else helmet
     size = (0.12, 0.10, 0.11) if helmet is None else (0.145, 0.13, 0.15)
-    builder.blob(head + (-0.02, 0, 0.03), size, cover)
+    builder.blob(np.add(head, (-0.02, 0, 0.03)), size, cover)
 
 
 __all__ = ["PHASES", "Mesh", "bicycle", "motorcycle", "pedestrian"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from renderocc_training.synthetic.assets.palettes import TREE_KINDS
 from renderocc_training.synthetic.assets.studio import Studio
@@ -42,7 +43,7 @@ def tree(studio: Studio, conifer: bool) -> Mesh:
         angle = 2 * np.pi * k / lumps + studio.uniform(0, 0.8)
         out = wide * 0.5 if k else 0.0
         up = studio.uniform(-0.45, 0.45) * high if k else 0.1 * high
-        centre = middle + (out * np.cos(angle), out * np.sin(angle), up)
+        centre = np.add(middle, (out * np.cos(angle), out * np.sin(angle), up))
         radii = np.array([wide * 0.62, wide * 0.62, high * 0.62]) * studio.uniform(0.85, 1.15)
         _foliage(studio, builder, centre, radii, leaf, 240)
         if k:
@@ -53,8 +54,8 @@ def tree(studio: Studio, conifer: bool) -> Mesh:
 def _foliage(
     studio: Studio,
     builder: MeshBuilder,
-    centre: np.ndarray,
-    radii: np.ndarray,
+    centre: NDArray[np.float64],
+    radii: NDArray[np.float64],
     leaf: int,
     count: int,
 ) -> None:

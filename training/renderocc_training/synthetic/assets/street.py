@@ -13,8 +13,9 @@ def traffic_cone(studio: Studio) -> Asset:
     """A cone with reflecting bands, or a slim post."""
     builder = studio.builder("traffic_cone")
     height = studio.uniform(0.5, 0.95)
-    bands = studio.material(Texture.STRIPES, studio.colour("cone"), (238, 238, 232),
-                            scale=height * 0.2, emission=0.02)
+    bands = studio.material(
+        Texture.STRIPES, studio.colour("cone"), (238, 238, 232), scale=height * 0.2, emission=0.02
+    )
     slim = studio.chance(0.25)
     foot, top = (0.07, 0.06) if slim else (0.17, 0.035)
     builder.box((0, 0, 0.025), (0.42, 0.42, 0.05), studio.rubber)
@@ -27,8 +28,13 @@ def barrier(studio: Studio) -> Asset:
     builder = studio.builder("barrier")
     kind = studio.pick(("concrete", "plastic", "planks"))
     if kind == "planks":
-        planks = studio.material(Texture.STRIPES, studio.colour("barrier"), (236, 236, 230),
-                                 scale=0.25, options=(1.0, 0, 0, 0))
+        planks = studio.material(
+            Texture.STRIPES,
+            studio.colour("barrier"),
+            (236, 236, 230),
+            scale=0.25,
+            options=(1.0, 0, 0, 0),
+        )
         for z in (0.35, 0.85):
             builder.box((0, 0, z), (2.2, 0.05, 0.22), planks)
         for x in (-0.85, 0.85):
@@ -42,13 +48,28 @@ def barrier(studio: Studio) -> Asset:
             else studio.material(Texture.PAINT, studio.colour("barrier"), gloss=0.1)
         )
         length, height = (2.9, 0.85) if kind == "concrete" else (1.6, 0.95)
-        half = np.array([(-0.3, 0.0), (-0.3, 0.08), (-0.13, 0.33), (-0.09, height), (0.09, height),
-                         (0.13, 0.33), (0.3, 0.08), (0.3, 0.0)])
+        half = np.array(
+            [
+                (-0.3, 0.0),
+                (-0.3, 0.08),
+                (-0.13, 0.33),
+                (-0.09, height),
+                (0.09, height),
+                (0.13, 0.33),
+                (0.3, 0.08),
+                (0.3, 0.0),
+            ]
+        )
         rings = [np.column_stack([np.full(8, x), half]) for x in (-length / 2, length / 2)]
         builder.loft(rings, skin)
         if kind == "concrete":
-            band = studio.material(Texture.STRIPES, studio.colour("barrier"), (236, 236, 230),
-                                   scale=0.3, options=(1.0, 0, 0, 0))
+            band = studio.material(
+                Texture.STRIPES,
+                studio.colour("barrier"),
+                (236, 236, 230),
+                scale=0.3,
+                options=(1.0, 0, 0, 0),
+            )
             builder.box((0, 0, height - 0.12), (length * 0.8, 0.22, 0.1), band)
     return finished("barrier", builder.build())
 
@@ -66,8 +87,12 @@ def clutter(studio: Studio) -> Asset:
         for _ in range(int(studio.rng.integers(2, 5))):
             size = studio.rng.uniform(0.3, 0.6, 3)
             card = studio.material(Texture.WOOD, (176, 138, 92), scale=0.5)
-            builder.box((*studio.rng.uniform(-0.5, 0.5, 2), size[2] / 2), size, card,
-                        yaw_rad=studio.uniform(0, 3))
+            builder.box(
+                (*studio.rng.uniform(-0.5, 0.5, 2), size[2] / 2),
+                size,
+                card,
+                yaw_rad=studio.uniform(0, 3),
+            )
         for _ in range(int(studio.rng.integers(1, 4))):
             sack = studio.material(Texture.PAINT, (30, 31, 34), gloss=0.25)
             x, y = studio.rng.uniform(-0.6, 0.6, 2)
@@ -126,7 +151,8 @@ def sign_post(studio: Studio) -> Mesh:
     plane = np.column_stack([ring / 0.38, np.full(sides, number)])
     hub, hub_plane = np.array([0.05, 0, height]), np.array([0, 0, number])
     builder.triangles(
-        np.stack([corners, np.roll(corners, -1, 0), np.broadcast_to(hub, corners.shape)], 1), face,
+        np.stack([corners, np.roll(corners, -1, 0), np.broadcast_to(hub, corners.shape)], 1),
+        face,
         np.stack([plane, np.roll(plane, -1, 0), np.broadcast_to(hub_plane, plane.shape)], 1),
     )
     back = corners - (0.02, 0, 0)
@@ -156,12 +182,13 @@ def shelter(studio: Studio) -> Mesh:
     """A bus stop with a bench, open to the front (x)."""
     builder = studio.builder("manmade")
     steel = studio.material(Texture.PAINT, studio.colour("metal"), gloss=0.2)
+    pane = studio.material(Texture.PAINT, (150, 166, 164), gloss=0.6)
     wood = studio.material(Texture.WOOD, studio.colour("wood"), scale=0.12)
     for y in (-1.8, 1.8):
         for x in (-0.6, 0.5):
             builder.tube((x, y, 0), (x, y, 2.4), 0.04, steel)
-        builder.box((-0.05, y, 1.3), (1.0, 0.02, 1.8), studio.glass)
-    builder.box((-0.62, 0, 1.3), (0.02, 3.5, 1.8), studio.glass)
+        builder.box((-0.05, y, 1.3), (1.0, 0.02, 1.8), pane)
+    builder.box((-0.62, 0, 1.3), (0.02, 3.5, 1.8), pane)
     builder.box((0.0, 0, 2.45), (1.6, 4.0, 0.1), steel)
     builder.box((-0.35, 0, 0.45), (0.4, 2.4, 0.06), wood)
     for y in (-1.0, 1.0):

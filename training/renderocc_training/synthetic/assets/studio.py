@@ -68,10 +68,18 @@ class Studio:
         """True with this probability."""
         return bool(self.rng.random() < probability)
 
-    def material(self, texture: Texture, colour: Colour, second: Colour = (0, 0, 0), **more: float
-                 ) -> int:
-        """A row of the table. ``more``: scale, gloss, emission."""
-        return self.table.add(Material(texture, colour, second, **more))
+    def material(
+        self,
+        texture: Texture,
+        colour: Colour,
+        second: Colour = (0, 0, 0),
+        scale: float = 1.0,
+        gloss: float = 0.0,
+        emission: float = 0.0,
+        options: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
+    ) -> int:
+        """A row of the table; see ``Material``."""
+        return self.table.add(Material(texture, colour, second, scale, gloss, emission, options))
 
     def paint(self, colour: Colour, gloss: float = 0.35) -> int:
         """Sheet metal."""

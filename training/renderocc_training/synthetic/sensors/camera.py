@@ -111,7 +111,7 @@ def look(
 def pixel_angle(model: CameraModel) -> float:
     """Angle in radians between the rays of two pixels in the image's middle."""
     middle = np.array([model.width / 2, model.height / 2])
-    a, b = model.rays(np.stack([middle, middle + (1, 0)]))
+    a, b = model.rays(np.stack([middle, np.add(middle, (1, 0))]))
     return float(np.arccos(np.clip(a @ b, -1, 1)))
 
 
@@ -127,14 +127,14 @@ def develop(
     Args:
         extra_stops: exposure that the metering does not know of.
     """
-    brightness = radiance @ np.float32([0.3, 0.6, 0.1])
+    brightness = radiance @ np.array([0.3, 0.6, 0.1], np.float32)
     seen = brightness[brightness > 0]
     level = float(np.exp(np.log(np.maximum(seen, 1e-3)).mean())) if seen.size else 1.0
     gain = 0.19 / max(level, 0.03) ** 0.85 * 2.0 ** (settings.exposure + extra_stops)
     u, v = np.meshgrid(np.linspace(-1, 1, model.width), np.linspace(-1, 1, model.height))
     shade = (1 - settings.vignette * (u**2 + v**2) / 2).astype(np.float32)
     light = radiance * (gain * shade)[..., None]
-    light *= np.float32([settings.red, 1.0, settings.blue])
+    light *= np.array([settings.red, 1.0, settings.blue], np.float32)
     light = cv2.GaussianBlur(light, (3, 3), 0.42)  # the lens
     strength = settings.noise * max(1.0, np.sqrt(gain))
     deviation = np.sqrt(strength**2 + np.maximum(light, 0) * strength * 0.06)
@@ -194,7 +194,7 @@ def _openness(
 
 def _busy(colour: Float32) -> NDArray[np.bool_]:
     """(H, W) pixels whose neighbours look different: those that one ray does not do justice."""
-    tone = np.sqrt(np.clip(colour @ np.float32([0.3, 0.6, 0.1]), 0, 4))
+    tone = np.sqrt(np.clip(colour @ np.array([0.3, 0.6, 0.1], np.float32), 0, 4))
     busy = np.zeros(tone.shape, bool)
     step = np.abs(np.diff(tone, axis=0)) > CONTRAST
     busy[1:] |= step

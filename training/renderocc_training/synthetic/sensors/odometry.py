@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def odometry(
     scale = 1.0 + drift * rng.normal()
     bend = drift * 0.1 * rng.normal()
     estimates = [start.inverse() @ truth[0]]
-    for before, after in zip(truth[:-1], truth[1:], strict=True):
+    for before, after in pairwise(truth):
         step = before.inverse() @ after
         way = float(np.linalg.norm(step.translation))
         c, s = np.cos(bend * way), np.sin(bend * way)

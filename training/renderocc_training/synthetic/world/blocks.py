@@ -138,8 +138,9 @@ def _pavement(site: Site, side: Side, ground: BlockGround, low: float, high: flo
         site.put(stock.lamp, side.at(along, 0.6), side.outward)
     for along in np.arange(low + 9, high, studio.uniform(8, 13)):
         if ground.verge_m or studio.chance(0.55):
-            site.put(studio.pick(stock.trees), side.at(along + studio.uniform(-1, 1), 0.95),
-                     side.outward)
+            site.put(
+                studio.pick(stock.trees), side.at(along + studio.uniform(-1, 1), 0.95), side.outward
+            )
     if low < CORNER_RADIUS_M + 2:  # who drives past has the block on the right, and arrives here
         maker = street.traffic_light if studio.chance(0.5) else street.sign_post
         site.put(maker(studio), side.at(CORNER_RADIUS_M + 0.4, 0.55), side.direction)
@@ -148,7 +149,9 @@ def _pavement(site: Site, side: Side, ground: BlockGround, low: float, high: flo
         choice = studio.rng.random()
         spot = side.at(along, 0.17 + ground.verge_m + ground.sidewalk_m - 0.5)
         if choice < 0.4:
-            site.park(studio.pick(stock.clutter), spot, side.outward, turn=studio.uniform(-0.4, 0.4))
+            site.park(
+                studio.pick(stock.clutter), spot, side.outward, turn=studio.uniform(-0.4, 0.4)
+            )
         elif choice < 0.55:
             site.put(street.bench(studio), spot, side.outward)
         elif choice < 0.65:
@@ -187,10 +190,16 @@ def _homes(site: Site, side: Side, low: float, high: float, edge: float) -> None
         if studio.chance(0.8):
             site.put(border(studio, length), side.at(along + drive, edge + 0.55), side.direction)
         if studio.chance(0.6):
-            site.park(studio.pick(stock.cars), side.at(along + 1.5, edge + 4.2), side.outward,
-                      KERB_M + 0.1)
+            site.park(
+                studio.pick(stock.cars),
+                side.at(along + 1.5, edge + 4.2),
+                side.outward,
+                KERB_M + 0.1,
+            )
         for _ in range(int(studio.rng.integers(1, 4))):
-            spot = side.at(along + studio.uniform(drive + 1, lot - 1), edge + studio.uniform(1.5, 3))
+            spot = side.at(
+                along + studio.uniform(drive + 1, lot - 1), edge + studio.uniform(1.5, 3)
+            )
             site.put(studio.pick(stock.bushes), spot, side.outward)
         if studio.chance(0.5):
             spot = side.at(along + lot - 1.5, edge + studio.uniform(2.5, 9))
@@ -206,7 +215,9 @@ def _park(site: Site, side: Side, low: float, high: float, edge: float) -> None:
         mesh = studio.pick(pool)
         site.put(mesh, spot, side.outward, KERB_M + 0.25)
     if studio.chance(0.6):
-        site.put(plants.hedge(studio, min(high - low, 30)), side.at(low, edge + 0.6), side.direction)
+        site.put(
+            plants.hedge(studio, min(high - low, 30)), side.at(low, edge + 0.6), side.direction
+        )
 
 
 def _works(site: Site, side: Side, low: float, high: float, edge: float) -> None:
@@ -218,8 +229,12 @@ def _works(site: Site, side: Side, low: float, high: float, edge: float) -> None
             site.park(element, side.at(along, edge + 0.4), side.direction)
     for along in np.arange(low + 6, high - 4, 13.0):
         asset = studio.pick(stock.machines if studio.chance(0.7) else stock.trailers)
-        site.park(asset, side.at(along, edge + studio.uniform(5, 9)), side.direction,
-                  turn=studio.uniform(-0.6, 0.6))
+        site.park(
+            asset,
+            side.at(along, edge + studio.uniform(5, 9)),
+            side.direction,
+            turn=studio.uniform(-0.6, 0.6),
+        )
     soil = site.studio.builder("terrain")
     gravel = studio.material(Texture.GRAVEL, studio.colour("soil"))
     for along in np.arange(low + 10, high, 21.0):
@@ -235,13 +250,20 @@ def _works(site: Site, side: Side, low: float, high: float, edge: float) -> None
 
 def _yard(site: Site, side: Side, low: float, high: float, edge: float) -> None:
     studio, stock = site.studio, site.stock
-    site.put(buildings.hall(studio, min(high - low, 30) * 0.9, 16), side.at((low + high) / 2, edge + 22),
-             side.outward)
+    site.put(
+        buildings.hall(studio, min(high - low, 30) * 0.9, 16),
+        side.at((low + high) / 2, edge + 22),
+        side.outward,
+    )
     along = low + 2
     while along < high - 4:
         pool = studio.pick((stock.trailers, stock.trailers, stock.trucks, stock.buses))
-        site.park(studio.pick(pool), side.at(along, edge + 9.5), side.outward,
-                  turn=studio.uniform(-0.08, 0.08) + (np.pi if studio.chance(0.4) else 0))
+        site.park(
+            studio.pick(pool),
+            side.at(along, edge + 9.5),
+            side.outward,
+            turn=studio.uniform(-0.08, 0.08) + (np.pi if studio.chance(0.4) else 0),
+        )
         along += studio.uniform(4.2, 7.5)
     for along in np.arange(low, high - 8, 9.0):
         if studio.chance(0.6):

@@ -124,9 +124,9 @@ def block_mesh(
     return Mesh.joined(parts)
 
 
-def street_sections(streets: Sequence[Street], crossing: Sequence[Street]) -> list[
-    tuple[Street, float, float]
-]:
+def street_sections(
+    streets: Sequence[Street], crossing: Sequence[Street]
+) -> list[tuple[Street, float, float]]:
     """Every street between two junctions (and beyond the last): street, from, to."""
     cuts = sorted((c.at, c.profile.half_m + CORNER_RADIUS_M) for c in crossing)
     starts = [cuts[0][0] - OUTER_M, *(at + half for at, half in cuts)]
@@ -223,7 +223,9 @@ def junction_mesh(
     levels = [middle + (ring - middle) * share for share in shares]
     place = np.array([across.at, along.at])
     lifted = [plan.lift(level[:, :2] + place, level[:, 2]) for level in levels]
-    textures = [np.column_stack([level[:, :2], np.full(len(ring), JUNCTION_CODE)]) for level in levels]
+    textures = [
+        np.column_stack([level[:, :2], np.full(len(ring), JUNCTION_CODE)]) for level in levels
+    ]
     quads = [_ring_quads(lifted[k], lifted[k + 1]) for k in range(len(shares) - 1)]
     coordinates = [_ring_quads(textures[k], textures[k + 1]) for k in range(len(shares) - 1)]
     builder.quads(np.concatenate(quads), rows.asphalt, np.concatenate(coordinates))
@@ -257,7 +259,7 @@ def _across(half: float, island: float) -> Array:
     """Where the cross-section has vertices, metres left of the middle line."""
     inner = [island - OVERLAP_M] if island else [0.0]
     one = np.array([*inner, half * 0.5, half, half + OVERLAP_M])
-    return np.unique(np.concatenate([-one, one]))
+    return np.asarray(np.unique(np.concatenate([-one, one])))
 
 
 def _grid_quads(points: Array) -> Array:
@@ -267,6 +269,4 @@ def _grid_quads(points: Array) -> Array:
 
 def _ring_quads(outer: Array, inner: Array) -> Array:
     """Quads (N, 4, 3) between two rings (N, 3)."""
-    return np.stack(
-        [outer, np.roll(outer, -1, axis=0), np.roll(inner, -1, axis=0), inner], axis=1
-    )
+    return np.stack([outer, np.roll(outer, -1, axis=0), np.roll(inner, -1, axis=0), inner], axis=1)

@@ -88,7 +88,12 @@ def _road_works(site: Site, street: Street, side: int, start: float) -> None:
         for s in (start - 0.6, start + length + 0.6):
             site.park(element, street.point(s, side * (half - wide / 2 - 0.1)), across, ON_ROAD_M)
         if studio.chance(0.6):
-            site.park(studio.pick(stock.machines), street.point(start + 7, side * (half - 0.6)),
-                      direction, ON_ROAD_M, np.pi if side > 0 else 0.0)
+            site.park(
+                studio.pick(stock.machines),
+                street.point(start + 7, side * (half - 0.6)),
+                direction,
+                ON_ROAD_M,
+                np.pi if side > 0 else 0.0,
+            )
     for s in np.arange(start, start + length, element.size_m[0] + 0.3):
         site.park(element, street.point(s, side * (half + 0.6)), direction)

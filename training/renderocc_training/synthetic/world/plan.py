@@ -111,9 +111,7 @@ class TownPlan:
         at -= at.mean()
         kinds = [StreetKind.STREET] * (count - 2) + [StreetKind.AVENUE, StreetKind.LANE]
         rng.shuffle(kinds)  # type: ignore[arg-type]
-        return tuple(
-            Street(axis, float(a), StreetKind(k)) for a, k in zip(at, kinds, strict=True)
-        )
+        return tuple(Street(axis, float(a), StreetKind(k)) for a, k in zip(at, kinds, strict=True))
 
     def _blocks(self) -> list[Block]:
         def spans(streets: tuple[Street, ...]) -> list[tuple[float, float]]:
@@ -147,7 +145,9 @@ class TownPlan:
     def lift(self, uv: ArrayLike, up: ArrayLike = 0.0) -> Array:
         """World points (..., 3), ``up`` metres above the road's edge."""
         xy = self.xy(uv)
-        return np.concatenate([xy, (self.height(xy) + up)[..., None]], axis=-1)
+        return np.concatenate(
+            [xy, (self.height(xy) + np.asarray(up, dtype=np.float64))[..., None]], axis=-1
+        )
 
     def heading(self, uv: ArrayLike, direction: ArrayLike) -> float:
         """World yaw, radians, of a plan direction (2,) at a plan point (2,)."""

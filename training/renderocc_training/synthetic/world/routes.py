@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,14 +89,16 @@ def _onward(
     return options[int(rng.integers(len(options)))]
 
 
-def path_through(plan: TownPlan, nodes: Sequence[Node], lane: int = 0, shift_m: float = 0.0) -> Path:
+def path_through(
+    plan: TownPlan, nodes: Sequence[Node], lane: int = 0, shift_m: float = 0.0
+) -> Path:
     """The line of a lane through junctions; ``lane`` counts from the middle, where there are more.
 
     Args:
         shift_m: how far right of the lane's middle, for bicycles.
     """
     pieces: list[Array] = []
-    legs = [_leg(plan, a, b, lane, shift_m) for a, b in zip(nodes[:-1], nodes[1:], strict=True)]
+    legs = [_leg(plan, a, b, lane, shift_m) for a, b in pairwise(nodes)]
     for k, (start, end) in enumerate(legs):
         pieces.append(_line(start, end))
         if k + 1 < len(legs):

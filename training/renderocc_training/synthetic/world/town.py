@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import RigidTransform
@@ -26,7 +27,7 @@ from renderocc_training.synthetic.world.ground import (
     street_sections,
 )
 from renderocc_training.synthetic.world.kerbside import dress_section
-from renderocc_training.synthetic.world.plan import KERB_M, Block, TownPlan
+from renderocc_training.synthetic.world.plan import KERB_M, Block, Street, TownPlan
 from renderocc_training.synthetic.world.routes import Node, Path, path_through, random_nodes
 from renderocc_training.synthetic.world.traffic import (
     Agent,
@@ -36,6 +37,8 @@ from renderocc_training.synthetic.world.traffic import (
     on_slope,
     walk,
 )
+
+Array = NDArray[np.float64]
 
 EGO_LENGTH_M = 4.6
 EGO_START_M = 12.0
@@ -154,8 +157,9 @@ def _stock(studio: Studio) -> Stock:
     )
 
 
-def _block_kinds(plan: TownPlan, near: np.ndarray, rng: np.random.Generator) -> dict[Block, str]:
+def _block_kinds(plan: TownPlan, near: Array, rng: np.random.Generator) -> dict[Block, str]:
     """Kinds in the order in which the route passes the blocks, so that it sees all of them soon."""
+
     def first_met(block: Block) -> float:
         low, high = np.array(block.low), np.array(block.high)
         outside = np.maximum(np.maximum(low - near, near - high), 0)
@@ -167,7 +171,7 @@ def _block_kinds(plan: TownPlan, near: np.ndarray, rng: np.random.Generator) -> 
     return dict(zip(order, deck, strict=False))
 
 
-def _sections(plan: TownPlan) -> list[tuple[object, float, float]]:
+def _sections(plan: TownPlan) -> list[tuple[Street, float, float]]:
     return street_sections(plan.across, plan.along) + street_sections(plan.along, plan.across)
 
 
@@ -178,8 +182,9 @@ def _lay_ground(site: Site, kinds: dict[Block, str], studio: Studio) -> None:
 
     def rows(kind: str) -> GroundMaterials:
         grass = studio.material(Texture.GRASS, studio.colour("grass"), studio.colour("soil"))
-        paving = studio.material(Texture.PAVING, studio.colour("paving"),
-                                 scale=studio.pick((0.4, 0.6, 1.0)))
+        paving = studio.material(
+            Texture.PAVING, studio.colour("paving"), scale=studio.pick((0.4, 0.6, 1.0))
+        )
         lands = {
             "downtown": paving,
             "yard": studio.material(Texture.GRAVEL, studio.colour("concrete")),
@@ -268,7 +273,7 @@ def _moving_asset(studio: Studio, stock: Stock, number: int) -> Asset:
 
 
 def _walkers(
-    spec: TownSpec, plan: TownPlan, studio: Studio, kinds: dict[Block, str], near: np.ndarray
+    spec: TownSpec, plan: TownPlan, studio: Studio, kinds: dict[Block, str], near: Array
 ) -> list[Agent]:
     """People on the sidewalks of the blocks that the route passes."""
     agents: list[Agent] = []
@@ -293,7 +298,7 @@ def _walkers(
     return agents
 
 
-def _densified(line: np.ndarray) -> np.ndarray:
+def _densified(line: Array) -> Array:
     steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
     arc = np.concatenate([[0.0], np.cumsum(steps)])
     fine = np.arange(0, arc[-1], 1.0)

@@ -89,7 +89,7 @@ class Agent:
         point = self.motion.path.at(arc)
         base = max(self.asset.size_m[0] * 0.6, 0.5)
         yaw = self.motion.heading_at(arc, base)
-        point = point + (0.0, 0.0, self.up_m)
+        point = np.add(point, (0.0, 0.0, self.up_m))
         if self.asset.class_name == "pedestrian":
             return upright(point, yaw)
         return on_slope(self.plan, point, yaw)
@@ -163,8 +163,10 @@ def _leaders(
     """Free way ahead of each driver, metres, and the speed of who ends it."""
     count = len(drivers)
     body = np.stack(
-        [d.path.at(a + n * np.array([-0.4, 0.0, 0.4]))[:, :2]
-         for d, a, n in zip(drivers, arc, lengths, strict=True)]
+        [
+            d.path.at(a + n * np.array([-0.4, 0.0, 0.4]))[:, :2]
+            for d, a, n in zip(drivers, arc, lengths, strict=True)
+        ]
     )
     gaps = np.full(count, 200.0)
     blocker = np.full(count, -1)
@@ -185,13 +187,15 @@ def _leaders(
         other = blocker[k]
         if other > k and blocker[other] == k:
             gaps[k] = 200.0
-    pace = np.array([_pace_along(body, speed, k, b) if b >= 0 else 0.0
-                     for k, b in enumerate(blocker)])
+    pace = np.array(
+        [_pace_along(body, speed, k, b) if b >= 0 else 0.0 for k, b in enumerate(blocker)]
+    )
     return gaps, pace
 
 
 def _pace_along(body: Array, speed: Array, k: int, other: int) -> float:
     """Speed of ``other`` in the direction of driver k."""
+
     def direction(number: int) -> Array:
         forward = body[number, 2] - body[number, 0]
         return np.asarray(forward / max(float(np.linalg.norm(forward)), 1e-6))
