@@ -224,6 +224,84 @@ def test_label_images_are_kept_losslessly(drive: Any, rig: RigConfig, tmp_path: 
     assert (depth.dtype, set(depth.ravel())) == (np.uint16, {8500})
 
 
+@pytest.mark.parametrize("off_ms", [0, 7])
+def test_3d_truth_goes_where_occ3d_has_it_and_only_from_the_key_frame_s_own_time(
+    drive: Any, tables: Any, rig: RigConfig, tmp_path: Path, off_ms: int
+) -> None:
+    from renderocc_ros.config import load_class_set
+    from renderocc_ros.geometry import VoxelGrid
+    from renderocc_ros.semantic_occupancy import SemanticOccupancy
+    from renderocc_training.recording import message_content, messages
+
+    grid = VoxelGrid((-2.0, -1.0, -0.5), 0.5, (8, 4, 2))
+    occ3d = load_class_set("occ3d")
+
+    def truth(stamp_ns: int, seen: int) -> Any:
+        labels = np.random.default_rng(stamp_ns // MS % 2**31).integers(0, 18, (8, 4, 2), np.uint8)
+        observed = np.zeros((8, 4, 2), bool)
+        observed[:seen] = True
+        full = np.full_like(labels, 255)
+        found = SemanticOccupancy(stamp_ns, grid, occ3d, labels, full, observed)
+        return messages.semantic_occupancy(found, "base_link", {})
+
+    class WithTruth(drive):  # type: ignore[misc,valid-type]
+        def events(self) -> Any:
+            for log_ns, topic, message in super().events():
+                yield log_ns, topic, message
+                if topic == "/points":
+                    at = message_content.stamp_ns(message) + off_ms * MS
+                    yield log_ns, "/ground_truth/occupancy", truth(at, 3)
+                    yield log_ns, "/ground_truth/occupancy_lidar", truth(at, 5)
+
+    out = tmp_path / "out"
+    report = extract(WithTruth().write(tmp_path / "bag"), out, rig)
+    assert report.key_frames == 6
+    if off_ms:
+        assert report.occupancies == 0
+        assert report.skipped["3D truth", "no occupancy at the stamp of a key frame"] == 6
+        return
+    assert report.occupancies == 6
+    grid_file = json.loads((out / "gts" / "bag" / "grid.json").read_text())
+    assert grid_file == {
+        "origin_m": [-2.0, -1.0, -0.5],
+        "resolution_m": 0.5,
+        "size": [8, 4, 2],
+        "class_table": "occ3d",
+    }
+    for sample in tables(out)["sample"]:
+        wanted = truth(sample["timestamp"] * 1000, 3).labels.reshape(8, 4, 2)
+        with np.load(out / "gts" / "bag" / sample["token"] / "labels.npz") as arrays:
+            np.testing.assert_array_equal(arrays["semantics"], wanted)
+            assert arrays["mask_camera"].sum() == 3 * 8
+            assert arrays["mask_lidar"].sum() == 5 * 8
+            assert {arrays[name].dtype for name in arrays} == {np.dtype(np.uint8)}
+
+
+def test_point_classes_stay_with_their_points(drive: Any, rig: RigConfig, tmp_path: Path) -> None:
+    from numpy.lib.recfunctions import append_fields
+
+    from renderocc_training.recording import message_content, messages
+
+    def label(topic: str, number: int, message: Any) -> Any:
+        if topic != "/points":
+            return message
+        points = message_content.points_of(message)
+        classes = np.arange(50, dtype=np.uint8)
+        points = append_fields(points, "label", classes, usemask=False)
+        points["y"][3] = np.nan
+        return messages.point_cloud(message_content.stamp_ns(message), "lidar", points)
+
+    out = tmp_path / "out"
+    report = extract(drive(edit=label).write(tmp_path / "bag"), out, rig)
+    assert report.skipped["LiDAR points", "not finite"] == 30
+    assert report.labels == 30
+    stamp_us = (drive.start_ns + 430 * MS) // 1000
+    classes = np.fromfile(out / f"labels/points/LIDAR_TOP/{stamp_us}.label", "<u4")
+    assert classes.tolist() == [0, 1, 2, *range(4, 50)]
+    (scan,) = out.glob(f"s*/LIDAR_TOP/*__{stamp_us}.pcd.bin")
+    assert len(np.fromfile(scan, "<f4")) == 49 * 5
+
+
 # ------------------------------------------------------------------------------ what is wrong
 
 

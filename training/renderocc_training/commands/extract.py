@@ -47,6 +47,10 @@ def extract(
     boxes: Annotated[
         str | None, typer.Option(help="Detection3DArray topic; the only one if not given; '': none")
     ] = None,
+    occupancy: Annotated[
+        str | None,
+        typer.Option(help="3D truth; /ground_truth/occupancy if not given; '': none"),
+    ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option(help="label images, KIND=TOPIC; {camera}: its name in lower case"),
@@ -77,6 +81,7 @@ def extract(
         "lidar": lidar,
         "odometry": odometry,
         "boxes": boxes,
+        "occupancy": occupancy,
         "labels": tuple(labels or ()),
         "namespace": namespace,
         "location": location,
@@ -109,7 +114,8 @@ def _print(report: ExtractionReport, console: Console) -> None:
     scenes = ", ".join(report.scenes) or "no scene"
     console.print(
         f"[bold]{report.source}[/bold]: {scenes}; {report.key_frames} key frames, "
-        f"{report.sweeps} sweeps, {report.boxes} boxes, {report.labels} label images"
+        f"{report.sweeps} sweeps, {report.boxes} boxes, {report.labels} label files, "
+        f"{report.occupancies} with 3D truth"
     )
     for problem in report.problems:
         console.print(f"  [yellow]{problem}[/yellow]")

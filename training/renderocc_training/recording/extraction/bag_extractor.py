@@ -23,13 +23,16 @@ from renderocc_training.recording.bag_reader import BagMessage, BagReader
 from renderocc_training.recording.boxes import Box
 from renderocc_training.recording.extraction.bag_layout import COMPRESSED, BagLayout
 from renderocc_training.recording.extraction.key_frames import KeyFrameRule
+from renderocc_training.recording.extraction.occupancy_truth import OccupancyTruth
 from renderocc_training.recording.extraction.pose_source import PoseSource
 from renderocc_training.recording.extraction.readings import (
     ImageFile,
     Reading,
     compressed_file,
+    finite_points,
     label_file,
     lidar_file,
+    point_label_file,
     raw_file,
 )
 from renderocc_training.recording.extraction.report import ExtractionReport, without_numbers
@@ -40,6 +43,7 @@ LIDAR_WINDOW_NS = 100_000_000  # a scan this near to the set's last image belong
 BOX_WINDOW_NS = 10_000_000
 INTERRUPTION_NS = 10_000_000_000  # a gap that ends a scene; nothing waits longer
 LIDAR_CHANNEL = "LIDAR_TOP"
+LABEL_FOLDER = "labels"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +84,7 @@ class BagExtractor:
         layout: its topics.
         rule: which sets become key frames.
         new_scene: gives the writer of the next scene.
-        label_root: folder of label images.
+        root: the data set's folder, for labels and 3D truth.
         sweeps: keep what lies between key frames.
         report: where everything left out is counted.
     """
@@ -91,12 +95,12 @@ class BagExtractor:
         layout: BagLayout,
         rule: KeyFrameRule,
         new_scene: Callable[[], SceneWriter],
-        label_root: Path,
+        root: Path,
         sweeps: bool,
         report: ExtractionReport,
     ) -> None:
         self._reader, self._layout, self._rule = reader, layout, rule
-        self._new_scene, self._label_root = new_scene, label_root
+        self._new_scene, self._root = new_scene, root
         self._sweeps, self._report = sweeps, report
         self._matcher: StampMatcher[_Shot] = StampMatcher(layout.rig)
         self._poses = PoseSource(layout.rig, report)
@@ -105,6 +109,7 @@ class BagExtractor:
         self._scans: deque[_Scan] = deque()
         self._boxes: deque[tuple[int, list[Box], str]] = deque()
         self._boxes_until_ns = 0
+        self._truth = OccupancyTruth(root, layout.occupancy) if layout.occupancy else None
         self._scene: SceneWriter | None = None
         self._last_set_ns: int | None = None
         self._now_ns = 0
@@ -116,7 +121,8 @@ class BagExtractor:
             advance: told the log time of every message.
         """
         self._read_ahead()
-        for message in self._reader.messages(self._layout.topics):
+        truth_topics = self._truth.topics if self._truth else []
+        for message in self._reader.messages([*self._layout.topics, *truth_topics]):
             self._now_ns = message.log_time_ns
             try:
                 self._take(message)
@@ -158,6 +164,8 @@ class BagExtractor:
             self._take_scan(decoded)
         elif topic == self._layout.boxes:
             self._take_boxes(decoded)
+        elif self._truth is not None and topic in self._truth.topics:
+            self._truth.take(topic, decoded)
         else:
             self._take_label(*self._layout.labels[topic], decoded)
 
@@ -177,13 +185,17 @@ class BagExtractor:
 
     def _take_scan(self, cloud: Any) -> None:
         stamp_ns = content.stamp_ns(cloud)
-        file, lost = lidar_file(content.points_of(cloud))
-        self._report.skip("LiDAR points", "not finite", lost)
+        points = content.points_of(cloud)
+        kept = finite_points(points)
+        self._report.skip("LiDAR points", "not finite", len(points) - len(kept))
         if self._scans and stamp_ns <= self._scans[-1].stamp_ns:
             if self._scans[-1].stamp_ns - stamp_ns < INTERRUPTION_NS:
                 raise ValueError("stamp not after the one before")
             self._flush_scans(None)  # the clock was set back
-        self._scans.append(_Scan(stamp_ns, cloud.header.frame_id, file))
+        self._scans.append(_Scan(stamp_ns, cloud.header.frame_id, lidar_file(kept)))
+        labels = point_label_file(kept)
+        if labels is not None:
+            self._write_label(f"points/{LIDAR_CHANNEL}", stamp_ns, "label", labels)
         while stamp_ns - self._scans[0].stamp_ns > INTERRUPTION_NS:
             self._flush_scans(self._scans[1])
 
@@ -195,10 +207,12 @@ class BagExtractor:
             self._boxes.popleft()
 
     def _take_label(self, kind: str, camera: str, decoded: Any) -> None:
-        stamp_us = content.stamp_ns(decoded) // 1000
-        file = self._label_root / kind / camera / f"{stamp_us}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(label_file(decoded))
+        self._write_label(f"{kind}/{camera}", content.stamp_ns(decoded), "png", label_file(decoded))
+
+    def _write_label(self, folder: str, stamp_ns: int, suffix: str, file: bytes) -> None:
+        path = self._root / LABEL_FOLDER / folder / f"{stamp_ns // 1000}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file)
         self._report.labels += 1
 
     # ---------------------------------------------------------------------------------- sets out
@@ -214,6 +228,8 @@ class BagExtractor:
         scan = self._scan_of(pending)
         last_ns = max(pending.last_ns, scan.stamp_ns if scan else 0)
         if self._layout.boxes and self._boxes_until_ns < last_ns:
+            return False
+        if self._truth is not None and not self._truth.known_until(last_ns):
             return False
         return self._poses.known_until(last_ns)
 
@@ -286,7 +302,13 @@ class BagExtractor:
         if lidar is not None:
             stamp_ns = lidar.stamp_ns
             readings = [*readings, lidar]
-        self._scene.add_key_frame(stamp_ns, readings, self._boxes_at(stamp_ns))
+        sample = self._scene.add_key_frame(stamp_ns, readings, self._boxes_at(stamp_ns))
+        if self._truth is not None:
+            try:
+                self._truth.write(self._scene.identity.name, sample, stamp_ns)
+                self._report.occupancies += 1
+            except ValueError as error:
+                self._report.skip("3D truth", str(error))
 
     def _write_sweeps(self, readings: list[Reading]) -> None:
         for reading in readings:

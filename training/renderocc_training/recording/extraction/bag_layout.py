@@ -11,6 +11,8 @@ from renderocc_training.recording.extraction.options import ExtractOptions
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 RAW = "sensor_msgs/msg/Image"
+OCCUPANCY = "renderocc_ros/msg/SemanticOccupancy"
+TRUTH_TOPIC = "/ground_truth/occupancy"
 
 
 @dataclass
@@ -22,7 +24,7 @@ class BagLayout:
         images: camera by image topic.
         infos: camera by CameraInfo topic.
         labels: (kind, camera) by label topic.
-        lidar, odometry, boxes: topics; None if there is none.
+        lidar, odometry, boxes, occupancy: topics; None if there is none.
         problems: what the recording lacks, in sentences.
     """
 
@@ -33,6 +35,7 @@ class BagLayout:
     lidar: str | None = None
     odometry: str | None = None
     boxes: str | None = None
+    occupancy: str | None = None
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -60,6 +63,7 @@ def find_layout(topics: dict[str, Topic], rig: RigConfig, options: ExtractOption
     layout.rig = reduced(rig, present)
     layout.lidar = _only(topics, "sensor_msgs/msg/PointCloud2", options.lidar, "lidar")
     layout.boxes = _only(topics, "vision_msgs/msg/Detection3DArray", options.boxes, "boxes")
+    layout.occupancy = _truth(topics, options.occupancy)
     layout.odometry = options.odometry
     if options.odometry is None and "/tf" not in topics:
         layout.odometry = _only(topics, "nav_msgs/msg/Odometry", None, "odometry")
@@ -129,6 +133,17 @@ def _only(topics: dict[str, Topic], kind: str, chosen: str | None, key: str) -> 
     if len(found) > 1:
         raise ValueError(f"{key}: choose one of {', '.join(found)}, or '' for none")
     return found[0] if found else None
+
+
+def _truth(topics: dict[str, Topic], chosen: str | None) -> str | None:
+    """The chosen topic, or the usual one: a live node's own output is of the same type."""
+    found = [t.name for t in topics.values() if t.message_type == OCCUPANCY]
+    if chosen and chosen not in found:
+        raise ValueError(
+            f"occupancy: no {OCCUPANCY} on '{chosen}'; there is {', '.join(found) or 'none'}"
+        )
+    usual = TRUTH_TOPIC if TRUTH_TOPIC in found else None
+    return usual if chosen is None else chosen or None
 
 
 def _find_labels(layout: BagLayout, topics: dict[str, Topic], options: ExtractOptions) -> None:

@@ -21,12 +21,11 @@ from renderocc_training.recording.extraction.records import SceneTables, token
 from renderocc_training.recording.extraction.report import ExtractionReport
 from renderocc_training.recording.extraction.scene_writer import SceneIdentity, SceneWriter
 
-FORMAT = 1  # counted up when what is written changes
+FORMAT = 2  # counted up when what is written changes
 FRAGMENTS = ".extraction"
 DONE = "done.json"
 PROGRESS = "progress"
 PROGRESS_PERIOD_S = 0.2
-LABEL_FOLDER = "labels"
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,8 @@ def _extract(job: Job, reader: BagReader) -> ExtractionReport:
             return writers[-1]
 
         rule = KeyFrameRule(job.options.key_frame_s, job.options.key_frame_m)
-        labels = job.root / LABEL_FOLDER
         extractor = BagExtractor(
-            reader, layout, rule, new_scene, labels, job.options.sweeps, report
+            reader, layout, rule, new_scene, job.root, job.options.sweeps, report
         )
         extractor.run(_progress(job.progress_file, reader.start_ns, reader.end_ns))
     report.problems += [each for each in reader.damage if each not in report.problems]

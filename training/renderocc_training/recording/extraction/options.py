@@ -24,6 +24,11 @@ class ExtractOptions(StrictModel):
     boxes: str | None = Field(
         None, description="Detection3DArray topic; the only one if not given; empty: none"
     )
+    occupancy: str | None = Field(
+        None,
+        description="SemanticOccupancy topic with 3D truth; /ground_truth/occupancy if not given; "
+        "empty: none",
+    )
     labels: tuple[str, ...] = Field(
         (),
         description="label images as KIND=TOPIC, where {camera} stands for the camera's name in "

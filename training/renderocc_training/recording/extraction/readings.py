@@ -172,14 +172,8 @@ def _millimetres(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
     return np.where(known, np.round(np.nan_to_num(depth_m) * 1000), 0).astype(np.uint16)
 
 
-def lidar_file(points: NDArray[np.void]) -> tuple[bytes, int]:
-    """A cloud as nuScenes' .pcd.bin: x, y, z, intensity, ring in float32.
-
-    Args:
-        points: structured array with x, y, z; intensity and ring are 0 where it has none.
-
-    Returns:
-        the file, and how many points were left out because they are not finite.
+def finite_points(points: NDArray[np.void]) -> NDArray[np.void]:
+    """The points of a structured array whose x, y and z are numbers.
 
     Raises:
         ValueError: no x, y, z.
@@ -188,10 +182,26 @@ def lidar_file(points: NDArray[np.void]) -> tuple[bytes, int]:
     lacking = [name for name in "xyz" if name not in names]
     if lacking:
         raise ValueError(f"the cloud has no field {', '.join(lacking)}: {', '.join(names)}")
+    finite = np.isfinite(points["x"]) & np.isfinite(points["y"]) & np.isfinite(points["z"])
+    return points if finite.all() else points[finite]
+
+
+def lidar_file(points: NDArray[np.void]) -> bytes:
+    """A cloud as nuScenes' .pcd.bin: x, y, z, intensity, ring in float32.
+
+    Args:
+        points: structured array with x, y, z; intensity and ring are 0 where it has none.
+    """
     columns = np.zeros((len(points), 5), dtype="<f4")
     for place, choices in enumerate(LIDAR_COLUMNS):
-        found = next((name for name in choices if name in names), None)
+        found = next((name for name in choices if name in (points.dtype.names or ())), None)
         if found is not None:
             columns[:, place] = points[found]
-    finite = np.isfinite(columns[:, :3]).all(axis=1)
-    return columns[finite].tobytes(), int((~finite).sum())
+    return columns.tobytes()
+
+
+def point_label_file(points: NDArray[np.void]) -> bytes | None:
+    """The classes of a cloud with a field ``label``, as SemanticKITTI keeps them: uint32 each."""
+    if "label" not in (points.dtype.names or ()):
+        return None
+    return points["label"].astype("<u4").tobytes()

@@ -15,7 +15,8 @@ class ExtractionReport:
     Attributes:
         source: path of the recording.
         scenes: names of the scenes written.
-        key_frames, sweeps, boxes, labels: how many of each were written.
+        key_frames, sweeps, boxes, labels, occupancies: how many of each were written; labels are
+            files, of images and of scans, occupancies are key frames with 3D truth.
         skipped: how often something was left out, by (what, why).
         problems: what is wrong with the recording as a whole, one sentence each.
     """
@@ -26,6 +27,7 @@ class ExtractionReport:
     sweeps: int = 0
     boxes: int = 0
     labels: int = 0
+    occupancies: int = 0
     skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 

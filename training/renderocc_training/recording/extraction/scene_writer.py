@@ -94,8 +94,12 @@ class SceneWriter:
 
     def add_key_frame(
         self, stamp_ns: int, readings: Sequence[Reading], boxes: Sequence[Box] = ()
-    ) -> None:
-        """A sample: one reading of each channel, and the boxes at this time (in the world)."""
+    ) -> str:
+        """A sample: one reading of each channel, and the boxes at this time (in the world).
+
+        Returns:
+            its token.
+        """
         sample = self._sample_token()
         record = {
             "token": sample,
@@ -109,6 +113,7 @@ class SceneWriter:
         for box in boxes:
             self._annotate(sample, box, lidars)
         self.key_frames += 1
+        return sample
 
     def close(self) -> None:
         """Write what was held back, and the scene's own record; without key frames, nothing."""
