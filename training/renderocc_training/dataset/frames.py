@@ -96,6 +96,12 @@ class BoxTrack:
         nearest = min(after, len(stamps) - 1)
         return self.world_from_box[nearest] if self._near(nearest, stamp_ns) else None
 
+    @cached_property
+    def travelled_m(self) -> float:
+        """How far from its first place it ever was."""
+        places = np.array([pose.translation for pose in self.world_from_box])
+        return float(np.linalg.norm(places - places[0], axis=1).max())
+
     def _near(self, index: int, stamp_ns: int) -> bool:
         return abs(self.stamps_ns[index] - stamp_ns) <= NEAREST_NS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,9 @@ from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_training.dataset.frames import CameraFrame, Drive, Frame
 from renderocc_training.labels.cache import FrameLabels, LabelStore
 from renderocc_training.rays.auxiliary import (
-    BoxMotion,
+    BoxStates,
     auxiliary_frames,
-    box_motions,
+    box_states,
     follows_box,
     moved_along,
     silent_through_boxes,
@@ -40,13 +40,13 @@ class FrameRays:
     Attributes:
         frame: where they come from.
         labels: of all its cameras.
-        motions: of the boxes that they end on, one dictionary per camera.
+        states: of the boxes between this frame and the sample's own.
         weight: (P,) chance to be drawn by frame and motion alone.
     """
 
     frame: Frame
     labels: FrameLabels
-    motions: tuple[dict[int, BoxMotion], ...]
+    states: BoxStates
     weight: NDArray[np.float32]
 
 
@@ -95,27 +95,15 @@ class SampleLabels:
 
     def _frame_rays(self, drive: Drive, now: Frame, frame: Frame) -> FrameRays:
         labels = self.store.labels(drive, frame)
-        is_auxiliary = np.full(len(labels), frame is not now)
-        follows = np.zeros(len(labels), dtype=bool)
-        motions: list[dict[int, BoxMotion]] = []
-        for place, camera in enumerate(frame.cameras):
-            here = labels.camera == place
-            of_camera = labels.labels.instance[here]
-            found = (
-                {}
-                if camera is None or frame is now
-                else box_motions(drive.tracks, of_camera, camera.stamp_ns, now.stamp_ns)
-            )
-            follows[here] = follows_box(of_camera, found)
-            motions.append(found)
+        states = box_states(drive.tracks, frame.stamp_ns, now.stamp_ns)
         weight = frame_weights(
             labels.labels.class_id,
-            is_auxiliary,
+            np.full(len(labels), frame is not now),
             self.class_set.moving_ids,
             self.config.auxiliary_weight,
-            follows,
+            follows_box(labels.labels.instance, states),
         )
-        return FrameRays(frame, labels, tuple(motions), weight)
+        return FrameRays(frame, labels, states, weight)
 
     def _rays(
         self,
@@ -128,21 +116,19 @@ class SampleLabels:
         """Rays of chosen labels of a frame, in their order camera by camera."""
         labels = part.labels.of(chosen)
         batches = [
-            self._camera_rays(drive, now, part, camera, place, labels.of(labels.camera == place))
+            self._camera_rays(drive, now, part, camera, labels.of(labels.camera == place))
             for place, camera in enumerate(part.frame.cameras)
             if camera is not None
         ]
-        rays = RayBatch.concatenate(batches)
-        return RayBatch(**{**vars(rays), "weight": weight.astype(np.float32)})
+        rays = replace(RayBatch.concatenate(batches), weight=weight.astype(np.float32))
+        if part.frame is now or not drive.tracks:
+            return rays
+        elsewhere = part.states.moving | part.states.appeared
+        ego_from_world = now.world_from_ego.inverse()
+        return silent_through_boxes(rays, elsewhere, drive.tracks, ego_from_world, now.stamp_ns)
 
     def _camera_rays(
-        self,
-        drive: Drive,
-        now: Frame,
-        part: FrameRays,
-        camera: CameraFrame,
-        place: int,
-        labels: FrameLabels,
+        self, drive: Drive, now: Frame, part: FrameRays, camera: CameraFrame, labels: FrameLabels
     ) -> RayBatch:
         ego_from_world = now.world_from_ego.inverse()
         is_auxiliary = part.frame is not now
@@ -150,9 +136,8 @@ class SampleLabels:
         rays = rays_of_pixels(labels.labels, camera.model, ego_from_camera, is_auxiliary)
         if not is_auxiliary or not drive.tracks:
             return rays
-        rays = moved_along(rays, part.motions[place], drive.tracks, ego_from_world, now.stamp_ns)
-        return silent_through_boxes(
-            rays, drive.tracks, camera.stamp_ns, now.stamp_ns, ego_from_world
+        return moved_along(
+            rays, part.states, drive.tracks, ego_from_world, camera.stamp_ns, now.stamp_ns
         )
 
     def _class_weights(self, class_id: NDArray[np.uint8]) -> NDArray[np.float32]:

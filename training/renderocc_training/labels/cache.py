@@ -1,4 +1,4 @@
-"""2D labels on disk: made once, read ever after, made again when anything they depend on changes."""
+"""2D labels on disk: made once, and again when anything that they depend on changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Range and class of pixels from LiDAR: points are brought to where they were when the camera fired.
+"""Range and class of pixels from LiDAR, whose points go where they were when the camera fired.
 
 Each scan has the ego pose of its own stamp, and so has each image; between the two the car moves,
 and so do the boxes that points lie in. A z-buffer drops what the camera cannot see.

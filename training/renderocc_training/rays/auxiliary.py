@@ -11,7 +11,7 @@ sample's own frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,22 +22,29 @@ from renderocc_ros.geometry.voxel_traversal import clip_to_box
 from renderocc_training.dataset.frames import BoxTrack, Drive, Frame
 from renderocc_training.rays.ray_batch import RayBatch
 
-STANDING_M_S = 0.3  # slower is the annotator's hand
-STANDING_M = 0.3
+STANDING_M, STANDING_M_S = 0.3, 0.3  # less, and slower, is the annotator's hand
 MARGIN_M = 0.2  # boxes are drawn tightly
+BEFORE_END = 0.999  # of a ray's length: claims nothing but its end
 
 
-@dataclass(frozen=True, eq=False)
-class BoxMotion:
-    """Where a box went.
+@dataclass(frozen=True)
+class BoxStates:
+    """What became of the boxes of a drive between two times, by their numbers.
 
     Attributes:
-        now_from_then: in the world: takes a point on the box then to where it is now.
-        stands: it did not move.
+        standing: they did not move, or never do.
+        moving: they moved, and it is known from where to where.
+        appeared: they are known now, but not then.
     """
 
-    now_from_then: RigidTransform
-    stands: bool
+    standing: frozenset[int]
+    moving: frozenset[int]
+    appeared: frozenset[int]
+
+    @property
+    def known(self) -> frozenset[int]:
+        """Boxes of which it is known where the rays belong that ended on them."""
+        return self.standing | self.moving
 
 
 def auxiliary_frames(drive: Drive, number: int, offsets: Iterable[int]) -> list[Frame]:
@@ -46,92 +53,104 @@ def auxiliary_frames(drive: Drive, number: int, offsets: Iterable[int]) -> list[
     return [drive.frames[place] for place in places if 0 <= place < len(drive)]
 
 
-def box_motions(
-    tracks: Mapping[int, BoxTrack], instances: NDArray[np.int32], then_ns: int, now_ns: int
-) -> dict[int, BoxMotion]:
-    """Motions of those of the boxes that are known at both times."""
-    found = {}
-    for number in np.unique(instances[instances >= 0]).tolist():
-        then, now = tracks[number].at(then_ns), tracks[number].at(now_ns)
-        if then is not None and now is not None:
-            moved = float(np.linalg.norm(now.translation - then.translation))
-            seconds = abs(now_ns - then_ns) * 1e-9
-            stands = moved < STANDING_M + STANDING_M_S * seconds and moved < 2 * STANDING_M
-            found[number] = BoxMotion(now @ then.inverse(), stands)
-    return found
+def box_states(tracks: Mapping[int, BoxTrack], then_ns: int, now_ns: int) -> BoxStates:
+    """Which boxes stand, move and appear between two times."""
+    standing: set[int] = set()
+    moving: set[int] = set()
+    appeared: set[int] = set()
+    for number, track in tracks.items():
+        then, now = track.at(then_ns), track.at(now_ns)
+        if then is None or now is None:
+            if track.travelled_m < STANDING_M and len(track.stamps_ns) > 1:
+                standing.add(number)
+            elif now is not None:
+                appeared.add(number)
+            continue
+        moved_m = float(np.linalg.norm(now.translation - then.translation))
+        seconds = abs(now_ns - then_ns) * 1e-9
+        stands = moved_m < min(STANDING_M + STANDING_M_S * seconds, 2 * STANDING_M)
+        (standing if stands else moving).add(number)
+    return BoxStates(frozenset(standing), frozenset(moving), frozenset(appeared))
 
 
-def follows_box(instance: NDArray[np.int32], motions: Mapping[int, BoxMotion]) -> NDArray[np.bool_]:
-    """(R,) whether it is known where the box went that a ray ends on."""
-    return np.isin(instance, list(motions))
+def follows_box(instance: NDArray[np.int32], states: BoxStates) -> NDArray[np.bool_]:
+    """(R,) whether it is known where the thing is now that a ray ended on."""
+    return np.isin(instance, list(states.known))
 
 
 def moved_along(
     rays: RayBatch,
-    motions: Mapping[int, BoxMotion],
+    states: BoxStates,
     tracks: Mapping[int, BoxTrack],
     ego_from_world: RigidTransform,
+    then_ns: int,
     now_ns: int,
 ) -> RayBatch:
-    """Rays in the current ego frame, those that end on a box that moved taken along with it.
+    """Rays in the current ego frame; those that end on a box that moved are taken along with it.
 
     ``start_m`` of such a ray is where it enters the box.
     """
     origin, direction, start_m = rays.origin.copy(), rays.direction.copy(), rays.start_m.copy()
-    for number, motion in motions.items():
-        chosen = np.flatnonzero(rays.instance == number)
-        if motion.stands or not chosen.size:
+    for number in np.unique(rays.instance[rays.instance >= 0]).tolist():
+        if number not in states.moving:
             continue
-        in_ego = ego_from_world @ motion.now_from_then @ ego_from_world.inverse()
-        origin[chosen] = in_ego.apply(rays.origin[chosen])
-        direction[chosen] = rays.direction[chosen] @ in_ego.rotation.T.astype(np.float32)
-        box = tracks[number].at(now_ns)
-        assert box is not None  # its motion is known
-        enter, leave = _through_box(
-            origin[chosen], direction[chosen], ego_from_world @ box, tracks[number].size_m
-        )
-        end = rays.range_m[chosen]
-        # A label just outside its box still belongs to it: then nothing before its end is claimed.
-        start_m[chosen] = np.where(enter < leave, np.minimum(enter, end), end) * 0.999
+        track = tracks[number]
+        then, now = track.at(then_ns), track.at(now_ns)
+        if then is None or now is None:
+            continue
+        chosen = np.flatnonzero(rays.instance == number)
+        ego_from_box = ego_from_world @ now
+        now_from_then = ego_from_box @ then.inverse() @ ego_from_world.inverse()
+        origin[chosen] = now_from_then.apply(rays.origin[chosen])
+        direction[chosen] = rays.direction[chosen] @ now_from_then.rotation.T.astype(np.float32)
+        enter, leave = _through_boxes(origin[chosen], direction[chosen], [ego_from_box], [track])
+        end = rays.range_m[chosen] * BEFORE_END
+        # A label just outside its box belongs to it too: then nothing before its end is claimed.
+        start_m[chosen] = np.where(enter[0] < leave[0], np.minimum(enter[0], end), end)
     return replace(rays, origin=origin, direction=direction, start_m=start_m)
 
 
 def silent_through_boxes(
     rays: RayBatch,
+    numbers: Collection[int],
     tracks: Mapping[int, BoxTrack],
-    then_ns: int,
-    now_ns: int,
     ego_from_world: RigidTransform,
+    now_ns: int,
 ) -> RayBatch:
-    """Rays that claim nothing up to where they leave boxes that were elsewhere then.
+    """Rays that claim nothing up to where they leave these boxes, but for those that end on them.
 
     What moved into the way of an auxiliary ray is there now, though the ray passed.
     """
-    start_m = rays.start_m.copy()
-    known = {
-        number: box_motions(tracks, np.array([number], np.int32), then_ns, now_ns).get(number)
-        for number in tracks
-    }
-    for number, track in tracks.items():
-        box, motion = track.at(now_ns), known[number]
-        if box is None or (motion is not None and motion.stands):
-            continue
-        enter, leave = _through_box(rays.origin, rays.direction, ego_from_world @ box, track.size_m)
-        crossed = (enter < leave) & (enter < rays.range_m) & (rays.instance != number)
-        crossed &= rays.is_auxiliary
-        start_m[crossed] = np.maximum(
-            start_m[crossed], np.minimum(leave[crossed], rays.range_m[crossed] * 0.999)
-        )
-    return replace(rays, start_m=start_m)
+    poses = {number: tracks[number].at(now_ns) for number in numbers}
+    there = [(number, pose) for number, pose in poses.items() if pose is not None]
+    if not there or not len(rays):
+        return rays
+    enter, leave = _through_boxes(
+        rays.origin,
+        rays.direction,
+        [ego_from_world @ pose for _, pose in there],
+        [tracks[number] for number, _ in there],
+    )
+    other = rays.instance != np.array([number for number, _ in there])[:, None]
+    crossed = (enter < leave) & (enter < rays.range_m) & other
+    until = np.where(crossed, np.minimum(leave, rays.range_m * BEFORE_END), 0.0).max(axis=0)
+    return replace(rays, start_m=np.maximum(rays.start_m, until.astype(np.float32)))
 
 
-def _through_box(
+def _through_boxes(
     origin: NDArray[np.float32],
     direction: NDArray[np.float32],
-    ego_from_box: RigidTransform,
-    size_m: tuple[float, float, float],
+    ego_from_box: Collection[RigidTransform],
+    tracks: Collection[BoxTrack],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distances (R,) at which rays enter and leave a box, a margin around it included."""
-    box_from_ego, half = ego_from_box.inverse(), np.array(size_m) / 2 + MARGIN_M
-    turned = direction.astype(np.float64) @ box_from_ego.rotation.T
-    return clip_to_box(box_from_ego.apply(origin), turned, -half, half)
+    """Distances (M, R) at which R rays enter and leave M boxes, a margin around them included."""
+    half = np.array([track.size_m for track in tracks])[:, None] / 2 + MARGIN_M
+    turn = np.stack([pose.rotation for pose in ego_from_box])
+    centre = np.stack([pose.translation for pose in ego_from_box])[:, None]
+    # In units of the half edges each box is the same cube, and distances along rays stay.
+    from_centre = ((origin.astype(np.float64) - centre) @ turn) / half
+    along = (direction.astype(np.float64) @ turn) / half
+    enter, leave = clip_to_box(
+        from_centre.reshape(-1, 3), along.reshape(-1, 3), (-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)
+    )
+    return enter.reshape(len(turn), -1), leave.reshape(len(turn), -1)

@@ -1,0 +1,167 @@
+"""Make 2D labels of a data set's images, and look at them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from renderocc_ros.config import load_class_set, validate
+from renderocc_training.dataset.drives import open_drives
+from renderocc_training.dataset.frames import Drive, Frame
+from renderocc_training.labels.cache import LabelStore
+from renderocc_training.labels.config import LabelConfig, open_store
+from renderocc_training.labels.show import frame_picture
+
+DEFAULTS = LabelConfig()
+app = typer.Typer(
+    help="Make 2D labels of a data set's images, and look at them.\n\n"
+    "renderocc-train labels make data --out data/pixel_labels\n\n"
+    "renderocc-train labels show data --labels data/pixel_labels --out pictures",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Root = Annotated[Path, typer.Argument(help="folder of the data set")]
+Format = Annotated[
+    str, typer.Option(help="nuscenes (also what extract writes), semantickitti, ddad")
+]
+Version = Annotated[
+    str | None, typer.Option(help="folder of nuScenes tables; the only one if not given")
+]
+Scenes = Annotated[
+    list[str] | None, typer.Option("--scene", help="only this scene; may be repeated")
+]
+Classes = Annotated[str, typer.Option(help="class set: a shipped name, or a .yaml")]
+Depth = Annotated[str, typer.Option(help="lidar, images, mono or none")]
+Semantics = Annotated[str, typer.Option(help="boxes, points, images, segmentation or none")]
+Mapping = Annotated[str | None, typer.Option(help="mapping file: a shipped name, or a .yaml")]
+Scans = Annotated[int, typer.Option(help="further LiDAR scans to add")]
+RoadMask = Annotated[Path | None, typer.Option(help="road map instead of the data set's own")]
+Stride = Annotated[int, typer.Option(help="distance in pixels of labels from images")]
+SegmentationModel = Annotated[str | None, typer.Option(help="hub name or folder")]
+MinProbability = Annotated[float, typer.Option(help="below it a segmentation model is unsure")]
+DepthModel = Annotated[str | None, typer.Option(help="hub name or folder")]
+Device = Annotated[str, typer.Option(help="where models run, such as cuda")]
+
+
+@app.command()
+def make(
+    root: Root,
+    out: Annotated[Path, typer.Option(help="folder that takes the labels")],
+    format: Format = "nuscenes",
+    version: Version = None,
+    scenes: Scenes = None,
+    class_set: Classes = "occ3d",
+    depth: Depth = DEFAULTS.depth,
+    semantics: Semantics = DEFAULTS.semantics,
+    mapping: Mapping = None,
+    scans: Scans = DEFAULTS.scans,
+    road_mask: RoadMask = None,
+    stride_px: Stride = DEFAULTS.stride_px,
+    segmentation_model: SegmentationModel = None,
+    min_probability: MinProbability = DEFAULTS.min_probability,
+    depth_model: DepthModel = None,
+    device: Device = "cpu",
+    processes: Annotated[int, typer.Option(min=1, help="frames at a time")] = 1,
+) -> None:
+    """Label the images of every key frame; what is there already is not made again."""
+    config = _config(locals())
+    drives = open_drives(root, format, version, scenes or ())  # type: ignore[arg-type]
+    places = [(drive, frame.number) for drive in drives for frame in drive.frames]
+    store = open_store(config, load_class_set(class_set), out, device)
+    todo = [
+        (drive, number) for drive, number in places if not store.has(drive, drive.frames[number])
+    ]
+    console = Console(stderr=True)
+    console.print(f"{len(places)} key frames, {len(places) - len(todo)} of them labelled already")
+    started, pixels = time.perf_counter(), 0
+    for count in track(_made(store, todo, processes), "labels", len(todo), console=console):
+        pixels += count
+    seconds = time.perf_counter() - started
+    if todo:
+        console.print(
+            f"{pixels:,} labelled pixels in {seconds:.1f} s, {seconds / len(todo):.2f} s per frame"
+        )
+    console.print(f"labels are in {store.folder}")
+
+
+@app.command()
+def show(
+    root: Root,
+    out: Annotated[Path, typer.Option(help="folder that takes the pictures")],
+    labels: Annotated[
+        Path | None, typer.Option(help="folder of `labels make`; made anew if not given")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="pictures per scene, evenly spread")] = 4,
+    format: Format = "nuscenes",
+    version: Version = None,
+    scenes: Scenes = None,
+    class_set: Classes = "occ3d",
+    depth: Depth = DEFAULTS.depth,
+    semantics: Semantics = DEFAULTS.semantics,
+    mapping: Mapping = None,
+    scans: Scans = DEFAULTS.scans,
+    road_mask: RoadMask = None,
+    stride_px: Stride = DEFAULTS.stride_px,
+    segmentation_model: SegmentationModel = None,
+    min_probability: MinProbability = DEFAULTS.min_probability,
+    depth_model: DepthModel = None,
+    device: Device = "cpu",
+) -> None:
+    """Draw labels over their images: ranges above, classes below; one PNG per frame."""
+    config, classes = _config(locals()), load_class_set(class_set)
+    store = open_store(config, classes, labels, device)
+    out.mkdir(parents=True, exist_ok=True)
+    for drive in open_drives(root, format, version, scenes or ()):  # type: ignore[arg-type]
+        for frame in _spread(drive, frames):
+            picture = frame_picture(drive, frame, store, classes)
+            file = out / f"{drive.name}-{frame.number:04d}.png"
+            if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+                raise OSError(f"could not write {file}")
+            typer.echo(file)
+
+
+def _config(options: dict[str, Any]) -> LabelConfig:
+    given = {key: options[key] for key in LabelConfig.model_fields if key in options}
+    return validate(given, LabelConfig, "options")
+
+
+def _spread(drive: Drive, count: int) -> list[Frame]:
+    count = min(count, len(drive))
+    return [drive.frames[(2 * place + 1) * len(drive) // (2 * count)] for place in range(count)]
+
+
+def _made(store: LabelStore, todo: list[tuple[Drive, int]], processes: int) -> Iterable[int]:
+    """Numbers of labelled pixels, frame by frame as they are done."""
+    if processes == 1:
+        yield from (_make(store, drive, number) for drive, number in todo)
+        return
+    with ProcessPoolExecutor(processes, initializer=_begin, initargs=(store,)) as pool:
+        drives, numbers = zip(*todo, strict=True) if todo else ((), ())
+        yield from pool.map(_make_here, drives, numbers, chunksize=4)
+
+
+_STORE: list[LabelStore] = []
+
+
+def _begin(store: LabelStore) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    cv2.setNumThreads(1)
+    _STORE[:] = [store]
+
+
+def _make_here(drive: Drive, number: int) -> int:
+    return _make(_STORE[0], drive, number)
+
+
+def _make(store: LabelStore, drive: Drive, number: int) -> int:
+    return len(store.labels(drive, drive.frames[number]))

@@ -1,0 +1,40 @@
+"""Classes of LiDAR points from files that hold one for every point: lidarseg, SemanticKITTI."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_training.dataset.frames import Drive, LidarScan
+from renderocc_training.dataset.lidar_files import read_point_labels
+from renderocc_training.labels.mapping import NumberMapping
+
+
+class PointFileClasses:
+    """Classes from label files.
+
+    Args:
+        class_set: of the result.
+        mapping: from the files' numbers to it.
+    """
+
+    name = "points"
+
+    def __init__(self, class_set: ClassSet, mapping: NumberMapping) -> None:
+        self._table = mapping.table(class_set)
+
+    def classes(
+        self,
+        drive: Drive,
+        scan: LidarScan,
+        points_ego: NDArray[np.float64],
+        instance: NDArray[np.int32],
+    ) -> NDArray[np.uint8]:
+        """(P,) class ids."""
+        if scan.labels is None:
+            raise ValueError(
+                f"{scan.file} has no labels for its points (lidarseg or SemanticKITTI): use "
+                "another source of semantics"
+            )
+        return self._table[read_point_labels(scan.labels, len(points_ego))]
