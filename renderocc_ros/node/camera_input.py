@@ -111,11 +111,15 @@ class CameraInput(SimpleFilter):
         """Publishers of the image topic now."""
         return int(self._node.count_publishers(self.topic))
 
+    def publishers(self) -> list[Any]:
+        """What the graph tells of the image topic's publishers."""
+        return list(self._node.get_publishers_info_by_topic(self.topic))
+
     def silence(self) -> str:
         """Why no image came, told from the ROS graph."""
         count = self.publisher_count
         told = f"no messages on {self.topic} ({_publishers(count)})"
-        for publisher in self._node.get_publishers_info_by_topic(self.topic):
+        for publisher in self.publishers():
             if reason := mismatch(publisher.qos_profile, self._qos):
                 return (
                     f"{told}: incompatible QoS of {publisher.node_name}, {reason}; set "

@@ -1,0 +1,140 @@
+"""What of a running rig arrives: images, calibration and transforms of every camera."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from tf2_ros import Buffer, TransformListener
+
+from renderocc_ros.config import RigConfig
+from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
+from renderocc_ros.node.image_messages import decode
+from renderocc_ros.node.transforms import TransformMissing, TransformReader
+from renderocc_ros.rig.calibration import scaled_to_image
+
+
+@dataclass(frozen=True)
+class RigFinding:
+    """One thing that was looked at: what is there, or what is wrong and the cure."""
+
+    good: bool
+    subject: str
+    found: str
+    cure: str = ""
+
+
+def check_rig(rig: RigConfig, seconds: float) -> list[RigFinding]:
+    """Listen to a rig for some seconds and say what came."""
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    node = rclpy.create_node("renderocc_doctor", context=context)
+    try:
+        return list(_checked(node, rig, seconds))
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+
+
+def _checked(node: Any, rig: RigConfig, seconds: float) -> Iterator[RigFinding]:
+    buffer = Buffer()
+    listener = TransformListener(buffer, node, spin_thread=False)
+    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    last: dict[str, ArrivedImage] = {}
+    cameras = []
+    for config in rig.cameras:
+        camera = CameraInput(node, config, qos, lambda name, reason: None)
+        camera.registerCallback(lambda image, name=config.name: last.update({name: image}))
+        cameras.append(camera)
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    deadline_s = time.monotonic() + seconds
+    while (remaining_s := deadline_s - time.monotonic()) > 0:
+        executor.spin_once(timeout_sec=remaining_s)
+    reader = TransformReader(buffer, rig.base_frame, rig.odom_frame)
+    if rig.odom_frame is not None:
+        yield _odometry(reader, rig, last)
+    for camera in cameras:
+        yield from _camera(camera, last.get(camera.config.name), reader, rig.base_frame)
+    listener.unregister()
+    executor.shutdown()
+
+
+def _odometry(reader: TransformReader, rig: RigConfig, last: dict[str, ArrivedImage]) -> RigFinding:
+    subject = f"odometry {rig.odom_frame} ← {rig.base_frame}"
+    stamps = [image.stamp_ns for image in last.values()]
+    # The newest image may be ahead of odometry by a moment: ask for the oldest of the last ones.
+    try:
+        reader.lookup(str(rig.odom_frame), rig.base_frame, min(stamps, default=0))
+    except TransformMissing as problem:
+        cure = "start odometry; on a robot without it, set odom_frame: null in the rig"
+        return RigFinding(False, subject, str(problem), cure)
+    return RigFinding(True, subject, "there")
+
+
+def _camera(
+    camera: CameraInput, image: ArrivedImage | None, reader: TransformReader, base_frame: str
+) -> Iterator[RigFinding]:
+    name = camera.config.name
+    if image is None:
+        cure = "start the driver, or correct image_topic in the rig"
+        yield RigFinding(False, f"{name}: images", camera.silence(), cure)
+    else:
+        offered = {
+            publisher.qos_profile.reliability.name.lower() for publisher in camera.publishers()
+        }
+        told = f"{camera.arrivals.rate_hz:.1f} Hz on {camera.topic}, {', '.join(sorted(offered))}"
+        yield RigFinding(True, f"{name}: images", told)
+    yield _calibration(camera, image)
+    frame = image.frame if image is not None else camera.config.frame
+    subject = f"{name}: transform {base_frame} ← {frame or '?'}"
+    if not frame:
+        cure = "start the driver, or name the frame in the rig"
+        yield RigFinding(False, subject, "no image came to name its frame", cure)
+        return
+    try:
+        pose = reader.lookup(base_frame, frame, image.stamp_ns if image is not None else 0)
+    except TransformMissing as problem:
+        cure = "publish the camera's pose on /tf_static, or correct frame in the rig"
+        yield RigFinding(False, subject, str(problem), cure)
+        return
+    forward = pose.rotation[:, 2]
+    x, y, z = pose.translation
+    told = f"at ({x:.2f}, {y:.2f}, {z:.2f}) m, looks {_direction(forward)}"
+    if abs(forward[2]) > np.sin(np.deg2rad(60)):
+        cure = "is it an optical frame? z must be forward, x right, y down (REP-103)"
+        yield RigFinding(False, subject, told, cure)
+    else:
+        yield RigFinding(True, subject, told)
+
+
+def _calibration(camera: CameraInput, image: ArrivedImage | None) -> RigFinding:
+    subject = f"{camera.config.name}: calibration"
+    if camera.info_problem:
+        return RigFinding(False, subject, camera.info_problem, "calibrate the camera")
+    if camera.model is None:
+        cure = "load the calibration into the driver, or set info_topic in the rig"
+        return RigFinding(False, subject, camera.info_silence(), cure)
+    try:
+        model = camera.model
+        if image is not None:
+            height, width = decode(image.serialised, camera.config.compressed).shape[:2]
+            model = scaled_to_image(model, width, height)
+    except ValueError as error:
+        return RigFinding(False, subject, str(error), "compare image and CameraInfo")
+    wide = np.rad2deg(2 * np.arctan(model.width / (2 * model.intrinsics[0, 0])))
+    told = f"{model.width}x{model.height}, {model.distortion_model}, about {wide:.0f}° wide"
+    return RigFinding(True, subject, told)
+
+
+def _direction(forward: Any) -> str:
+    """The robot's side that a camera looks to, in words and degrees to the left."""
+    degrees = round(float(np.rad2deg(np.arctan2(forward[1], forward[0]))))
+    sides = ("forward", "left", "back", "right")
+    return f"{sides[round(degrees / 90) % 4]} ({degrees:+d}°)"
