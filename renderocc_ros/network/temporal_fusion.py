@@ -65,6 +65,7 @@ class TemporalFusion(nn.Module):
 
     def __init__(self, channels: int, past_frames: int, grid: VoxelGrid) -> None:
         super().__init__()
+        self.channels = channels
         self.past_frames = past_frames
         self.grid = grid
         self.join = (

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, require_match
 from renderocc_ros.class_set import ClassSet
-from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.network.initialise import settle_norms
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
-from renderocc_ros.network.renderocc import RenderOcc, build_network, lifting_geometry
-from renderocc_ros.network_config import LiftedConfig, OfficialConfig, load_network_config
+from renderocc_ros.network.renderocc import RenderOcc, lifting_geometry
+from renderocc_ros.network_config import LiftedConfig, OfficialConfig
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.input_check import check_input
+from renderocc_ros.prediction.models import untrained_model
 from renderocc_ros.prediction.official_runner import OfficialRunner
 from renderocc_ros.prediction.onnx_engine import OnnxEngine
 from renderocc_ros.prediction.options import Options, choose_device
@@ -196,19 +195,6 @@ class Predictor:
             (image.height, image.width),
         )
         return np.asarray(in_view.numpy())
-
-
-def untrained_model(name: str, seed: int) -> Model:
-    """A shipped network with seeded random weights; see ``Predictor.from_preset``."""
-    config = load_network_config(name)
-    class_set = load_class_set(config.class_set)
-    if isinstance(config.architecture, LiftedConfig):
-        threshold = config.architecture.field.initial_opacity
-        config = config.model_copy(update={"threshold": threshold})
-    network = build_network(config, len(class_set), seed=seed)
-    if isinstance(network, RenderOcc):
-        settle_norms(network, seed)
-    return Model(network, class_set)
 
 
 def _stream_runner(engine: Engine, header: ModelHeader, timer: StageTimer) -> StreamRunner:

@@ -1,0 +1,41 @@
+"""A model by what a user calls it: the file of a checkpoint, or the name of a preset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from renderocc_ros.checkpoint import Model, load_checkpoint
+from renderocc_ros.config import load_class_set
+from renderocc_ros.network.initialise import settle_norms
+from renderocc_ros.network.renderocc import RenderOcc, build_network
+from renderocc_ros.network_config import LiftedConfig, load_network_config
+
+
+def is_file_name(name: str | Path) -> bool:
+    """Whether a model is named by its file, and not by its preset."""
+    return Path(name).suffix in (".safetensors", ".onnx", ".pth")
+
+
+def load_model(name: str | Path, seed: int = 0) -> Model:
+    """From a checkpoint's path, or by the name of a preset, which is untrained."""
+    return load_checkpoint(name) if is_file_name(name) else untrained_model(str(name), seed)
+
+
+def untrained_model(name: str, seed: int) -> Model:
+    """A shipped network with seeded random weights: for trials of everything around it.
+
+    An untrained field hovers about its initial opacity, so that is its threshold.
+
+    Args:
+        name: of a shipped network, or the path of a YAML file.
+        seed: the same seed gives the same weights.
+    """
+    config = load_network_config(name)
+    class_set = load_class_set(config.class_set)
+    if isinstance(config.architecture, LiftedConfig):
+        threshold = config.architecture.field.initial_opacity
+        config = config.model_copy(update={"threshold": threshold})
+    network = build_network(config, len(class_set), seed=seed)
+    if isinstance(network, RenderOcc):
+        settle_norms(network, seed)
+    return Model(network, class_set)
