@@ -106,9 +106,9 @@ def check_depth_loss(reference: Reference, network: SwinBStereo, depth: torch.Te
     from renderocc_training.losses.paper_depth import paper_depth_loss
 
     seed = int(reference.arrays["seed"])
-    label_m = torch.from_numpy(reference.fill.make_gt_depth(seed, network.config.image_size))
+    label_m = torch.from_numpy(reference.fill.make_gt_depth(seed, network.sizes.image_size))
     recorded = float(reference.arrays["depth_loss"])
-    loss = float(paper_depth_loss(depth, label_m, network.config.depth_range_m))
+    loss = float(paper_depth_loss(depth, label_m, network.sizes.depth_range_m))
     return report("depth_loss", abs(loss / recorded - 1), reference.limit("key/depth_softmax"))
 
 
@@ -118,7 +118,7 @@ def check_points_per_voxel(
     """How many lifted points each voxel gets; a moved point changes two voxels by one."""
     stage = observed.replace("lidar_coor", "points_per_voxel")
     recorded = reference.arrays[stage.replace("/", ".") + ".full"].astype(np.float64)
-    voxels = voxel_of_points(points, network.config.grid, truncate=True)
+    voxels = voxel_of_points(points, network.sizes.grid, truncate=True)
     ours = torch.bincount(voxels[voxels >= 0].flatten(), minlength=recorded.size).numpy()
     rms = np.sqrt(np.mean((ours.reshape(recorded.shape) - recorded) ** 2))
     moved = NOISE_FACTOR * MOVED_POINTS * (points.numel() / 3)

@@ -140,12 +140,12 @@ class PlainMatchingAndPooling(SwinBStereo):
     def match(self, past: Tensor, current: Tensor, grid: Tensor) -> Tensor:
         """See ``stereo_cost_plain``."""
         return stereo_cost_plain(
-            past.contiguous(), current.contiguous(), grid.contiguous(), self.config.invalid_cost
+            past.contiguous(), current.contiguous(), grid.contiguous(), self.sizes.invalid_cost
         )
 
     def pool(self, points: Tensor, depth: Tensor, context: Tensor) -> Tensor:
         """See ``pool_by_sorting``."""
-        return pool_by_sorting(points, depth, context, self.config.grid)
+        return pool_by_sorting(points, depth, context, self.sizes.grid)
 
 
 @contextmanager

@@ -33,6 +33,8 @@ class StereoFrame:
         ego_from_camera: (B, N, 4, 4) to the ego frame at the camera's own time stamp.
         global_from_ego: (B, N, 4, 4) ego pose at the camera's own time stamp, metres; float64 where
             coordinates are large.
+        valid: (B, N) bool, False where a camera is missing; its other entries then mean nothing
+            but must be usable numbers. None where all are there.
     """
 
     images: Tensor
@@ -41,6 +43,7 @@ class StereoFrame:
     post_translation: Tensor
     ego_from_camera: Tensor
     global_from_ego: Tensor
+    valid: Tensor | None = None
 
     @property
     def global_from_camera(self) -> Tensor:

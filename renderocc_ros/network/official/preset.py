@@ -12,7 +12,15 @@ from renderocc_ros.network_config import NetworkConfig, OfficialConfig
 CALIBRATED_SIZE = (900, 1600)  # height, width of the images that the weights were trained on
 
 
-def build_official(config: NetworkConfig, classes: int) -> SwinBStereo:
+class OfficialRenderOcc(SwinBStereo):
+    """The official network with the configuration that a checkpoint holds of it."""
+
+    def __init__(self, config: NetworkConfig, sizes: SwinBStereoConfig) -> None:
+        super().__init__(sizes)
+        self.config = config
+
+
+def build_official(config: NetworkConfig, classes: int) -> OfficialRenderOcc:
     """The official network at the image size, grid and threshold of ``config``.
 
     Raises:
@@ -29,11 +37,15 @@ def build_official(config: NetworkConfig, classes: int) -> SwinBStereo:
         classes=classes,
         density_threshold=config.threshold,
     )
-    return SwinBStereo(sizes).eval()
+    return OfficialRenderOcc(config, sizes).eval()
 
 
 def live_frame(
-    images: Tensor, intrinsics: Tensor, ego_from_camera: Tensor, global_from_ego: Tensor
+    images: Tensor,
+    intrinsics: Tensor,
+    ego_from_camera: Tensor,
+    global_from_ego: Tensor,
+    valid: Tensor | None = None,
 ) -> StereoFrame:
     """A frame whose intrinsics are those of the network's own images.
 
@@ -45,6 +57,7 @@ def live_frame(
         images: (B, N, 3, H, W) normalised.
         intrinsics: (B, N, 3, 3) of these images, pixels.
         ego_from_camera, global_from_ego: (B, N, 4, 4), metres.
+        valid: (B, N) bool, cameras that are there; all of them if not given.
     """
     height, width = images.shape[-2:]
     scale = width / CALIBRATED_SIZE[1]
@@ -61,4 +74,5 @@ def live_frame(
         offset.to(intrinsics.device).expand(*intrinsics.shape[:2], 3),
         ego_from_camera,
         global_from_ego,
+        valid,
     )

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHANNEL_GROUP = 4  # the official code warps this many channels at a time …
-ROWS_PER_CHUNK = 8192  # … and this many warped features (4 MB) stay in the cache between steps
+CHANNEL_GROUP = 4  # the official code warps this many channels at a time
 
 
 def stereo_cost_plain(past: Tensor, current: Tensor, grid: Tensor, invalid_cost: float) -> Tensor:
@@ -44,29 +43,26 @@ def stereo_cost(past: Tensor, current: Tensor, grid: Tensor, invalid_cost: float
     """The same as ``stereo_cost_plain``, several times faster on the CPU.
 
     Bilinear lookup is a weighted sum of four rows of the channels-last feature, which is what
-    ``embedding_bag`` computes, with contiguous reads of all channels at once; in pieces whose
-    warped features stay in the cache.
+    ``embedding_bag`` computes, with contiguous reads of all channels at once; one plane of one
+    view at a time, so that the warped feature stays in the cache.
     """
     views, depths, height, width, _ = grid.shape
-    channels = past.shape[1]
+    plane, channels = height * width, past.shape[1]
     probe = (channels - 1) // CHANNEL_GROUP * CHANNEL_GROUP
-    past_rows = past.permute(0, 2, 3, 1).reshape(views, height * width, channels)
-    current_rows = current.permute(0, 2, 3, 1).reshape(views, height * width, channels)
-    cost = grid.new_empty(views, depths, height * width)
+    past_rows = past.permute(0, 2, 3, 1).reshape(views, plane, channels)
+    current_rows = current.permute(0, 2, 3, 1).reshape(views, plane, channels)
+    cost = grid.new_empty(views, depths, plane)
     for view in range(views):
-        for start in range(0, height * width, ROWS_PER_CHUNK):
-            rows = slice(start, start + ROWS_PER_CHUNK)
-            here = current_rows[view, rows]
-            at = grid[view].view(depths, height * width, 2)[:, rows]
-            cells, weights = bilinear_rows(at, height, width)
-            for depth in range(depths):
-                warped = F.embedding_bag(
-                    cells[depth], past_rows[view], per_sample_weights=weights[depth], mode="sum"
-                )
-                outside = warped[:, probe] == 0
-                total = torch.linalg.vector_norm(warped.sub_(here), ord=1, dim=1)
-                cost[view, depth, rows] = total.add_(outside, alpha=invalid_cost)
-    return (-cost).view(views, depths, height, width).softmax(dim=1)
+        cells, weights = bilinear_rows(grid[view].view(depths, plane, 2), height, width)
+        for depth in range(depths):
+            warped = F.embedding_bag(
+                cells[depth], past_rows[view], per_sample_weights=weights[depth], mode="sum"
+            )
+            outside = warped[:, probe] == 0
+            # abs and sum are ten times as fast here as a norm over the last axis
+            difference = warped.sub_(current_rows[view]).abs_().sum(dim=1)
+            cost[view, depth] = difference.add_(outside, alpha=invalid_cost)
+    return cost.neg_().view(views, depths, height, width).softmax(dim=1)
 
 
 def bilinear_rows(grid: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -103,7 +103,7 @@ class SwinBStereoStream:
         Raises:
             ValueError: the frame does not fit the network; the memory is left as it was.
         """
-        check_frames(self.network.config, [frame])
+        check_frames(self.network.sizes, [frame])
         reset = self._reason_to_reset(frame, stamp_ns, scene)
         if reset is not None:
             self._forget(reset)
@@ -158,10 +158,16 @@ class SwinBStereoStream:
         return None
 
     def _recalibrated(self, old: StereoFrame, new: StereoFrame) -> bool:
-        def shift(a: Tensor, b: Tensor) -> float:
-            return float((a - b).abs().max())
+        """Whether a camera that both frames have is described otherwise."""
+        everywhere = torch.ones_like(new.intrinsics[..., 0, 0], dtype=torch.bool)
+        both = everywhere if old.valid is None else old.valid
+        both = both if new.valid is None else both & new.valid
+
+        def shift(name: str) -> Tensor:
+            before, after = getattr(old, name)[both], getattr(new, name)[both]
+            return torch.abs(before - after)
 
         exact = ("intrinsics", "post_rotation", "post_translation")
-        if any(not torch.equal(getattr(old, name), getattr(new, name)) for name in exact):
+        if any(bool((shift(name) > 0).any()) for name in exact):
             return True
-        return shift(old.ego_from_camera, new.ego_from_camera) > self.max_mounting_shift
+        return bool((shift("ego_from_camera") > self.max_mounting_shift).any())

@@ -130,10 +130,10 @@ class SwinBStereo(nn.Module):
     The ego frame of the result is that of camera 0 at its own time stamp.
     """
 
-    def __init__(self, config: SwinBStereoConfig | None = None) -> None:
+    def __init__(self, sizes: SwinBStereoConfig | None = None) -> None:
         super().__init__()
-        self.config = config or SwinBStereoConfig()
-        c, swin = self.config, self.config.swin
+        self.sizes = sizes or SwinBStereoConfig()
+        c, swin = self.sizes, self.sizes.swin
         deepest = swin.channels * 2 ** (len(swin.depths) - 1)
         self.img_backbone = Swin(swin)
         self.img_neck = ImageNeck(deepest // 2 + deepest, c.neck_channels)
@@ -167,7 +167,7 @@ class SwinBStereo(nn.Module):
         Raises:
             ValueError: a frame does not fit the network or the others; names what and the cure.
         """
-        check_frames(self.config, frames)
+        check_frames(self.sizes, frames)
         key, adjacent, reference = (*frames, frames[-1], frames[-1])[:3]
         bda = torch.eye(3).to(key.intrinsics)[None] if bda is None else bda
         reference_stereo = self.img_backbone.stereo_features(reference.images.flatten(0, 1))
@@ -214,19 +214,21 @@ class SwinBStereo(nn.Module):
         observe: Observer,
     ) -> Tensor:
         past_from_current = geometry.past_from_current_camera(frame, past)
-        depths_m = self.config.depths_m(stereo.device)
+        depths_m = self.sizes.depths_m(stereo.device)
         grid = geometry.stereo_grid(
-            frame, past_from_current, depths_m, self.config.image_size, STEREO_STRIDE
+            frame, past_from_current, depths_m, self.sizes.image_size, STEREO_STRIDE
         ).flatten(0, 1)
         observe("curr2adj", past_from_current)
         observe("stereo_grid", grid.flatten(1, 2))
         cost = self.match(past_stereo, stereo, grid)
+        if past.valid is not None:  # no past image, no cost: as the official code starts
+            cost = cost * past.valid.flatten()[:, None, None, None]
         observe("cost_volume_softmax", cost)
         return cost
 
     def match(self, past: Tensor, current: Tensor, grid: Tensor) -> Tensor:
         """The matching cost; see ``stereo_cost``."""
-        return stereo_cost(past, current, grid, self.config.invalid_cost)
+        return stereo_cost(past, current, grid, self.sizes.invalid_cost)
 
     def lift(
         self, encoded: EncodedFrame, key: StereoFrame, bda: Tensor, observe: Observer = unobserved
@@ -247,9 +249,11 @@ class SwinBStereo(nn.Module):
         depth = logits.softmax(dim=1)
         observe("depth_softmax", depth)
         depth, context = depth.unflatten(0, (b, n)), context.unflatten(0, (b, n))
+        if frame.valid is not None:  # a missing camera adds nothing to the volume
+            depth = depth * frame.valid[..., None, None, None]
         points = geometry.frustum_points(
-            frame, ego_from_camera, bda, self.config.depths_m(depth.device),
-            self.config.image_size, STRIDE,
+            frame, ego_from_camera, bda, self.sizes.depths_m(depth.device),
+            self.sizes.image_size, STRIDE,
         )  # fmt: skip
         observe("lidar_coor", points)
         volume = self.pool(points, depth, context)
@@ -260,8 +264,8 @@ class SwinBStereo(nn.Module):
 
     def pool(self, points: Tensor, depth: Tensor, context: Tensor) -> Tensor:
         """Sums up lifted features in voxels; see ``pool_voxels``."""
-        voxels = voxel_of_points(points, self.config.grid, truncate=True)
-        return pool_voxels(plan_pooling(voxels, self.config.grid), depth, context)
+        voxels = voxel_of_points(points, self.sizes.grid, truncate=True)
+        return pool_voxels(plan_pooling(voxels, self.sizes.grid), depth, context)
 
     def decode(
         self, volumes: Sequence[Tensor], depth: Tensor, observe: Observer = unobserved
@@ -284,9 +288,7 @@ class SwinBStereo(nn.Module):
         observe("voxel_feats", voxels)
         observe("density_prob", density)
         observe("semantic_logits", semantics)
-        return SemanticDensityField(
-            density[..., 0], semantics, depth, self.config.density_threshold
-        )
+        return SemanticDensityField(density[..., 0], semantics, depth, self.sizes.density_threshold)
 
 
 def _prefixed(observe: Observer, prefix: str) -> Observer:

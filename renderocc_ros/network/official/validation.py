@@ -54,6 +54,10 @@ def _check_frame(config: SwinBStereoConfig, frame: StereoFrame, name: str) -> No
         "ego_from_camera": (4, 4),
         "global_from_ego": (4, 4),
     }
+    if frame.valid is not None and tuple(frame.valid.shape) != (batch, cameras):
+        raise ValueError(
+            f"{name}: valid must be {(batch, cameras)}, got {tuple(frame.valid.shape)}"
+        )
     for field, shape in expected.items():
         value: Tensor = getattr(frame, field)
         if tuple(value.shape) != (batch, cameras, *shape):

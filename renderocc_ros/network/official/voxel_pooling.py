@@ -93,9 +93,8 @@ def plan_pooling(voxels: Tensor, grid: VoxelGrid) -> PoolingPlan:
     target, order = torch.sort(flat[kept], stable=True)
     points = kept[order]
     cells = points // (d * h * w) * (h * w) + points % (h * w)
-    every = torch.arange(b * z * y * x, dtype=torch.int32, device=flat.device)
-    starts = torch.searchsorted(target, every)
-    return PoolingPlan(points, cells, starts, (b, z, y, x))
+    counts = torch.bincount(target, minlength=b * z * y * x)
+    return PoolingPlan(points, cells, counts.cumsum(0) - counts, (b, z, y, x))
 
 
 def pool_voxels(plan: PoolingPlan, depth: Tensor, context: Tensor) -> Tensor:

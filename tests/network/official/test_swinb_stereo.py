@@ -22,6 +22,7 @@ from renderocc_ros.network.official.voxel_encoder import VoxelPyramid
 from renderocc_ros.network_config import load_network_config
 
 FrameAt = Callable[..., StereoFrame]
+TENSORS = [field.name for field in fields(StereoFrame) if field.name != "valid"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def transcription() -> ModuleType:
 def test_fast_network_equals_the_plain_one(
     network: SwinBStereo, frame_at: FrameAt, transcription: ModuleType
 ) -> None:
-    plain = transcription.PlainMatchingAndPooling(network.config).eval()
+    plain = transcription.PlainMatchingAndPooling(network.sizes).eval()
     plain.load_state_dict(network.state_dict())
     frames = [frame_at(t) for t in (1.0, 0.5, 0.0)]
     with torch.inference_mode():
@@ -79,7 +80,7 @@ def test_pyramid_mixes_before_upsampling_to_the_same_effect() -> None:
 
 
 def permuted(frame: StereoFrame, order: list[int]) -> StereoFrame:
-    return StereoFrame(*(getattr(frame, f.name)[:, order] for f in fields(frame)))
+    return StereoFrame(*(getattr(frame, name)[:, order] for name in TENSORS))
 
 
 def test_order_of_cameras_does_not_matter(network: SwinBStereo, frame_at: FrameAt) -> None:
@@ -91,6 +92,21 @@ def test_order_of_cameras_does_not_matter(network: SwinBStereo, frame_at: FrameA
         wrong = network([replace(frames[0], images=frames[0].images.flip(1)), frames[1]]).density
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
     assert (wrong - expected).abs().max() > 1e-2
+
+
+def test_missing_camera_is_left_out_whatever_its_image(
+    network: SwinBStereo, frame_at: FrameAt
+) -> None:
+    there = torch.tensor([[True, False, True]])
+    densities = []
+    for noise in (0.0, 5.0):
+        frames = [replace(frame_at(t), valid=there) for t in (1.0, 0.5)]
+        for frame in frames:
+            frame.images[:, 1] = noise
+        densities.append(network(frames).density.detach())
+    assert torch.equal(densities[0], densities[1])
+    present = [replace(frame, valid=None) for frame in frames]
+    assert (network(present).density - densities[0]).abs().max() > 1e-3
 
 
 def test_result_does_not_depend_on_where_in_the_world(
@@ -110,7 +126,7 @@ def test_result_does_not_depend_on_where_in_the_world(
 def test_batch_equals_one_by_one(network: SwinBStereo, frame_at: FrameAt) -> None:
     first, second = [frame_at(t) for t in (1.0, 0.5)], [frame_at(t) for t in (2.0, 1.5)]
     both = [
-        StereoFrame(*(torch.cat([getattr(f, x.name) for f in pair]) for x in fields(pair[0])))
+        StereoFrame(*(torch.cat([getattr(f, name) for f in pair]) for name in TENSORS))
         for pair in zip(first, second, strict=True)
     ]
     with torch.inference_mode():
@@ -124,7 +140,7 @@ def test_training_reaches_every_weight_of_the_key_frame(frame_at: FrameAt) -> No
 
     network = SwinBStereo(small_config(SwinConfig(16, (2, 1, 1, 1), (1, 2, 2, 2), 4, 2, 0.0)))
     both = [
-        StereoFrame(*(torch.cat([getattr(f, x.name)] * 2) for x in fields(f)))
+        StereoFrame(*(torch.cat([getattr(f, name)] * 2) for name in TENSORS))
         for f in (frame_at(1.0), frame_at(0.5))
     ]
     field = network(both)
@@ -188,7 +204,7 @@ def test_preset_is_the_official_network() -> None:
     with torch.device("meta"):
         network = build_official(config, len(load_class_set(config.class_set)))
     assert sum(p.numel() for p in network.parameters()) == 121_280_297
-    assert network.config == SwinBStereoConfig()
+    assert network.sizes == SwinBStereoConfig() and network.config is config
     with pytest.raises(ValueError, match="architecture.kind = 'lifted' is not 'official'"):
         build_official(load_network_config("nano"), 17)
 
