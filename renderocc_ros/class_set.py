@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IGNORE_ID = 255  # a pixel or voxel of which nothing is known; never the id of a class
+OCCUPIED_ID = 254  # a voxel that something is in, but nobody knows what; for training alone
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class ClassSet:
     classes: tuple[SemanticClass, ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.classes) < IGNORE_ID:
+        if not 1 <= len(self.classes) < OCCUPIED_ID:
             raise ValueError(
-                f"class set '{self.name}': {len(self.classes)} classes; 1 to {IGNORE_ID - 1} fit"
+                f"class set '{self.name}': {len(self.classes)} classes; 1 to {OCCUPIED_ID - 1} fit"
             )
         ids = [entry.id for entry in self.classes]
         if ids != list(range(len(ids))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet, SemanticClass
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet, SemanticClass
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.labels.voxel_votes import count_votes, voted_labels
 from renderocc_training.rays.ray_batch import RayBatch
@@ -91,9 +91,9 @@ def test_a_ray_that_moved_with_its_object_says_nothing_before_its_start() -> Non
     assert labels.ravel().tolist() == [IGNORE_ID] * 3 + [FREE] * 2 + [CAR] + [IGNORE_ID] * 4
 
 
-def test_an_occupied_cell_of_unknown_class_is_ignored_not_free() -> None:
+def test_a_cell_of_unknown_class_is_occupied_not_free() -> None:
     grid = VoxelGrid((0, 0, 0), 1.0, (4, 1, 1))
     near = rays_to(np.array([[1.5, 0.5, 0.5]] * 3), (0.2, 0.5, 0.5), IGNORE_ID)
     far = rays_to(np.array([[3.5, 0.5, 0.5]] * 3), (0.2, 0.5, 0.5), CAR)
     votes = count_votes(RayBatch.concatenate([near, far]), grid, CLASSES)
-    assert voted_labels(votes, CLASSES).ravel().tolist() == [FREE, IGNORE_ID, FREE, CAR]
+    assert voted_labels(votes, CLASSES).ravel().tolist() == [FREE, OCCUPIED_ID, FREE, CAR]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from renderocc_ros.class_set import IGNORE_ID
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField, opacity
 from renderocc_ros.rendering import Rays
@@ -182,6 +182,17 @@ def test_voxel_labels_ignore_what_is_not_known() -> None:
     assert density.grad is not None and logits.grad is not None
     assert density.grad[0, 0, 0, 0] < 0 < density.grad[0, 1, 0, 0]
     assert density.grad.count_nonzero() == 2 and logits.grad.count_nonzero() == 2
+
+
+def test_what_is_occupied_by_who_knows_what_trains_density_alone() -> None:
+    density = torch.full((1, *GRID.size), 1.0, requires_grad=True)
+    logits = torch.zeros((1, 2, *GRID.size), requires_grad=True)
+    labels = torch.full((1, *GRID.size), IGNORE_ID)
+    labels[0, 3, 2, 1] = OCCUPIED_ID
+    occupancy, semantics = losses.voxel_label_loss(field_of(density, logits), GRID, labels)
+    (occupancy + semantics).backward()
+    assert density.grad is not None and density.grad[0, 3, 2, 1] < 0
+    assert logits.grad is None or logits.grad.count_nonzero() == 0
 
 
 EMPTY: dict[str, Callable[[], Tensor]] = {

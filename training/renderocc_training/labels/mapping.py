@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.config import StrictModel, load_yaml
@@ -23,9 +23,23 @@ class NameMapping(StrictModel):
 
     kind: Literal["names"]
     class_set: str = Field("occ3d", description="class set that the right-hand names belong to")
-    classes: dict[str, str] = Field(
-        description="class name of the model to class name, 'sky', or 'ignore'"
+    classes: dict[str, tuple[str, ...]] = Field(
+        description="class name, 'sky' or 'ignore' to the model's names for it"
     )
+
+    @model_validator(mode="after")
+    def _names_once(self) -> NameMapping:
+        found: dict[str, str] = {}
+        for target, name in self.pairs():
+            if found.setdefault(_plain(name), target) != target:
+                raise ValueError(
+                    f"'{name}' stands under '{found[_plain(name)]}' and under '{target}'"
+                )
+        return self
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(class name, model's name) of every entry."""
+        return [(target, name) for target, names in self.classes.items() for name in names]
 
     def table(self, names: Mapping[int, str], class_set: ClassSet, where: str) -> NDArray[np.uint8]:
         """(256,) or more: model's class number to class id; sky becomes the free id.
@@ -37,7 +51,7 @@ class NameMapping(StrictModel):
         Raises:
             ValueError: the model has a class that the mapping does not know.
         """
-        known = {_plain(name): target for name, target in self.classes.items()}
+        known = {_plain(name): target for target, name in self.pairs()}
         missing = sorted(name for name in names.values() if _plain(name) not in known)
         if missing:
             near = get_close_matches(_plain(missing[0]), known, n=1)
@@ -140,5 +154,6 @@ def load_boxes(name: str) -> BoxMapping:
 
 
 def _plain(name: str) -> str:
-    """Spelling that does not matter: case, and what stands between words."""
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
+    """Without what does not matter: synonyms after a comma, case, what stands between words."""
+    first = name.partition(",")[0].casefold()
+    return "".join(letter for letter in first if letter.isalnum())

@@ -54,7 +54,9 @@ class SegmentationImages:
         self._model = model.eval().to(device)
         self._processor, self._device = processor, device
         self._min_probability = min_probability
-        self._prompts = list(mapping.classes) if is_promptable(model.config) else None
+        self._prompts = (
+            [name for _, name in mapping.pairs()] if is_promptable(model.config) else None
+        )
         names: Mapping[int, str] = (
             dict(enumerate(self._prompts)) if self._prompts else model.config.id2label
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.geometry.voxel_traversal import traverse
 from renderocc_training.rays.ray_batch import RayBatch
@@ -72,15 +72,15 @@ def voted_labels(
     """(X, Y, Z) uint8 labels: class, free, or ``IGNORE_ID`` where the votes say too little.
 
     A cell is occupied if hits are at least ``min_hit_share`` of its votes; its class is the one
-    with most hits. It is free after ``min_passes`` passes and no such majority. An occupied cell
-    of which no class is known is ignored.
+    with most hits, or ``OCCUPIED_ID`` if no hit has a class. It is free after ``min_passes`` passes
+    and no such majority.
     """
     by_class = votes.hits.sum(axis=-1)
     hits = by_class + votes.hits_of_unknown
     labels = np.full(hits.shape, IGNORE_ID, dtype=np.uint8)
     labels[votes.passes >= min_passes] = class_set.free_id
     occupied = (hits > 0) & (hits >= min_hit_share * (hits + votes.passes))
-    labels[occupied] = IGNORE_ID
+    labels[occupied] = OCCUPIED_ID
     with_class = occupied & (by_class > 0)
     labels[with_class] = votes.hits[with_class].argmax(axis=-1)
     return labels

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from renderocc_ros.class_set import IGNORE_ID
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.rendering import Rays
@@ -120,14 +120,14 @@ def voxel_label_loss(
     """Occupancy loss and semantic loss of labelled voxels: votes of rays, or 3D truth.
 
     Args:
-        labels: (B, X, Y, Z) int64: class, K for free, ``IGNORE_ID`` where not known or not visible.
+        labels: (B, X, Y, Z) int64: class, K for free, ``OCCUPIED_ID`` for occupied by what is not
+            known, ``IGNORE_ID`` where nothing is known or visible.
     """
-    free_id = field.semantics.shape[1]
-    known, occupied = labels != IGNORE_ID, labels < free_id
+    with_class = labels < field.semantics.shape[1]
+    known, occupied = labels != IGNORE_ID, with_class | (labels == OCCUPIED_ID)
     loss = occupancy_loss(field.density, occupied, grid.resolution_m)
-    chosen = known & occupied
-    logits = field.semantics.movedim(1, -1)[chosen]
-    return masked_mean(loss, known), _cross_entropy(logits, labels, chosen, class_weights)
+    logits = field.semantics.movedim(1, -1)[with_class]
+    return masked_mean(loss, known), _cross_entropy(logits, labels, with_class, class_weights)
 
 
 def occupancy_loss(density: Tensor, occupied: Tensor, resolution_m: float) -> Tensor:
