@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from inspect import get_annotations
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoBackbone, AutoConfig
+from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoBackbone, AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
@@ -63,17 +63,22 @@ def own_settings(model_type: str) -> set[str]:
     What they share can name code and kernels to download (``attn_implementation``), so it must
     not come in through a configuration or a checkpoint.
     """
-    annotations = get_annotations(CONFIG_MAPPING[model_type])
-    return {name for name in annotations if not name.startswith("_")}
+    own, shared = (
+        set(signature(kind.__init__).parameters)
+        for kind in (CONFIG_MAPPING[model_type], PreTrainedConfig)
+    )
+    return {name for name in own - shared - {"kwargs"} if not name.startswith("_")}
 
 
 def _check_settings(config: BackboneConfig) -> None:
     known = sorted(own_settings(config.model_type))
-    for key in config.settings:
+    for key, value in config.settings.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
             raise ValueError(f"unknown key 'backbone.settings.{key}'; {hint}")
+        if isinstance(value, dict):  # a model within the model, with shared settings of its own
+            raise ValueError(f"backbone.settings.{key} must be a number, a text or a list of them")
 
 
 def _from_pretrained(name: str, model_type: str, out_features: list[str]) -> nn.Module:

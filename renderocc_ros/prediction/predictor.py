@@ -97,7 +97,10 @@ class Predictor:
 
     @classmethod
     def from_model(cls, model: Model, **options: Any) -> Predictor:
-        """From a network in memory, which is moved to the device; for options see ``Options``."""
+        """From a network in memory, which becomes this predictor's own; see ``Options``.
+
+        It is moved to the device, its memory layout may change, and its stages are timed.
+        """
         chosen = Options(**options)
         _set_threads(chosen)
         device = choose_device(chosen.device)

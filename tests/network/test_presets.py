@@ -103,6 +103,13 @@ def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
         build_backbone(config, pretrained=False)
 
 
+def test_settings_cannot_hold_a_model_of_their_own() -> None:
+    nested = {"vision_config": {"attn_implementation": "someone/kernels"}}
+    config = BackboneConfig(model_type="tipsv2", settings=nested, out_features=("stage1",))
+    with pytest.raises(ValueError, match=r"backbone\.settings\.vision_config must be a number"):
+        build_backbone(config, pretrained=False)
+
+
 def test_unknown_feature_map() -> None:
     with pytest.raises(ValueError, match=r"backbone.settings of 'resnet': .*stage9"):
         build_backbone(BackboneConfig(out_features=("stage9",)), pretrained=False)
