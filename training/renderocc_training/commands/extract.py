@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from renderocc_ros.config import load_rig, validate
-from renderocc_training.recording.extraction.job import Job
+from renderocc_training.recording.extraction.job import Job, Layout
 from renderocc_training.recording.extraction.options import ExtractOptions
 from renderocc_training.recording.extraction.pool import extract as extract_all
 from renderocc_training.recording.extraction.report import ExtractionReport
@@ -24,10 +24,16 @@ DEFAULTS = ExtractOptions()
 
 def extract(
     bags: Annotated[
-        list[Path], typer.Argument(help="rosbag2 folders, .mcap or .db3 files, or ROS 1 .bag files")
+        list[Path],
+        typer.Argument(help="rosbag2 folders, .mcap, .db3 or ROS 1 .bag files; or see --format"),
     ],
-    rig: Annotated[str, typer.Option(help="rig file (.yaml), or the name of a shipped one")],
     out: Annotated[Path, typer.Option(help="folder of the data set; bags are added to it")],
+    rig: Annotated[
+        str | None, typer.Option(help="rig file (.yaml), or the name of a shipped one")
+    ] = None,
+    layout: Annotated[
+        Layout, typer.Option("--format", help="of what is given: bags, or folders of a data set")
+    ] = "bag",
     version: Annotated[
         str, typer.Option(help="folder of the tables; many tools know nuScenes' own names only")
     ] = "v1.0-trainval",
@@ -71,6 +77,8 @@ def extract(
 
     renderocc-train extract monday tuesday --rig robot.yaml --out data
 
+    renderocc-train extract semantic-kitti --format semantickitti --key-frame-s 0 --out data
+
     Images are matched into sets as by the live node; JPEGs are copied, never encoded again. A run
     that was interrupted goes on where it stopped; bags that are done are not done again.
     """
@@ -90,7 +98,10 @@ def extract(
     twice = [str(bag) for bag, count in Counter(bags).items() if count > 1]
     if twice:
         raise ValueError(f"given more than once: {', '.join(twice)}")
-    jobs = [Job(bag, out, load_rig(rig), options) for bag in bags]
+    if layout == "bag" and rig is None:
+        raise ValueError("bags need --rig: the topics and frames of their cameras")
+    cameras = load_rig(rig) if rig is not None and layout == "bag" else None
+    jobs = [Job(bag, out, cameras, options, layout) for bag in bags]
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:

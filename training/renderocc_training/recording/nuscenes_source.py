@@ -50,6 +50,7 @@ class Reading:
         camera: its projection; None for a LiDAR.
         ego_from_sensor: where it is mounted.
         map_from_ego: the ego pose at this very stamp.
+        sample_stamp_ns: of the sample that it belongs to; for a sweep, of the one that follows.
     """
 
     channel: str
@@ -59,6 +60,7 @@ class Reading:
     camera: CameraModel | None
     ego_from_sensor: RigidTransform
     map_from_ego: RigidTransform
+    sample_stamp_ns: int
 
 
 class NuscenesScene:
@@ -134,6 +136,7 @@ class NuscenesScene:
             camera,
             transform(mount),
             transform(pose),
+            self._database.get("sample", record["sample_token"])["timestamp"] * MICROSECOND_NS,
         )
 
     def _box(self, token: str) -> Box:

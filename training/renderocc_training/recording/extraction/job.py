@@ -1,4 +1,4 @@
-"""One recording, extracted by one process into a folder of its own beside the data set."""
+"""One recording or data set, extracted by one process into a folder of its own."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import datetime
 import json
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from renderocc_ros.config import RigConfig
 from renderocc_training.recording.bag_reader import BagReader
-from renderocc_training.recording.extraction.bag_extractor import BagExtractor
+from renderocc_training.recording.extraction.bag_extractor import LABEL_FOLDER, BagExtractor
 from renderocc_training.recording.extraction.bag_layout import find_layout
 from renderocc_training.recording.extraction.key_frames import KeyFrameRule
+from renderocc_training.recording.extraction.layout_extractor import drives_of, extract_drive
 from renderocc_training.recording.extraction.options import ExtractOptions
+from renderocc_training.recording.extraction.readings import Reading
 from renderocc_training.recording.extraction.records import SceneTables, token
 from renderocc_training.recording.extraction.report import ExtractionReport
 from renderocc_training.recording.extraction.scene_writer import SceneIdentity, SceneWriter
+from renderocc_training.recording.layouts.drive import LayoutDrive
+
+Layout = Literal["bag", "nuscenes", "semantickitti", "ddad"]
 
 FORMAT = 2  # counted up when what is written changes
 FRAGMENTS = ".extraction"
@@ -33,14 +38,17 @@ class Job:
     """What one process has to do.
 
     Attributes:
-        source: the recording.
-        root: the data set's folder.
+        source: the recording, or the data set in another layout.
+        root: the new data set's folder.
+        rig: the cameras of a recording; None where the layout says it itself.
+        layout: bag, or nuscenes, semantickitti, ddad.
     """
 
     source: Path
     root: Path
-    rig: RigConfig
+    rig: RigConfig | None
     options: ExtractOptions
+    layout: Layout = "bag"
 
     @property
     def progress_file(self) -> Path:
@@ -54,54 +62,138 @@ def run_job(job: Job) -> ExtractionReport:
     A recording that cannot be used gives a report that says why, and no scene.
     """
     try:
+        if job.layout != "bag":
+            return _extract_data_set(job, drives_of(job.source, job.layout))
         with BagReader(job.source, salvage=True) as reader:
-            return _extract(job, reader)
+            return _extract_bag(job, reader)
     except ValueError as error:
         return ExtractionReport(str(job.source), problems=[str(error)])
     finally:
         job.progress_file.unlink(missing_ok=True)
 
 
-def _extract(job: Job, reader: BagReader) -> ExtractionReport:
-    key = token(
-        "recording", _name(job.source), reader.start_ns, reader.end_ns, reader.message_count
-    )
-    folder = job.root / FRAGMENTS / key
-    wanted = token(FORMAT, job.rig.model_dump_json(), job.options.model_dump_json())
-    done = finished(folder)
-    if done is not None and done["options"] == wanted:
-        return ExtractionReport.from_json(done["report"] | {"source": str(job.source)})
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+@dataclass
+class _Fragment:
+    """The folder of one job while it is being filled."""
+
+    job: Job
+    key: str
+    start_ns: int
+    report: ExtractionReport
+    writers: list[SceneWriter] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.job.root / FRAGMENTS / self.key
+
+    @property
+    def made_from(self) -> str:
+        """A hash of all that decides what is written."""
+        job = self.job
+        rig = job.rig.model_dump_json() if job.rig else ""
+        return token(FORMAT, job.layout, rig, job.options.model_dump_json())
+
+    def earlier(self) -> ExtractionReport | None:
+        """The report of an earlier run that wrote the same."""
+        done = finished(self.folder)
+        if done is None or done["options"] != self.made_from:
+            return None
+        return ExtractionReport.from_json(done["report"] | {"source": str(self.job.source)})
+
+    def begin(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    def new_scene(self, tables: SceneTables, about: Mapping[str, str]) -> SceneWriter:
+        """The writer of the next scene; ``about`` has what SceneIdentity names."""
+        number = len(self.writers) + 1
+        identity = SceneIdentity(key=f"{self.key} {number}", **about)
+        self.writers.append(SceneWriter(self.job.root, tables, identity))
+        return self.writers[-1]
+
+    def finish(self) -> ExtractionReport:
+        """Mark the job as done."""
+        report = self.report
+        report.scenes = [writer.identity.name for writer in self.writers]
+        report.key_frames = sum(writer.key_frames for writer in self.writers)
+        report.sweeps = sum(writer.sweeps for writer in self.writers)
+        report.boxes = sum(writer.boxes for writer in self.writers)
+        content = {
+            "options": self.made_from,
+            "start_ns": self.start_ns,
+            "promised_samples": dict(writer.promised_sample for writer in self.writers),
+            "report": report.as_json(),
+        }
+        write_atomically(self.folder / DONE, json.dumps(content))
+        return report
+
+
+def _extract_bag(job: Job, reader: BagReader) -> ExtractionReport:
+    if job.rig is None:
+        raise ValueError("a recording needs --rig: the topics and frames of its cameras")
+    name = _name(job.source)
+    key = token("recording", name, reader.start_ns, reader.end_ns, reader.message_count)
     report = ExtractionReport(str(job.source), problems=list(reader.damage))
+    fragment = _Fragment(job, key, reader.start_ns, report)
+    earlier = fragment.earlier()
+    if earlier is not None:
+        return earlier
     layout = find_layout(reader.topics, job.rig, job.options)
     report.problems += layout.problems
-    writers: list[SceneWriter] = []
-    with SceneTables(folder) as tables:
+    about = _about(job, job.rig, reader)
+    fragment.begin()
+    with SceneTables(fragment.folder) as tables:
 
         def new_scene() -> SceneWriter:
-            identity = _identity(job, reader, key, len(writers) + 1)
-            writers.append(SceneWriter(job.root, tables, identity))
-            return writers[-1]
+            number = len(fragment.writers) + 1
+            suffix = "" if number == 1 else f"-{number}"
+            return fragment.new_scene(tables, about | {"name": about["name"] + suffix})
 
         rule = KeyFrameRule(job.options.key_frame_s, job.options.key_frame_m)
         extractor = BagExtractor(
             reader, layout, rule, new_scene, job.root, job.options.sweeps, report
         )
-        extractor.run(_progress(job.progress_file, reader.start_ns, reader.end_ns))
+        length_ns = max(1, reader.end_ns - reader.start_ns)
+        progress = _Progress(job.progress_file)
+        extractor.run(lambda now_ns: progress.tell((now_ns - reader.start_ns) / length_ns))
     report.problems += [each for each in reader.damage if each not in report.problems]
-    report.scenes = [writer.identity.name for writer in writers]
-    report.key_frames = sum(writer.key_frames for writer in writers)
-    report.sweeps = sum(writer.sweeps for writer in writers)
-    report.boxes = sum(writer.boxes for writer in writers)
-    content = {
-        "options": wanted,
-        "start_ns": reader.start_ns,
-        "promised_samples": dict(writer.promised_sample for writer in writers),
-        "report": report.as_json(),
-    }
-    write_atomically(folder / DONE, json.dumps(content))
-    return report
+    return fragment.finish()
+
+
+def _extract_data_set(job: Job, drives: list[LayoutDrive]) -> ExtractionReport:
+    content = [(drive.name, drive.start_ns, drive.count) for drive in drives]
+    report = ExtractionReport(str(job.source))
+    fragment = _Fragment(job, token(job.layout, content), drives[0].start_ns, report)
+    earlier = fragment.earlier()
+    if earlier is not None:
+        return earlier
+    fragment.begin()
+    progress = _Progress(job.progress_file)
+    total, done = sum(drive.count for drive in drives), 0
+
+    def write_point_labels(reading: Reading, labels: bytes) -> None:
+        folder = job.root / LABEL_FOLDER / "points" / reading.channel
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{reading.stamp_ns // 1000}.label").write_bytes(labels)
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        progress.tell(done / total)
+
+    with SceneTables(fragment.folder) as tables:
+        for drive in drives:
+            about = {
+                "name": drive.name,
+                "description": drive.description,
+                "log": drive.name,
+                "vehicle": drive.vehicle,
+                "date": drive.date,
+                "location": job.options.location or drive.location,
+            }
+            scene = fragment.new_scene(tables, about)
+            extract_drive(drive, scene, write_point_labels, job.options, report, advance)
+    return fragment.finish()
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -124,30 +216,28 @@ def _name(source: Path) -> str:
     return source.resolve().name if source.is_dir() else source.stem
 
 
-def _identity(job: Job, reader: BagReader, key: str, number: int) -> SceneIdentity:
+def _about(job: Job, rig: RigConfig, reader: BagReader) -> dict[str, str]:
     """Names from the recording's own metadata where it has them."""
-    about = reader.custom_data
+    known, name = reader.custom_data, _name(job.source)
     began = datetime.datetime.fromtimestamp(reader.start_ns * 1e-9, datetime.timezone.utc)
-    suffix = "" if number == 1 else f"-{number}"
-    return SceneIdentity(
-        key=f"{key} {number}",
-        name=about.get("scene", _name(job.source)) + suffix,
-        description=about.get("description", ""),
-        log=about.get("log", _name(job.source)),
-        vehicle=about.get("vehicle", job.rig.name),
-        date=about.get("date", began.strftime("%Y-%m-%d")),
-        location=job.options.location or about.get("location", "unknown"),
-    )
+    return {
+        "name": known.get("scene", name),
+        "description": known.get("description", ""),
+        "log": known.get("log", name),
+        "vehicle": known.get("vehicle", rig.name),
+        "date": known.get("date", began.strftime("%Y-%m-%d")),
+        "location": job.options.location or known.get("location", "unknown"),
+    }
 
 
-def _progress(file: Path, start_ns: int, end_ns: int) -> Callable[[int], None]:
+class _Progress:
     """Writes the share that is done now and then; another process reads it."""
-    written_s = 0.0
 
-    def advance(now_ns: int) -> None:
-        nonlocal written_s
-        if time.monotonic() - written_s > PROGRESS_PERIOD_S:
-            written_s = time.monotonic()
-            file.write_text(f"{(now_ns - start_ns) / max(1, end_ns - start_ns):.4f}")
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._written_s = 0.0
 
-    return advance
+    def tell(self, share: float) -> None:
+        if time.monotonic() - self._written_s > PROGRESS_PERIOD_S:
+            self._written_s = time.monotonic()
+            self._file.write_text(f"{share:.4f}")

@@ -42,7 +42,7 @@ def merge_tables(root: Path, version: str) -> tuple[float, float]:
     if not fragments:
         raise ValueError(f"no key frames: nothing below {root / FRAGMENTS} holds a scene")
     low, high = _extent(fragments)
-    shift = np.where(low < MARGIN_M, np.ceil((MARGIN_M - low) / 100) * 100, 0.0)
+    shift = np.where(low < MARGIN_M, np.ceil((MARGIN_M - low) / 100 - 1e-3) * 100, 0.0)
     folder = root / version
     folder.mkdir(parents=True, exist_ok=True)
     for table in (*SHARED_TABLES, *SCENE_TABLES):
