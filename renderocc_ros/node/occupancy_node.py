@@ -7,6 +7,8 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rclpy
@@ -32,8 +34,33 @@ from renderocc_ros.semantic_occupancy import SemanticOccupancy
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
 
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+SUCCESS = TransitionCallbackReturn.SUCCESS
 STOP_S = 0.6  # an inference that takes longer is left behind at shutdown
+
+
+Transition = Callable[["OccupancyNode", LifecycleState], TransitionCallbackReturn]
+
+
+def reported(transition: Transition) -> Transition:
+    """A transition whose errors are told; rclpy itself would swallow them.
+
+    What a user can mend (a wrong file, a device that is not there) is a failure and the node stays
+    in its state; anything else is an error, and the node lets everything go.
+    """
+
+    @wraps(transition)
+    def told(node: OccupancyNode, state: LifecycleState) -> TransitionCallbackReturn:
+        name = transition.__name__.removeprefix("on_")
+        try:
+            return transition(node, state)
+        except (ValueError, OSError, RuntimeError) as error:
+            node.failed(name, error)
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            node.failed(name, RuntimeError(f"{type(error).__name__}: {error}"))
+            return TransitionCallbackReturn.ERROR
+
+    return told
 
 
 class OccupancyNode(LifecycleNode):
@@ -68,29 +95,25 @@ class OccupancyNode(LifecycleNode):
 
     # ------------------------------------------------------------------------------- lifecycle
 
+    @reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load rig and model, run the model once."""
-        try:
-            self._rig = load_rig(self._settings.rig)
-            reason = parameters.refusal(self._settings, {}, True, self._rig.names)
-            if reason:
-                raise ValueError(reason)
-            self._load()
-        except (ValueError, OSError, RuntimeError) as error:
-            return self._failed("configure", error)
+        self._rig = load_rig(self._settings.rig)
+        reason = parameters.refusal(self._settings, {}, True, self._rig.names)
+        if reason:
+            raise ValueError(reason)
+        self._load()
         self._outputs = Outputs(self, self._rig.base_frame, self._times, self._tally)
         self._problem = ""
         return SUCCESS
 
+    @reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe; load the model again if deactivate had let it go."""
         assert self._rig is not None
         assert self._outputs is not None
-        try:
-            if self._predictor is None:
-                self._load()
-        except (ValueError, OSError, RuntimeError) as error:
-            return self._failed("activate", error)
+        if self._predictor is None:
+            self._load()
         super().on_activate(state)  # enables the publishers
         self._worker = NewestFirstWorker(self._process, self._on_superseded, self._on_error)
         self._open_inputs()
@@ -132,10 +155,10 @@ class OccupancyNode(LifecycleNode):
         """End quickly, in whatever state, for the end of the process."""
         self._stop()
 
-    def _failed(self, transition: str, error: Exception) -> TransitionCallbackReturn:
+    def failed(self, transition: str, error: Exception) -> None:
+        """Say why a transition failed, in the log and, until one succeeds, in /diagnostics."""
         self._problem = f"{transition} failed: {error}"
         self.get_logger().error(self._problem)
-        return FAILURE
 
     # ----------------------------------------------------------------------------------- parts
 

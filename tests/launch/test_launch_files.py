@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,15 +58,15 @@ def test_live_launch_brings_the_node_up_and_ends_with_it(tmp_path: Path) -> None
     with ros_node("launch_test") as node, robots.Robot(node):
         listener = Listener(node)
         options = [f"rig:={rig}", f"network:={NETWORK}", "namespace:=fleet"]
-        process = subprocess.Popen([*command, *options])
+        process = subprocess.Popen([*command, *options], start_new_session=True)
         try:
             listener.wait(
                 lambda: listener.values("state", "/fleet/renderocc").get("lifecycle") == "active",
                 "active node",
             )
         finally:
-            process.terminate()
-            assert process.wait(30) is not None
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: launch and its children
+            assert process.wait(30) == 0
 
 
 def test_rviz_file_shows_what_the_node_publishes() -> None:

@@ -1,0 +1,312 @@
+"""The live node beside an ordinary one: CPU, latency, memory, over real DDS, without inference.
+
+A robot of six 1600x900 JPEG cameras at 12 Hz drives; the node under test is a process of its own.
+One JSON object a line: per node CPU milliseconds per set, sets published of those sent, latency
+from the last image sent to the cloud received; then the ratios; then the outputs alone.
+
+    ./run bench node                  a minute, both nodes
+    ./run bench node --soak 600       ours alone for ten minutes: memory and counts every 10 s
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import rclpy
+import typer
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from node_roles import OrdinaryNode, fixed_result
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, PointCloud2
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+from renderocc_ros.config import load_rig
+from renderocc_ros.node import conversions, marker_bytes
+from renderocc_ros.node.conversions import to_time
+
+RATE_HZ = 12.0
+WIDTH, HEIGHT = 1600, 900
+RIG = load_rig("nuscenes")
+ROLES = Path(__file__).with_name("node_roles.py")
+TICKS = os.sysconf("SC_CLK_TCK")
+WARM_UP_S = 5.0
+
+
+def main(
+    seconds: Annotated[float, typer.Option(help="measured, per node")] = 20.0,
+    soak: Annotated[float, typer.Option(help="seconds; ours alone, memory and counts")] = 0.0,
+) -> None:
+    """Measure and print."""
+    rclpy.init()
+    if soak:
+        for line in run_soak(soak):
+            say(**line)
+        return
+    ours = measure("ours", "/renderocc", seconds)
+    ordinary = measure("ordinary", "/ordinary", seconds)
+    say(
+        what="whole node without inference, ordinary / ours",
+        cpu_ratio=round(ordinary["cpu_ms_per_set"] / ours["cpu_ms_per_set"], 2),
+    )
+    measure_outputs()
+
+
+def say(**values: Any) -> None:
+    """One line."""
+    print(json.dumps(values), flush=True)
+
+
+class Robot:
+    """Publishes six cameras in a thread, and notes when the last image of each cycle went out.
+
+    Attributes:
+        sent_s: time of the last image by the stamp of the reference camera.
+        latencies_ms: of the clouds that came back.
+    """
+
+    def __init__(self, watched: str) -> None:
+        self.node = rclpy.create_node("bench_robot")
+        self.sent_s: dict[int, float] = {}
+        self.latencies_ms: list[float] = []
+        self.counts: dict[str, int] = {}
+        self.images = {
+            camera.name: self.node.create_publisher(
+                CompressedImage, f"{camera.image_topic}/compressed", 10
+            )
+            for camera in RIG.cameras
+        }
+        self.infos = {
+            camera.name: self.node.create_publisher(CameraInfo, camera.camera_info_topic, 10)
+            for camera in RIG.cameras
+        }
+        self.tf = self.node.create_publisher(TFMessage, "/tf", 100)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.tf_static = self.node.create_publisher(TFMessage, "/tf_static", latched)
+        frames = [str(camera.frame) for camera in RIG.cameras]
+        self.tf_static.publish(TFMessage(transforms=[transform("base_link", f, 0) for f in frames]))
+        self.node.create_subscription(PointCloud2, f"{watched}/points", self.on_cloud, 10)
+        self.node.create_subscription(
+            MarkerArray, f"{watched}/markers", lambda _: None, 10, raw=True
+        )
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self.on_diagnostics, 10)
+        self.jpeg = array("B", street_like_jpeg())
+        self.stop = threading.Event()
+
+    def on_cloud(self, cloud: Any) -> None:
+        stamp_ns = conversions.to_stamp_ns(cloud.header.stamp)
+        sent_s = min(
+            (s for stamp, s in self.sent_s.items() if abs(stamp - stamp_ns) < 40_000_000),
+            default=None,
+        )
+        if sent_s is not None:
+            self.latencies_ms.append((time.perf_counter() - sent_s) * 1e3)
+
+    def on_diagnostics(self, message: Any) -> None:
+        for status in message.status:
+            if status.name.endswith(": state"):
+                self.counts = {
+                    pair.key: int(pair.value) for pair in status.values if pair.value.isdigit()
+                }
+
+    def drive(self) -> None:
+        """Until stopped."""
+        due_s = time.perf_counter()
+        while not self.stop.wait(max(0.0, due_s - time.perf_counter())):
+            now_ns = time.time_ns()
+            self.tf.publish(
+                TFMessage(
+                    transforms=[
+                        transform("odom", "base_link", now_ns + d) for d in (-(10**8), 0, 10**8)
+                    ]
+                )
+            )
+            for camera in RIG.cameras:
+                stamp_ns = now_ns + round((camera.offset_ms or 0.0) * 1e6)
+                self.infos[camera.name].publish(camera_info(camera.frame, stamp_ns))
+                image = CompressedImage(format="jpeg")
+                image.header.stamp, image.header.frame_id = to_time(stamp_ns), str(camera.frame)
+                image.data = self.jpeg
+                self.images[camera.name].publish(image)
+            self.sent_s[now_ns] = time.perf_counter()
+            due_s += 1 / RATE_HZ
+
+
+def measure(role: str, watched: str, seconds: float) -> dict[str, float]:
+    """CPU per set, latency and share of sets of one node."""
+    with running(role, watched) as (robot, process):
+        wait_for(lambda: len(robot.latencies_ms) > 3)
+        time.sleep(WARM_UP_S)
+        cpu_s, clouds, sent = cpu_of(process.pid), len(robot.latencies_ms), len(robot.sent_s)
+        time.sleep(seconds)
+        cpu_s = cpu_of(process.pid) - cpu_s
+        got = robot.latencies_ms[clouds:]
+        sent = len(robot.sent_s) - sent
+    result = {
+        "cpu_ms_per_set": round(cpu_s * 1e3 / max(len(got), 1), 2),
+        "cpu_percent": round(100 * cpu_s / seconds, 1),
+        "sets_sent": sent,
+        "sets_published": len(got),
+        "latency_ms_p50": round(float(np.percentile(got, 50)), 2),
+        "latency_ms_p95": round(float(np.percentile(got, 95)), 2),
+    }
+    say(what=f"{role} node", **result)
+    return result
+
+
+def measure_outputs() -> None:
+    """Building and serialising 40,000 voxels as cloud and as markers."""
+    fixed, ordinary = fixed_result(), OrdinaryNode()
+    cells = np.argwhere(fixed.occupied)
+    centres, header = fixed.grid.centres(cells), conversions.to_header(0, "base_link")
+    pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "points": (
+            lambda: serialize_message(conversions.to_cloud(fixed, "base_link")),
+            lambda: serialize_message(ordinary.cloud(header, centres, cells)),
+        ),
+        "markers": (
+            lambda: marker_bytes.to_marker_bytes(fixed, "base_link", 10**6),
+            lambda: serialize_message(ordinary.cubes(header, centres, cells)),
+        ),
+    }
+    for name, (ours, plain) in pairs.items():
+        ours_ms, plain_ms = cpu_ms(ours, 20), cpu_ms(plain, 3)
+        say(
+            what=f"output {name}",
+            ours_ms=round(ours_ms, 2),
+            ordinary_ms=round(plain_ms, 1),
+            ratio=round(plain_ms / ours_ms, 1),
+        )
+
+
+def run_soak(seconds: float) -> Iterator[dict[str, Any]]:
+    """Memory and counts of our node every ten seconds, and whether they add up at the end."""
+    with running("ours", "/renderocc") as (robot, process):
+        wait_for(lambda: len(robot.latencies_ms) > 3)
+        end_s, start_s = time.monotonic() + seconds, time.monotonic()
+        memory = []
+        while time.monotonic() < end_s:
+            time.sleep(10.0)
+            memory.append(memory_mb(process.pid))
+            yield {
+                "what": "soak",
+                "s": round(time.monotonic() - start_s),
+                "memory_mb": memory[-1],
+                "sent": len(robot.sent_s),
+                **{k: v for k, v in robot.counts.items() if k.startswith(("sets", "dropped"))},
+            }
+        robot.stop.set()
+        time.sleep(2.0)
+        counts = robot.counts
+    dropped = sum(n for name, n in counts.items() if name.startswith("dropped."))
+    matched = counts["sets_complete"] + counts.get("sets_partial", 0)
+    yield {
+        "what": "soak, the whole",
+        "memory_growth_mb": round(memory[-1] - memory[min(3, len(memory) - 1)], 1),
+        "sent": len(robot.sent_s),
+        "matched": matched,
+        "published": counts["sets_published"],
+        "dropped": dropped,
+        "unaccounted": matched - counts["sets_published"] - dropped,
+    }
+
+
+@contextmanager
+def running(role: str, watched: str) -> Iterator[tuple[Robot, subprocess.Popen[bytes]]]:
+    """A robot and a node process."""
+    robot = Robot(watched)
+    executor = SingleThreadedExecutor()
+    executor.add_node(robot.node)
+
+    def spin() -> None:
+        with suppress(ExternalShutdownException):
+            executor.spin()
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (spin, robot.drive)]
+    process = subprocess.Popen([sys.executable, str(ROLES), role])
+    try:
+        for thread in threads:
+            thread.start()
+        yield robot, process
+    finally:
+        robot.stop.set()
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        executor.shutdown()
+        for thread in threads:
+            thread.join(5)
+        robot.node.destroy_node()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Poll: the other side is another process."""
+    deadline_s = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise SystemExit("the node under test published nothing within a minute")
+        time.sleep(0.1)
+
+
+def transform(parent: str, child: str, stamp_ns: int) -> TransformStamped:
+    message = TransformStamped(child_frame_id=child)
+    message.header.frame_id, message.header.stamp = parent, to_time(stamp_ns)
+    message.transform.rotation.w = 1.0
+    return message
+
+
+def camera_info(frame: str | None, stamp_ns: int) -> CameraInfo:
+    info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.header.stamp, info.header.frame_id = to_time(stamp_ns), str(frame)
+    info.k = [1266.0, 0.0, 800.0, 0.0, 1266.0, 450.0, 0.0, 0.0, 1.0]
+    return info
+
+
+def street_like_jpeg() -> bytes:
+    """A JPEG of the size and about the bytes (150 kB) of a camera's."""
+    draw = np.random.default_rng(0)
+    coarse = draw.integers(0, 256, (60, 107, 3)).astype(np.uint8)
+    picture = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    noise = draw.normal(0, 4, picture.shape)
+    picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes())
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process, all threads, user and system (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+
+
+def cpu_ms(work: Callable[[], Any], repeats: int) -> float:
+    """CPU milliseconds of one call, the first one apart."""
+    work()
+    start_s = time.process_time()
+    for _ in range(repeats):
+        work()
+    return (time.process_time() - start_s) / repeats * 1e3
+
+
+if __name__ == "__main__":
+    typer.run(main)
