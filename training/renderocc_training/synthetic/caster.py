@@ -74,8 +74,8 @@ class Instant:
         self._split = len(static.mesh)
         self.moving = moving
         self._meshes = (static.mesh, moving)
-        self._scenes = [s for s in (static.embree, static.build(moving)) if s is not None]
-        self._offsets = [0, self._split] if static.embree is not None else [self._split]
+        pairs = ((static.embree, 0), (static.build(moving), self._split))
+        self._scenes = [(scene, offset) for scene, offset in pairs if scene is not None]
 
     def cast(self, origins: ArrayLike, directions: NDArray[Any]) -> Hits:
         """The first surface along each ray.
@@ -93,7 +93,7 @@ class Instant:
         face = np.full(count, MISS, np.int64)
         u, v = np.zeros(count, np.float32), np.zeros(count, np.float32)
         normal = np.zeros((count, 3), np.float32)
-        for scene, offset in zip(self._scenes, self._offsets, strict=True):
+        for scene, offset in self._scenes:
             found = scene.run(start, towards, dists=np.minimum(reach, np.float32(1e30)), output=1)
             self.rays += count
             nearer = np.flatnonzero((found["primID"] >= 0) & (found["tfar"] < reach))
@@ -116,7 +116,7 @@ class Instant:
         start = _writeable(origins, (count, 3))
         far = _writeable(reach_m, (count,))
         hidden = np.zeros(count, bool)
-        for scene in self._scenes:
+        for scene, _ in self._scenes:
             hidden |= scene.run(start, towards, dists=far, query="OCCLUDED") >= 0
             self.rays += count
         return hidden

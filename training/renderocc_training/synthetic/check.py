@@ -65,7 +65,7 @@ class TruthScores:
     def agrees(self) -> bool:
         """Whether the truth is what it should be."""
         lidar = self.lidar_meets_depth is None or self.lidar_meets_depth >= LIDAR_AGREES
-        return self.grid_meets_depth >= GRID_AGREES and lidar
+        return min(self.grid_meets_depth, self.depth_in_occupied) >= GRID_AGREES and lidar
 
     def as_dict(self) -> dict[str, float | int | bool | None]:
         """For JSON."""

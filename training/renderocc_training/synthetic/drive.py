@@ -14,6 +14,7 @@ from renderocc_training.recording.bag_writer import BagWriter
 from renderocc_training.synthetic.drive_messages import DriveMessages
 from renderocc_training.synthetic.faults import settled
 from renderocc_training.synthetic.frames import DriveRenderer, SetFrame, render_set, renderer
+from renderocc_training.synthetic.rig import load_simulated_rig
 from renderocc_training.synthetic.spec import DriveSpec
 
 
@@ -59,12 +60,10 @@ def write_drive(
     if path.exists():
         raise ValueError(f"{path} exists and is not overwritten: remove it or choose another")
     start = time.perf_counter()
+    rig = load_simulated_rig(spec.rig).config
+    faults = settled(spec.faults, rig.names, rig.reference_name, spec.town.seconds)
+    spec = replace(spec, faults=faults)
     source = renderer(spec)
-    config = source.rig.config
-    faults = settled(spec.faults, config.names, config.reference_name, spec.town.seconds)
-    if faults != spec.faults:
-        spec = replace(spec, faults=faults)
-        source = renderer(spec)
     rays = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with BagWriter(path, compress=True, custom_data=_about(spec, source)) as bag:

@@ -52,7 +52,8 @@ class Fault:
 
     def strikes(self, time_s: float, camera: str | None = None) -> bool:
         """Whether it holds at a time (seconds since the first set), for a camera if given."""
-        during = self.start_s <= time_s < self.start_s + self.duration_s
+        since = round(time_s - self.start_s, 6)  # 0.35 - 0.1 is a little less than 0.25
+        during = 0 <= since < self.duration_s
         return during and camera in (None, self.camera)
 
     def __str__(self) -> str:

@@ -17,6 +17,7 @@ from renderocc_ros.config import CameraConfig, RigConfig, StrictModel, load_rig,
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.paths import share_path
 
+HORIZON = 0.23
 OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # base_from_optical
 Finite = Field(allow_inf_nan=False)
 
@@ -90,7 +91,10 @@ class SimulatedCamera(Mount):
         return self.distortion_model == "equidistant"
 
     def sized(self, width: int, height: int) -> CameraModel:
-        """The lens on smaller images: scaled to the width; too tall an image loses its top.
+        """The lens on smaller images: scaled to the width; too tall an image is cut to a window.
+
+        The window has the lens's middle, about the horizon, at ``HORIZON`` of its height: there is
+        more to see below than above.
 
         A fisheye image is scaled as a whole, so that nothing of its circle is lost.
         """
@@ -102,7 +106,8 @@ class SimulatedCamera(Mount):
         scaled = full.resized(width, tall)
         if tall <= height:
             return scaled
-        return scaled.cropped(0, tall - height, width, height)
+        above = round(float(scaled.intrinsics[1, 2]) - HORIZON * height)
+        return scaled.cropped(0, min(max(above, 0), tall - height), width, height)
 
 
 class SimulatedLidar(Mount):

@@ -30,6 +30,7 @@ OVERLAP_M = 0.05
 STEP_M = 5.0
 JUNCTION_CODE = 15.0
 ISLAND_SETBACK_M = 7.0
+ISLAND_RADIUS_M = 0.3
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def section_mesh(
     along = np.linspace(start, end, max(int(np.ceil(length / STEP_M)), 2) + 1)
     if island:
         gates = [start + ISLAND_SETBACK_M, end - ISLAND_SETBACK_M]
-        along = np.unique(np.concatenate([along, gates]))
+        cut = [gates[0] + ISLAND_RADIUS_M, gates[1] - ISLAND_RADIUS_M]
+        along = np.unique(np.concatenate([along, cut]))
     across = _across(profile.half_m, profile.island_m)
     s, t = np.meshgrid(along, across, indexing="ij")
     up = CAMBER * (profile.half_m - np.minimum(np.abs(t), profile.half_m))
@@ -165,7 +167,7 @@ def section_mesh(
     if island:
         middle_s = (along[:-1] + along[1:]) / 2
         middle_t = (across[:-1] + across[1:]) / 2
-        inside = (middle_s > gates[0]) & (middle_s < gates[1])
+        inside = (middle_s > cut[0]) & (middle_s < cut[1])
         keep &= ~(inside[:, None] & (np.abs(middle_t) < profile.island_m - OVERLAP_M)[None])
     builder = MeshBuilder(ids["driveable_surface"])
     builder.quads(quads[keep], rows.asphalt, coordinates[keep])
@@ -184,7 +186,7 @@ def _island_mesh(
     ids: dict[str, int],
 ) -> Mesh:
     half = street.profile.island_m
-    outline = RoundedRectangle((start, -half), (end, half), radius=half * 0.95)
+    outline = RoundedRectangle((start, -half), (end, half), radius=ISLAND_RADIUS_M)
     base = CAMBER * (street.profile.half_m - half) - 0.01
     steps = [(0.0, 0.0), (0.02, KERB_M), (0.14, KERB_M + 0.005), (half * 0.9, KERB_M + 0.03)]
     lifted = []
