@@ -68,7 +68,7 @@ def _add(counts: OpacityCounts, network: RenderOcc, sample: TrainingSample) -> O
     values = opacity(field.density.float(), network.grid.resolution_m)[0].cpu().numpy()
     number = np.minimum((values * BINS).astype(np.intp), BINS - 1)
     known = sample.votes != IGNORE_ID
-    occupied = known & (sample.votes < field.semantics.shape[1])
+    occupied = known & (sample.votes != field.semantics.shape[1])
     return OpacityCounts(
         counts.occupied + np.bincount(number[occupied], minlength=BINS),
         counts.free + np.bincount(number[known & ~occupied], minlength=BINS),
