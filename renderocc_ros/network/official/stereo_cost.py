@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHANNEL_GROUP = 4  # the official code warps this many channels at a time
+BORDER = (1, 2)  # cells of zeros before and behind the map: all that a point outside can touch
+ROWS_PER_STEP = 45056  # lookups at once: 22 MB of 128 channels, so threads seldom wait
 
 
 def stereo_cost_plain(past: Tensor, current: Tensor, grid: Tensor, invalid_cost: float) -> Tensor:
@@ -43,51 +45,51 @@ def stereo_cost(past: Tensor, current: Tensor, grid: Tensor, invalid_cost: float
     """The same as ``stereo_cost_plain``, several times faster on the CPU.
 
     Bilinear lookup is a weighted sum of four rows of the channels-last feature, which is what
-    ``embedding_bag`` computes, with contiguous reads of all channels at once; one plane of one
-    view at a time, so that the warped feature stays in the cache.
+    ``embedding_bag`` computes, with contiguous reads of all channels at once; some planes of one
+    view at a time, so that the warped features stay in the cache.
     """
     views, depths, height, width, _ = grid.shape
     plane, channels = height * width, past.shape[1]
     probe = (channels - 1) // CHANNEL_GROUP * CHANNEL_GROUP
-    past_rows = past.permute(0, 2, 3, 1).reshape(views, plane, channels)
+    bordered = F.pad(past.permute(0, 2, 3, 1), (0, 0, *BORDER, *BORDER)).flatten(1, 2)
     current_rows = current.permute(0, 2, 3, 1).reshape(views, plane, channels)
     cost = grid.new_empty(views, depths, plane)
+    step = max(1, ROWS_PER_STEP // plane)
     for view in range(views):
-        cells, weights = bilinear_rows(grid[view].view(depths, plane, 2), height, width)
-        for depth in range(depths):
+        cells, weights = bilinear_rows(grid[view].view(depths * plane, 2), height, width)
+        for first in range(0, depths, step):
+            some = slice(first, first + step)
+            lookups = slice(first * plane, (first + step) * plane)
             warped = F.embedding_bag(
-                cells[depth], past_rows[view], per_sample_weights=weights[depth], mode="sum"
-            )
-            outside = warped[:, probe] == 0
+                cells[lookups],
+                bordered[view],
+                per_sample_weights=weights[lookups],
+                mode="sum",
+            ).view(-1, plane, channels)
+            outside = warped[..., probe] == 0
             # abs and sum are ten times as fast here as a norm over the last axis
-            difference = warped.sub_(current_rows[view]).abs_().sum(dim=1)
-            cost[view, depth] = difference.add_(outside, alpha=invalid_cost)
+            difference = warped.sub_(current_rows[view]).abs_().sum(dim=-1)
+            cost[view, some] = difference.add_(outside, alpha=invalid_cost)
     return cost.neg_().view(views, depths, height, width).softmax(dim=1)
 
 
 def bilinear_rows(grid: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The four cells around each point and their weights, both (…, 4).
+    """The four cells around each point and their weights, both (P, 4).
 
     Args:
-        grid: (…, 2) coordinates (x, y), -1 and 1 at the centres of the outer cells.
+        grid: (P, 2) coordinates (x, y), -1 and 1 at the centres of the outer cells.
 
     Returns:
-        rows of the flattened (height, width) map, and weights; cells outside have weight 0.
+        rows of the flattened map with a ``BORDER`` of zeros, and weights. Points far outside, and
+        those that are no numbers, fall into the border.
     """
-    x = (grid[..., 0] + 1) * ((width - 1) / 2)
-    y = (grid[..., 1] + 1) * ((height - 1) / 2)
-    x = x.clamp(-1, width)  # keeps far points and their indices finite; both ends are outside
-    y = y.clamp(-1, height)
-    x0, y0 = x.floor(), y.floor()
-    right, below = x - x0, y - y0
-    left, above = (1 - right) * _inside(x0, width), (1 - below) * _inside(y0, height)
-    right, below = right * _inside(x0 + 1, width), below * _inside(y0 + 1, height)
+    x = (grid[:, 0] + 1).mul_((width - 1) / 2).nan_to_num_(-1.0).clamp_(-1, width)
+    y = (grid[:, 1] + 1).mul_((height - 1) / 2).nan_to_num_(-1.0).clamp_(-1, height)
+    left, above = x.floor(), y.floor()
+    right, below = x.sub_(left), y.sub_(above)
+    pitch = width + sum(BORDER)
+    first = above.add_(BORDER[0]).mul_(pitch).add_(left).add_(BORDER[0]).to(torch.int32)
+    around = torch.tensor([0, 1, pitch, pitch + 1], dtype=torch.int32, device=grid.device)
+    above, left = 1 - below, 1 - right
     weights = torch.stack([left * above, right * above, left * below, right * below], dim=-1)
-    i, j = x0.to(torch.int32), y0.to(torch.int32)
-    i0, i1 = i.clamp(0, width - 1), (i + 1).clamp(0, width - 1)
-    j0, j1 = j.clamp(0, height - 1) * width, (j + 1).clamp(0, height - 1) * width
-    return torch.stack([j0 + i0, j0 + i1, j1 + i0, j1 + i1], dim=-1), weights
-
-
-def _inside(index: Tensor, size: int) -> Tensor:
-    return ((index >= 0) & (index < size)).to(index.dtype)
+    return first[:, None] + around, weights
