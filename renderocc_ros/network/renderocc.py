@@ -122,19 +122,30 @@ class RenderOcc(nn.Module):
 
     def view_features(self, cameras: CameraTensors) -> ViewFeatures:
         """Depth distribution and context of every camera; zero for those that are missing."""
-        batch, views = cameras.valid.shape
+        views = cameras.valid.shape
         valid = cameras.valid[..., None, None]
-        images = torch.where(valid[..., None], cameras.images, 0)
+        images = torch.where(valid[..., None], cameras.images, 0).flatten(0, 1)
         parameters = camera_parameters(
             torch.where(valid, cameras.intrinsics, 0),
             torch.where(valid, cameras.ego_from_camera, 0),
             self.image_size,
-        )
-        features = self.image_backbone(images.flatten(0, 1))
-        depth_logits, context = self.depth_head(features, parameters.flatten(0, 1).to(features))
-        depth = depth_logits.float().softmax(dim=1).unflatten(0, (batch, views))
-        depth = depth * valid[..., None]
-        return ViewFeatures(depth, context.unflatten(0, (batch, views)))
+        ).flatten(0, 1)
+        there = cameras.valid.flatten()
+        if _shapes_may_vary() and 0 < int(there.sum()) < len(there):
+            # Faster, and batch norms in training do not see the images that are not there.
+            depth, context = (
+                part.new_zeros(len(there), *part.shape[1:]).index_put((there,), part)
+                for part in self._each_view(images[there], parameters[there])
+            )
+        else:
+            depth, context = self._each_view(images, parameters)
+        depth = depth.reshape(*views, *depth.shape[1:]) * valid[..., None]
+        return ViewFeatures(depth, context.reshape(*views, *context.shape[1:]))
+
+    def _each_view(self, images: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.image_backbone(images)
+        logits, context = self.depth_head(features, parameters.to(features))
+        return logits.float().softmax(dim=1), context
 
     def lifting_table(self, cameras: CameraTensors) -> LiftingTable:
         """Which feature pixel falls into which cell at which depth: calibration alone."""
@@ -152,6 +163,12 @@ class RenderOcc(nn.Module):
 
 
 Network: TypeAlias = RenderOcc | OfficialRenderOcc
+
+
+def _shapes_may_vary() -> bool:
+    """Not while a graph of fixed shapes is being made."""
+    capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    return not (capturing or torch.compiler.is_compiling())
 
 
 def lifting_geometry(config: NetworkConfig) -> LiftingGeometry:

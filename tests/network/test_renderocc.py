@@ -82,6 +82,31 @@ def test_masked_camera_is_no_camera(network: RenderOcc, ring: Ring) -> None:
     assert differ(network(masked), network(replace(cameras, images=black)))
 
 
+def test_masked_camera_is_no_camera_in_training_either(tiny: Configs, ring: Ring) -> None:
+    """Batch norms take the statistics of the images that are there, and gradients agree."""
+    cameras = ring(4)
+    valid = cameras.valid.clone()
+    valid[:, 2] = False
+    results = []
+    for given in (replace(cameras, valid=valid), picked(cameras, [0, 1, 3])):
+        network = settled(tiny()).train()
+        network(given).semantics.square().mean().backward()
+        gradients = [weight.grad for weight in network.parameters()]
+        results.append((gradients, list(network.buffers())))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_no_camera_at_all_is_an_empty_volume(tiny: Configs, ring: Ring) -> None:
+    cameras = ring(4)
+    network = settled(tiny())
+    nothing = replace(cameras, valid=torch.zeros_like(cameras.valid))
+    volume = network.lift_views(network.view_features(nothing), network.lifting_table(nothing))
+    assert volume.shape == (1, 6, 20, 20, 4)
+    assert not volume.any()
+
+
 @torch.no_grad()
 def test_items_of_a_batch_do_not_touch(network: RenderOcc, ring: Ring) -> None:
     one, two = ring(4, seed=1), ring(4, seed=2)
