@@ -182,8 +182,8 @@ def test_faults_must_fit_the_drive(small_spec: DriveSpec, tmp_path: Path) -> Non
 
 def test_a_full_disk_leaves_no_half_bag(small_rig: Path, tmp_path: Path) -> None:
     """A limit on file size stands in for the disk: the write fails the same way."""
-    command = [*SIMULATE, str(tmp_path / "town"), "--rig", str(small_rig), "--preset", "tiny",
-               "--seconds", "1", "--processes", "1", "--traffic", "2", "--walkers", "2"]  # fmt: skip
+    command = [*SIMULATE, str(tmp_path / "town"), "--rig", str(small_rig)]
+    command += ["--preset", "tiny", "--seconds", "1", "--processes", "1", "--traffic", "2"]
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -45,7 +45,7 @@ def car(studio: Studio) -> Asset:
     cabin(studio, builder, (deck, scuttle), roof, belt, height, width, paint)
     for x in (front - 0.19 * length, rear + 0.18 * length):
         for side in (-1, 1):
-            wheel(studio, builder, x, side * (width / 2 - 0.11), radius, 0.22)
+            wheel(studio, builder, x, side * (width / 2 - 0.08), radius, 0.22)
     lamps(studio, builder, front, rear, width, (nose + clearance) / 2 + 0.1, belt * 0.8)
     builder.box((0, 0, clearance + 0.02), (length * 0.96, width * 1.004, 0.10), studio.plastic)
     for side in (-1, 1):

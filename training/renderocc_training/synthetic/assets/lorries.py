@@ -66,7 +66,7 @@ def bus(studio: Studio) -> Asset:
     builder.box((front - 1.8, -half - 0.012, 2.48 if height < 3.6 else 2.3), (1.3, 0.02, 0.2), sign)
     for x in (front - 2.5, rear + 2.9):
         for side in (-1, 1):
-            wheel(studio, builder, x, side * (half - 0.14), 0.48, 0.28)
+            wheel(studio, builder, x, side * (half - 0.11), 0.48, 0.28)
     lamps(studio, builder, front, rear, width * 0.93, 0.62, 1.0)
     for side in (-1, 1):
         builder.box((front + 0.12, side * (half + 0.12), 2.1), (0.12, 0.16, 0.42), studio.plastic)
@@ -90,7 +90,7 @@ def truck(studio: Studio) -> Asset:
     axles = [front - 1.15, rear + 1.5] + ([rear + 2.75] if length > 8 else [])
     for x in axles:
         for side in (-1, 1):
-            wheel(studio, builder, x, side * (width / 2 - 0.17), 0.5, 0.32)
+            wheel(studio, builder, x, side * (width / 2 - 0.13), 0.5, 0.32)
     for side in (-1, 1):
         builder.box((rear, side * 0.9, 0.85), (0.08, 0.4, 0.16), studio.taillight)
     builder.box((rear + 0.1, 0, 0.55), (0.1, width * 0.9, 0.12), studio.plastic)
@@ -277,6 +277,6 @@ def _pickup(studio: Studio, length: float) -> Asset:
     builder.box((rear + 0.05, 0, belt + 0.09), (0.1, width * 0.9, 0.18), paint)
     for x in (front - 1.0, rear + 1.15):
         for side in (-1, 1):
-            wheel(studio, builder, x, side * (width / 2 - 0.12), 0.4, 0.26)
+            wheel(studio, builder, x, side * (width / 2 - 0.10), 0.4, 0.26)
     lamps(studio, builder, front, rear, width, 0.72, 0.9)
     return finished("truck", builder.build())
