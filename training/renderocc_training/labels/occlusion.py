@@ -1,9 +1,9 @@
 """Which LiDAR points a camera really sees.
 
 A LiDAR on the roof looks over a car at the road behind it; a camera below sees the car. Projected,
-the road's points shine through between those of the car. Such a point lies between nearer ones:
-above and below it, or left and right of it. Ground that runs away from the camera is not such a
-case, since what is above a ground point in the image is farther away.
+the road's points shine through between those of the car. Such a point has nearer ones all around:
+above and below, on the left and on the right. A point of a surface that runs away from the camera
+has not, however steeply it runs, since on one side everything is farther away.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel
 
-NEARER_SHARE, NEARER_M = 0.08, 0.4  # how much nearer an occluder is at least
-CELL_PX = 4
+NEARER_SHARE, NEARER_M = 0.02, 0.15  # how much nearer an occluder is at least
+CELL_DEG = 0.1
+MOST_CELLS = 4096  # along either edge of the image
 
 
 def visible_points(
@@ -31,24 +32,27 @@ def visible_points(
         range_m: (P,) distance from the camera.
         gap_deg: largest angles between neighbouring points of one surface, across and down.
     """
+    size = np.array([model.width, model.height])
     focal = model.intrinsics[[0, 1], [0, 1]]
-    across, down = np.maximum(np.ceil(np.deg2rad(gap_deg) * focal / CELL_PX), 1).astype(int)
-    shape = (model.height // CELL_PX + 1, model.width // CELL_PX + 1)
-    column, row = np.clip(((pixels + 0.5) // CELL_PX).astype(int), 0, np.array(shape[::-1]) - 1).T
-    nearest = np.full(shape, np.inf, dtype=np.float32)
+    cell_px = np.maximum(np.deg2rad(CELL_DEG) * focal, size / MOST_CELLS)
+    across, down = np.maximum(np.ceil(np.deg2rad(gap_deg) * focal / cell_px), 1).astype(int)
+    columns, rows = np.ceil(size / cell_px).astype(int)
+    column, row = ((pixels + 0.5) / cell_px).astype(int).T
+    column, row = np.clip(column, 0, columns - 1), np.clip(row, 0, rows - 1)
+    nearest = np.full((rows, columns), np.inf, dtype=np.float32)
     np.minimum.at(nearest, (row, column), range_m.astype(np.float32))
-    above, below = _before(nearest, down), _before(nearest[::-1], down)[::-1]
-    left, right = _before(nearest.T, across).T, _before(nearest.T[::-1], across)[::-1].T
-    occluder = np.minimum(np.maximum(left, right), np.maximum(above, below))
-    occluder = np.minimum(occluder, nearest)[row, column]
-    return np.asarray(occluder > range_m * (1 - NEARER_SHARE) - NEARER_M)
+    # The farthest of the nearest points in the four quarters around each cell.
+    around = np.zeros_like(nearest)
+    for turn in (np.s_[:, :], np.s_[:, ::-1], np.s_[::-1, :], np.s_[::-1, ::-1]):
+        np.maximum(around, _above_left(nearest[turn], across, down)[turn], out=around)
+    return np.asarray(around[row, column] > range_m * (1 - NEARER_SHARE) - NEARER_M)
 
 
-def _before(nearest: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """For each cell the smallest value in the ``count`` rows before it, three columns wide."""
+def _above_left(nearest: NDArray[np.float32], across: int, down: int) -> NDArray[np.float32]:
+    """For each cell the smallest value in the ``down`` rows above and ``across`` columns left."""
     padded = cv2.copyMakeBorder(
-        np.ascontiguousarray(nearest), count, 0, 1, 1, cv2.BORDER_CONSTANT, value=np.inf
+        np.ascontiguousarray(nearest), down, 0, across, 0, cv2.BORDER_CONSTANT, value=np.inf
     )
-    window = np.ones((count, 3), np.uint8)
-    smallest = cv2.erode(padded, window, anchor=(1, count - 1))  # over the rows up to each one
-    return np.asarray(smallest[count - 1 : -1, 1:-1], dtype=np.float32)
+    window = np.ones((down, across), np.uint8)
+    smallest = cv2.erode(padded, window, anchor=(across - 1, down - 1))  # up to the cell itself
+    return np.asarray(smallest[down - 1 : -1, across - 1 : -1], dtype=np.float32)
