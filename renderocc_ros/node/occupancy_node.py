@@ -29,6 +29,7 @@ from renderocc_ros.node.ready_set import ReadySet
 from renderocc_ros.node.set_processor import SetProcessor
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.node.worker import NewestFirstWorker
+from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class OccupancyNode(LifecycleNode):
         if reason:
             raise ValueError(reason)
         self._load()
-        self._outputs = Outputs(self, self._rig.base_frame, self._times, self._tally)
+        self._outputs = Outputs(self, self._rig, self._times, self._tally)
         self._problem = ""
         return SUCCESS
 
@@ -180,6 +181,8 @@ class OccupancyNode(LifecycleNode):
     def _open_inputs(self) -> None:
         assert self._rig is not None
         assert self._predictor is not None
+        if self._processor is not None:
+            self._processor.close()
         self._inputs = Inputs(
             self,
             self._rig,
@@ -210,6 +213,8 @@ class OccupancyNode(LifecycleNode):
         self._close_inputs()
         if self._worker is not None and not self._worker.stop(STOP_S):
             self._problem = f"the inference thread still works after {STOP_S} s"
+        if self._processor is not None:
+            self._processor.close()
         self._worker = self._processor = None
 
     def _release(self) -> None:
@@ -248,10 +253,15 @@ class OccupancyNode(LifecycleNode):
         self._inference_problem = ""
 
     def _publish(
-        self, occupancy: SemanticOccupancy, stamps: dict[str, int], missing: tuple[str, ...]
+        self, occupancy: SemanticOccupancy, cameras: CameraSet, frames: dict[str, str]
     ) -> None:
-        if self._outputs is not None:
-            self._outputs.publish(occupancy, stamps, missing, self._settings)
+        """In the inference thread."""
+        outputs, predictor = self._outputs, self._predictor
+        if outputs is not None and predictor is not None:
+            outputs.publish(occupancy, cameras, self._settings)
+            if "rendered" in self._settings.outputs:
+                width = self._settings.rendered_width_px
+                outputs.views.publish(predictor, cameras, frames, width)
 
     def _on_superseded(self, ready: ReadySet) -> None:
         self._tally.add("dropped.newer set came")

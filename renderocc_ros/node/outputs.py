@@ -12,6 +12,7 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.config import RigConfig
 from renderocc_ros.msg import SemanticClasses
 from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
 from renderocc_ros.node import conversions, marker_bytes
@@ -19,7 +20,9 @@ from renderocc_ros.node.costmap import to_costmap
 from renderocc_ros.node.diagnostics import OK, WARN, Finding
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.qos import mismatch
+from renderocc_ros.node.rendered_views import RenderedViews
 from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 RELIABLE = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
@@ -39,11 +42,15 @@ class Outputs:
 
     Args:
         node: an rclpy LifecycleNode; its publishers publish only while it is active.
-        base_frame: the frame of the results.
+        rig: names the frame of the results and the cameras.
+
+    Attributes:
+        views: what is rendered per camera.
     """
 
-    def __init__(self, node: Any, base_frame: str, times: StageTimes, tally: Tally) -> None:
-        self._node, self._frame = node, base_frame
+    def __init__(self, node: Any, rig: RigConfig, times: StageTimes, tally: Tally) -> None:
+        self._node, self._frame = node, rig.base_frame
+        self.views = RenderedViews(node, rig.names, times)
         self._times, self._tally = times, tally
         overrides = QoSOverridingOptions.with_default_policies
         self._publishers = {
@@ -65,23 +72,23 @@ class Outputs:
     def publish(
         self,
         occupancy: SemanticOccupancy,
-        camera_stamps_ns: Mapping[str, int],
-        missing: tuple[str, ...],
+        cameras: CameraSet,
         parameters: NodeParameters,
     ) -> None:
         """Publish on every chosen topic that has a subscriber.
 
         Args:
-            camera_stamps_ns: of the images that went in, by camera.
-            missing: the other cameras of the rig.
+            cameras: the set that the result comes from.
         """
+        readings = [reading for reading in cameras.readings if reading is not None]
+        stamps_ns = {reading.name: reading.stamp_ns for reading in readings}
         builders: dict[str, Callable[[], Any]] = {
             "points": lambda: conversions.to_cloud(
                 occupancy, self._frame, round(parameters.min_confidence * 255)
             ),
             "markers": lambda: self._markers(occupancy, parameters.marker_limit),
             "occupancy": lambda: conversions.to_occupancy_message(
-                occupancy, self._frame, camera_stamps_ns, missing
+                occupancy, self._frame, stamps_ns, cameras.missing
             ),
             "costmap": lambda: to_costmap(
                 occupancy,
@@ -121,6 +128,7 @@ class Outputs:
 
     def destroy(self) -> None:
         """Take the publishers down."""
+        self.views.destroy()
         for publisher in (*self._publishers.values(), self._classes):
             self._node.destroy_lifecycle_publisher(publisher)
 

@@ -12,7 +12,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import ParameterUninitializedException
 from rclpy.parameter import Parameter
 
-OUTPUTS = ("points", "markers", "occupancy", "costmap")
+OUTPUTS = ("points", "markers", "occupancy", "costmap", "rendered")
 MISSING_POLICIES = ("", "wait", "skip", "mask", "reuse")
 AS_IN_RIG = "as the rig file says"
 
@@ -182,6 +182,13 @@ class NodeParameters:
         ("driveable_surface", "other_flat", "sidewalk", "terrain"),
         "classes that never cost, by name; names that the class table lacks are ignored",
         name="costmap.free_classes",
+    )
+    rendered_width_px: int = _parameter(
+        176,
+        "width of the semantics and depth images rendered per camera, pixels",
+        name="rendered.width_px",
+        lowest=16,
+        highest=4096,
     )
     diagnostics_period_s: float = _parameter(
         0.5, "seconds between two messages on /diagnostics", lowest=0.05, highest=10.0

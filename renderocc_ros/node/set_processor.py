@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from renderocc_ros.node.camera_input import CameraInput
@@ -20,7 +21,9 @@ from renderocc_ros.semantic_occupancy import SemanticOccupancy
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
 
-Publish = Callable[[SemanticOccupancy, dict[str, int], tuple[str, ...]], None]
+Publish = Callable[[SemanticOccupancy, CameraSet, dict[str, str]], None]
+
+DECODERS = 2
 
 
 class SetProcessor:
@@ -31,7 +34,7 @@ class SetProcessor:
         names: all cameras of the rig, in its order.
         cameras: those in use; a bad image is noted in ``image_problem``.
         parameters: gives the present parameters.
-        publish: takes the result, the stamps of the images that went in, and the missing cameras.
+        publish: takes the result, the set it comes from, and each camera's optical frame.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class SetProcessor:
         self._times, self._tally = times, tally
         self._preprocessor = ImagePreprocessor(predictor.config.image)
         self._own_threshold = predictor.threshold
+        self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
 
     def process(self, ready: ReadySet) -> None:
         """Decode, predict, publish; drop the set if not enough of its images are readable."""
@@ -56,11 +60,9 @@ class SetProcessor:
         self._times.add("wait for inference", (started_s - ready.ready_s) * 1e3)
         parameters = self._parameters()
         with self._times.stage("decode"):
-            readings = {
-                name: reading
-                for name in ready.ego_from_camera
-                if (reading := self._reading(ready, name))
-            }
+            # OpenCV lets go of Python's lock, so two images decode at once.
+            decoded = self._pool.map(lambda name: self._reading(ready, name), ready.images)
+            readings = {reading.name: reading for reading in decoded if reading is not None}
         if len(readings) < ready.needed:
             self._tally.add("dropped.unreadable images")
             return
@@ -75,12 +77,16 @@ class SetProcessor:
             occupancy = self._predictor.predict(camera_set)
         for stage, milliseconds in self._predictor.timings_ms.items():
             self._times.add(f"inference: {stage}", milliseconds)
-        stamps = {name: reading.stamp_ns for name, reading in readings.items()}
+        frames = {name: image.frame for name, image in ready.images.items()}
         with self._times.stage("publish"):
-            self._publish(occupancy, stamps, camera_set.missing)
+            self._publish(occupancy, camera_set, frames)
         finished_s = time.perf_counter()
         self._times.add("total", (finished_s - ready.last_arrival_s) * 1e3)
         self._tally.add("sets_published")
+
+    def close(self) -> None:
+        """End the decoding threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _reading(self, ready: ReadySet, name: str) -> CameraReading | None:
         arrived = ready.images[name]

@@ -12,7 +12,7 @@ pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 
 from nav_msgs.msg import OccupancyGrid
 from renderocc_ros.msg import SemanticClasses, SemanticOccupancy
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -20,7 +20,9 @@ from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.conversions import from_occupancy_message, to_stamp_ns
 from renderocc_ros.node.costmap import to_costs
+from renderocc_ros.node.rendered_views import colours_of
 from renderocc_ros.prediction import Predictor
+from renderocc_ros.rendering.camera_view import render_view
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
@@ -45,6 +47,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[robots.R
             (OccupancyGrid, "costmap"),
         ):
             listener.listen(kind, f"/renderocc/{name}")
+        for kind in ("depth", "semantics"):
+            listener.listen(Image, f"/renderocc/rendered/left/{kind}")
         listener.listen(SemanticClasses, "/renderocc/classes", LATCHED)
         with robots.Robot(node) as robot, occupancy_node(rig=rig, threshold=THRESHOLD):
             yield robot, listener
@@ -60,11 +64,16 @@ def same_stamp(messages: list[Any], stamp: Any) -> Any:
 
 def expected(sent: robots.SentSet, start_ns: int) -> Any:
     """The result computed in this process, from the JPEGs that were sent."""
+    return predicted(sent, start_ns)[0]
+
+
+def predicted(sent: robots.SentSet, start_ns: int) -> tuple[Any, Predictor, CameraSet]:
+    """That result, the predictor that gave it, and the set of cameras."""
     matrix = [[robots.FOCAL_PX, 0, (robots.WIDTH - 1) / 2]]
     matrix += [[0, robots.FOCAL_PX, (robots.HEIGHT - 1) / 2], [0, 0, 1]]
     model = CameraModel(robots.WIDTH, robots.HEIGHT, np.array(matrix))
     predictor = Predictor.from_preset(NETWORK, threads=1)
-    predictor.config = predictor.config.model_copy(update={"threshold": THRESHOLD})
+    predictor.threshold = THRESHOLD
     reduction = ImagePreprocessor(predictor.config.image).reduction(model)
     odom_from_reference = robots.odom_from_ego(sent.stamp_ns, start_ns)
     readings = []
@@ -76,7 +85,7 @@ def expected(sent: robots.SentSet, start_ns: int) -> Any:
         reduced = reduced_model(model, reduction)
         readings.append(CameraReading(name, stamp_ns, image, reduced, pose))
     cameras = CameraSet(sent.stamp_ns, robots.NAMES, tuple(readings), odom_from_reference)
-    return predictor.predict(cameras)
+    return predictor.predict(cameras), predictor, cameras
 
 
 def test_result_is_the_networks_own_for_the_images_that_were_sent(
@@ -134,6 +143,44 @@ def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]
     free = ("driveable_surface", "other_flat", "sidewalk", "terrain")
     costs = to_costs(result, (0.3, 2.0), free)
     assert (np.array(costmap.data, np.int8).reshape(costs.T.shape) == costs.T).all()
+
+
+def test_rendered_views_are_the_field_seen_from_the_camera(
+    running: tuple[robots.Robot, Listener],
+) -> None:
+    robot, listener = running
+    topic = "/renderocc/rendered/left"
+
+    def pair() -> Any:
+        for depth in reversed(listener.messages[f"{topic}/depth"]):
+            stamp_ns = to_stamp_ns(depth.header.stamp)
+            sent = next((s for s in robot.sent if s.stamps_ns.get("left") == stamp_ns), None)
+            semantics = same_stamp(listener.messages[f"{topic}/semantics"], depth.header.stamp)
+            if semantics and sent and len(sent.jpegs) == 3:
+                return sent, depth, semantics
+        return None
+
+    sent, depth, semantics = listener.wait(pair, "rendered views of one stamp")
+    assert (depth.encoding, semantics.encoding) == ("32FC1", "rgb8")
+    assert depth.header.frame_id == "left_optical"
+    assert depth.width == 176
+    predictor, cameras = predicted(sent, robot.start_ns)[1:]
+    assert predictor.field is not None
+    reading = cameras.readings[robots.NAMES.index("left")]
+    view = render_view(
+        predictor.grid,
+        predictor.field.density[0],
+        predictor.field.semantics[0].permute(1, 2, 3, 0).softmax(dim=-1),
+        reading.model.resized(depth.width, depth.height),
+        reading.ego_from_camera,
+    )
+    got = np.frombuffer(depth.data, np.float32).reshape(depth.height, depth.width)
+    assert np.isfinite(view.depth_m).mean() > 0.1
+    assert (np.isfinite(got) == np.isfinite(view.depth_m)).mean() > 0.995
+    both = np.isfinite(got) & np.isfinite(view.depth_m)
+    assert np.median(np.abs(got - view.depth_m)[both]) < 1e-3
+    picture = np.frombuffer(semantics.data, np.uint8).reshape(depth.height, depth.width, 3)
+    assert (picture == colours_of(view.labels, OCC3D)).all(axis=-1).mean() > 0.98
 
 
 def test_class_table_reaches_a_late_subscriber(running: tuple[robots.Robot, Listener]) -> None:

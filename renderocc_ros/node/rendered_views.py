@@ -1,0 +1,120 @@
+"""The field seen from the cameras themselves, published on request."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.node.conversions import to_header
+from renderocc_ros.node.statistics import StageTimes
+from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+
+if TYPE_CHECKING:
+    from renderocc_ros.prediction import Predictor
+
+QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class RenderedViews:
+    """``~/rendered/<camera>/semantics`` (rgb8) and ``…/depth`` (32FC1, metres) of every camera.
+
+    Args:
+        node: an rclpy LifecycleNode.
+        names: the rig's cameras.
+    """
+
+    def __init__(self, node: Any, names: tuple[str, ...], times: StageTimes) -> None:
+        self._node, self._times = node, times
+        self._publishers = {
+            (name, kind): node.create_lifecycle_publisher(
+                Image, f"~/rendered/{topic_token(name)}/{kind}", QOS
+            )
+            for name in names
+            for kind in ("semantics", "depth")
+        }
+
+    @property
+    def wanted(self) -> set[str]:
+        """Cameras that somebody subscribes to."""
+        return {
+            name for (name, _), each in self._publishers.items() if each.get_subscription_count()
+        }
+
+    def publish(
+        self, predictor: Predictor, cameras: CameraSet, frames: dict[str, str], width: int
+    ) -> None:
+        """Render the field of the last prediction for every camera that is wanted.
+
+        Args:
+            cameras: the set that was predicted from.
+            frames: optical frame by camera name.
+            width: pixels of the views.
+        """
+        wanted = self.wanted
+        if not wanted or predictor.field is None:
+            return
+        with self._times.stage("publish rendered"):
+            density = predictor.field.density[0]
+            probability = predictor.field.semantics[0].permute(1, 2, 3, 0).softmax(dim=-1)
+            for reading in cameras.readings:
+                if reading is not None and reading.name in wanted:
+                    self._render(predictor, density, probability, reading, frames, width)
+
+    def destroy(self) -> None:
+        """Take the publishers down."""
+        for publisher in self._publishers.values():
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def _render(
+        self,
+        predictor: Predictor,
+        density: Any,
+        probability: Any,
+        reading: CameraReading,
+        frames: dict[str, str],
+        width: int,
+    ) -> None:
+        from renderocc_ros.rendering.camera_view import render_view
+
+        height = max(1, round(reading.model.height * width / reading.model.width))
+        model = reading.model.resized(width, height)
+        view = render_view(predictor.grid, density, probability, model, reading.ego_from_camera)
+        frame = frames[reading.name]
+        pictures = {
+            "semantics": to_image(colours_of(view.labels, predictor.class_set), "rgb8"),
+            "depth": to_image(view.depth_m, "32FC1"),
+        }
+        for kind, image in pictures.items():
+            image.header = to_header(reading.stamp_ns, frame)
+            self._publishers[reading.name, kind].publish(image)
+
+
+def colours_of(labels: NDArray[np.uint8], class_set: ClassSet) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB of class ids; grey where a ray meets nothing."""
+    table = class_set.colours.copy()
+    table[IGNORE_ID] = 128
+    return np.asarray(table[labels], np.uint8)
+
+
+def to_image(pixels: NDArray[Any], encoding: str) -> Image:
+    """(H, W) or (H, W, C) numbers as a message, without header."""
+    height, width = pixels.shape[:2]
+    message = Image(height=height, width=width, encoding=encoding)
+    message.step = pixels.nbytes // height
+    data: array[int] = array("B")
+    data.frombytes(np.ascontiguousarray(pixels).tobytes())
+    message.data = data
+    return message
+
+
+def topic_token(name: str) -> str:
+    """A camera's name as a part of a topic: letters, digits and underscores, no digit first."""
+    token = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return f"camera_{token}" if not token or token[0].isdigit() else token
