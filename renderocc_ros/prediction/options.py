@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import torch
@@ -18,7 +18,7 @@ PRECISIONS: dict[str, torch.dtype] = {
 
 @dataclass(frozen=True)
 class Options:
-    """How a network is run; an exported ONNX file heeds ``device`` and ``threads`` alone.
+    """How a network is run; an exported ONNX file takes ``device`` and ``threads`` alone.
 
     Attributes:
         device: "auto" takes the GPU if there is one; else as torch names it: "cpu", "cuda:1".
@@ -43,6 +43,21 @@ class Options:
                 raise ValueError(f"{name} = '{value}' is not one of: {', '.join(allowed)}")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads = {self.threads} must be at least 1")
+
+    def require_plain(self, what: str) -> None:
+        """Refuse options beside device and threads, for what has no use for them.
+
+        Raises:
+            ValueError: naming ``what`` and the options.
+        """
+        given = [
+            f"{field.name} = {getattr(self, field.name)!r}"
+            for field in fields(self)
+            if field.name not in ("device", "threads")
+            and getattr(self, field.name) != field.default
+        ]
+        if given:
+            raise ValueError(f"{what} cannot be run with {', '.join(given)}; leave that out")
 
 
 def choose_device(name: str) -> torch.device:

@@ -107,11 +107,7 @@ class Predictor:
         timer = StageTimer(device)
         header = model.header
         if not isinstance(model.network, RenderOcc):
-            if chosen != Options(device=chosen.device, threads=chosen.threads):
-                raise ValueError(
-                    f"network '{header.config.name}' runs with backend = 'eager', precision = "
-                    "'fp32' and without channels_last only; leave these options out"
-                )
+            chosen.require_plain(f"network '{header.config.name}'")
             return cls(header, OfficialRunner(model.network, device, timer), device, timer)
         torch_engine = TorchEngine(model.network, device, chosen, timer)
         graph = chosen.backend == "cuda_graph"
@@ -120,6 +116,7 @@ class Predictor:
 
     @classmethod
     def _exported(cls, path: str | Path, options: Options) -> Predictor:
+        options.require_plain(f"{path}, an exported file,")
         _set_threads(options)
         timer = StageTimer(torch.device("cpu"))
         engine = OnnxEngine(path, options, timer)

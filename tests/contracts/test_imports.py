@@ -26,7 +26,7 @@ LAYERS = (
     ("config",),
     ("network_config",),
     ("rig", "network", "rendering", "viewing"),
-    ("checkpoint", "checkpoint_convert"),
+    ("checkpoint", "checkpoint_convert", "export"),
     ("prediction",),
     ("node", "msg"),
     ("commands", "cli"),
