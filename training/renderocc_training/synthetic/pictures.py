@@ -21,6 +21,7 @@ Picture = NDArray[np.uint8]
 
 SKY = (198, 219, 235)
 NEAR_M, FAR_M = 2.0, 60.0
+WIDEST = 1584  # pixels of a sheet
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +147,11 @@ def write_pictures(frame: KeyFrame, folder: Path, columns: int = 3) -> list[Path
 
 def _write(path: Path, picture: Picture) -> Path:
     settings = [cv2.IMWRITE_JPEG_QUALITY, 85] if path.suffix == ".jpg" else []
+    height, width = picture.shape[:2]
+    if width > WIDEST:
+        how = cv2.INTER_AREA if path.suffix == ".jpg" else cv2.INTER_NEAREST
+        size = (WIDEST, round(height * WIDEST / width))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
     if not cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1]), settings):
         raise OSError(f"{path} could not be written")
     return path
