@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from parity_reference import NOISE_FACTOR, Reference, ReferenceError, crc32, report
+from _parity_reference import NOISE_FACTOR, Reference, ReferenceError, crc32, report
 
 from renderocc_ros.network.official import StereoFrame, SwinBStereo, SwinBStereoConfig
 from renderocc_ros.network.official.voxel_pooling import voxel_of_points
@@ -128,14 +128,14 @@ def check_points_per_voxel(
 
 def check_nerf_head(reference: Reference) -> bool:
     """The official rendering head of the ``paper`` recipe."""
-    from parity_training import check_nerf_head
+    from _parity_training import check_nerf_head
 
     return check_nerf_head(reference)
 
 
 def check_rays(reference: Reference) -> bool:
     """The rays of the ``paper`` recipe."""
-    from parity_training import check_rays
+    from _parity_training import check_rays
 
     return check_rays(reference)
 

@@ -24,7 +24,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 import typer
-from plain_official import (
+from _plain_official import (
     PlainMatchingAndPooling,
     plain_geometry,
     plain_layers,

@@ -28,7 +28,7 @@ TENSORS = [field.name for field in fields(StereoFrame) if field.name != "valid"]
 @pytest.fixture(scope="module")
 def transcription() -> ModuleType:
     """The network as its formulas read, which the benchmark measures against."""
-    path = Path(__file__).resolve().parents[3] / "benchmarks" / "plain_official.py"
+    path = Path(__file__).resolve().parents[3] / "benchmarks" / "_plain_official.py"
     spec = importlib.util.spec_from_file_location("plain_official", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from _parity_reference import Reference, ReferenceError, crc32, report
 from numpy.typing import ArrayLike, NDArray
-from parity_reference import Reference, ReferenceError, crc32, report
 
 from renderocc_training.rays.paper_rays import in_order_of_frames, paper_ray_weights, paper_rays
 from renderocc_training.rendering import paper_head
