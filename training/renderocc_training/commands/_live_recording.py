@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rich.console import Console
@@ -35,6 +35,7 @@ class LiveRecorder:
     Attributes:
         published: how many came.
         state: the values of the node's own diagnostics.
+        complaints: what they say is wrong, by part.
         reports: how many diagnostics came.
         changed: notified with each.
     """
@@ -42,6 +43,7 @@ class LiveRecorder:
     def __init__(self, node: Any, folder: Path, class_set: ClassSet) -> None:
         self.published, self.reports = 0, 0
         self.state: dict[str, str] = {}
+        self.complaints: dict[str, str] = {}
         self.changed = threading.Condition()
         self._folder, self._class_set = folder, class_set
         reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -57,7 +59,12 @@ class LiveRecorder:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.name == f"{NODE}: state":
+            name, _, part = status.name.partition(": ")
+            if name != NODE:
+                continue
+            if status.level != DiagnosticStatus.OK:
+                self.complaints[part] = status.message
+            if part == "state":
                 with self.changed:
                     self.state = {pair.key: pair.value for pair in status.values}
                     self.reports += 1
@@ -107,8 +114,9 @@ def record_live(
             raise ValueError(f"the player ended with status {status}; its words are above")
         _settle(recorder, node)
         if not recorder.published:
-            counts = ", ".join(f"{key} {value}" for key, value in recorder.state.items())
-            raise ValueError(f"the node published nothing; its own counts: {counts}")
+            said = [f"{key} {value}" for key, value in recorder.state.items()]
+            said += [f"{part}: {text}" for part, text in recorder.complaints.items()]
+            raise ValueError(f"the node published nothing; in its own words: {'; '.join(said)}")
         return recorder.published
 
 

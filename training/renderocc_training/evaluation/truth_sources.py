@@ -115,7 +115,7 @@ class BagTruth:
             )
         if message.class_table != self._class_set.name:
             raise ValueError(
-                f"truth on {self._topic} has the classes '{said['class_table']}', the model "
+                f"truth on {self._topic} has the classes '{message.class_table}', the model "
                 f"'{self._class_set.name}': score with the classes that the model was trained with"
             )
 

@@ -1,0 +1,285 @@
+"""`renderocc-train evaluate` on a drive whose truth is exact."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.config import load_rig
+from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.network_config import load_network_config
+from renderocc_ros.prediction import Predictor
+from renderocc_training.cli import app
+from renderocc_training.evaluation.recorded_sets import RecordedSets
+from renderocc_training.evaluation.results import read_results
+from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
+from renderocc_training.recording import messages
+from renderocc_training.recording.bag_reader import BagReader
+from renderocc_training.recording.bag_writer import BagWriter
+from tests.evaluation.conftest import SETS
+
+TRUTH = "/ground_truth/occupancy"
+
+
+def evaluate(*words: str | Path) -> tuple[int, str, str]:
+    command = ["evaluate", "nano", *map(str, words), "--rig", "two_cameras", "--threads", "1"]
+    result = CliRunner().invoke(app, command)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="session")
+def evaluated(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("evaluated")
+    code, out, err = evaluate(
+        drive, "--out", folder / "results", "--json", "--views", "--bag", folder / "bag"
+    )
+    assert code == 0, err
+    return folder, json.loads(out)
+
+
+def copied(source: Path, target: Path, change: Any) -> Path:
+    """The bag again, each message as ``change(topic, message)`` returns it; None leaves it out."""
+    with BagReader(source) as reader, BagWriter(target) as writer:
+        for message in reader.messages():
+            decoded = change(message.topic, reader.decode(message))
+            if decoded is not None:
+                writer.write(message.topic, decoded, message.log_time_ns)
+    return target
+
+
+def remade(message: Any, **changes: Any) -> Any:
+    return messages.make(
+        message.__msgtype__,
+        **{
+            key: changes.get(key, getattr(message, key))
+            for key in message.__dataclass_fields__
+            if key != "__msgtype__"
+        },
+    )
+
+
+def test_every_set_is_scored_and_the_scores_are_those_of_the_files(
+    evaluated: tuple[Path, Any], occ3d: ClassSet
+) -> None:
+    folder, said = evaluated
+    results = read_results(folder / "results")
+    assert said["frames_evaluated"] == said["frames_scored"] == len(results.frames) == SETS
+    matrix = np.zeros((18, 18), np.int64)
+    for frame in results.frames:
+        truth, predicted = results.truth(frame.token), results.prediction(frame.token)
+        assert truth is not None and predicted is not None
+        counts = confusion_matrix(truth.labels, predicted.labels, occ3d, truth.mask_camera)
+        assert np.array_equal(results.confusions[frame.token], counts)
+        assert frame.scores["iou"] == pytest.approx(voxel_scores(counts).iou)
+        matrix += counts
+    expected = voxel_scores(matrix)
+    assert said["scores"]["miou"] == pytest.approx(expected.miou)
+    assert said["scores"]["iou"] == pytest.approx(expected.iou)
+    assert np.array_equal(said_confusion(folder), matrix)
+    assert sum(ring["voxels"] for ring in said["rings"]) == matrix.sum()
+    assert sum(said["calibration"]["voxels"]) == matrix.sum()
+
+
+def said_confusion(folder: Path) -> np.ndarray:
+    return np.array(json.loads((folder / "results" / "results.json").read_text())["confusion"])
+
+
+def test_the_truth_kept_is_that_of_the_bag(evaluated: tuple[Path, Any], drive: Path) -> None:
+    results = read_results(evaluated[0] / "results")
+    with BagReader(drive) as reader:
+        recorded = [reader.decode(message) for message in reader.messages([TRUTH])]
+    for frame, message in zip(results.frames, recorded, strict=True):
+        truth = results.truth(frame.token)
+        assert truth is not None
+        assert np.array_equal(truth.labels.ravel(), message.labels)
+        assert np.array_equal(truth.mask_camera.ravel(), message.observed.astype(bool))
+
+
+def test_score_reads_the_same_files_with_the_same_result(evaluated: tuple[Path, Any]) -> None:
+    folder, said = evaluated
+    with np.load(next((folder / "results" / "predictions").glob("*.npz"))) as arrays:
+        assert arrays["semantics"].shape == (100, 100, 8) and arrays["semantics"].dtype == np.uint8
+    tables = {row["token"]: row for row in csv.DictReader((folder / "results/frames.csv").open())}
+    results = read_results(folder / "results")
+    for frame in results.frames:
+        assert float(tables[frame.token]["miou"]) == pytest.approx(frame.scores["miou"])
+    classes = list(csv.DictReader((folder / "results/classes.csv").open()))
+    assert [row["class"] for row in classes] == list(said["scores"]["class_iou"])
+
+
+def test_it_gives_the_same_twice_and_does_what_the_predictor_does(
+    evaluated: tuple[Path, Any], drive: Path, tmp_path: Path
+) -> None:
+    code, _, err = evaluate(drive, "--out", tmp_path / "again", "--no-images")
+    assert code == 0, err
+    first, again = read_results(evaluated[0] / "results"), read_results(tmp_path / "again")
+    predictor = Predictor.from_preset("nano", threads=1)
+    image = load_network_config("nano").image
+    sets = list(RecordedSets(drive, load_rig("two_cameras"), image))
+    assert [frame.stamp_ns for frame in first.frames] == [each.stamp_ns for each in sets]
+    for frame, camera_set in zip(first.frames, sets, strict=True):
+        labels = first.prediction(frame.token), again.prediction(frame.token)
+        assert labels[0] is not None and labels[1] is not None
+        assert np.array_equal(labels[0].labels, labels[1].labels)
+        assert np.array_equal(labels[0].labels, predictor.predict(camera_set).labels)
+    assert not (tmp_path / "again" / "images").exists()
+
+
+def test_each_camera_stands_where_it_was_at_its_own_stamp(drive: Path) -> None:
+    rig = load_rig("two_cameras")
+    sets = list(RecordedSets(drive, rig, load_network_config("nano").image))
+    with BagReader(drive) as reader:
+        odom = {}
+        for message in reader.messages(["/tf"]):
+            for entry in reader.decode(message).transforms:
+                stamp = entry.header.stamp
+                q, t = entry.transform.rotation, entry.transform.translation
+                odom[stamp.sec * 10**9 + stamp.nanosec] = RigidTransform.from_quaternion(
+                    (q.x, q.y, q.z, q.w), (t.x, t.y, t.z)
+                )
+        static = {
+            entry.child_frame_id: entry.transform.translation
+            for message in reader.messages(["/tf_static"])
+            for entry in reader.decode(message).transforms
+        }
+    moved = sets[-1].odom_from_ego.translation - sets[0].odom_from_ego.translation
+    assert np.linalg.norm(moved) > 3.0
+    for each in sets:
+        near = min(odom, key=lambda stamp: abs(stamp - each.stamp_ns))
+        assert np.allclose(each.odom_from_ego.translation, odom[near].translation, atol=0.2)
+        for camera, reading in zip(rig.cameras, each.readings, strict=True):
+            mount = next(m for frame, m in static.items() if camera.name in frame)
+            shift = reading.ego_from_camera.translation - (mount.x, mount.y, mount.z)
+            late_s = (reading.stamp_ns - each.stamp_ns) * 1e-9
+            assert np.linalg.norm(shift) <= 12 * abs(late_s) + 1e-9
+
+
+def test_predictions_go_back_into_a_bag(evaluated: tuple[Path, Any]) -> None:
+    folder, _ = evaluated
+    results = read_results(folder / "results")
+    with BagReader(folder / "bag") as reader:
+        dense = [reader.decode(m) for m in reader.messages(["/renderocc/occupancy"])]
+        clouds = [reader.decode(m) for m in reader.messages(["/renderocc/points"])]
+        assert reader.topics["/renderocc/classes"].latched
+        assert reader.topics["/tf"].count == SETS
+    for frame, message, cloud in zip(results.frames, dense, clouds, strict=True):
+        predicted = results.prediction(frame.token)
+        assert predicted is not None
+        assert np.array_equal(message.labels, predicted.labels.ravel())
+        assert cloud.width == predicted.occupied.sum()
+        points = cloud.data.view(np.uint8).reshape(-1, cloud.point_step)
+        first = np.argwhere(predicted.occupied)[0]
+        xyz = points[0, :12].view("<f4")
+        assert np.allclose(xyz, predicted.grid.centres(first), atol=1e-5)
+
+
+def test_rendered_views_are_scored_without_any_voxel_truth(
+    drive: Path, tmp_path: Path
+) -> None:
+    bag = copied(drive, tmp_path / "flat", lambda t, m: None if "occupancy" in t else m)
+    code, out, err = evaluate(bag, "--out", tmp_path / "out", "--views", "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert said["frames_scored"] == 0 and "miou" not in said["scores"]
+    assert {"what": "scores", "why": "no truth at its time", "count": SETS} in said["skipped"]
+    assert any("no truth in the bag" in text for text in said["problems"])
+    assert said["views"]["depth_pixels"] > 1000
+    assert 0.0 < said["views"]["depth_abs_rel"] < 2.0
+    assert len(list((tmp_path / "out" / "images").rglob("*.depth.jpg"))) == 2 * SETS
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("class_table", "waymo", "the classes 'waymo', the model 'occ3d'"),
+        ("resolution", 0.4, "of 0.400 m"),
+    ],
+)
+def test_truth_that_does_not_fit_is_refused(
+    drive: Path, tmp_path: Path, field: str, value: Any, words: str
+) -> None:
+    def change(topic: str, message: Any) -> Any:
+        if topic != TRUTH:
+            return message
+        return remade(message, **{field: value})
+
+    bag = copied(drive, tmp_path / "other", change)
+    code, _, err = evaluate(bag, "--out", tmp_path / "out")
+    assert code == 1 and words in err
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_frames_without_truth_are_counted_not_scored_as_zero(
+    drive: Path, tmp_path: Path
+) -> None:
+    seen = []
+
+    def change(topic: str, message: Any) -> Any:
+        if topic == TRUTH:
+            seen.append(topic)
+            return None if len(seen) == 2 else message
+        return message
+
+    code, out, err = evaluate(
+        copied(drive, tmp_path / "gap", change), "--out", tmp_path / "out", "--json"
+    )
+    assert code == 0, err
+    said = json.loads(out)
+    assert said["frames_evaluated"] == SETS and said["frames_scored"] == SETS - 1
+    frames = read_results(tmp_path / "out").frames
+    assert [frame.unscored for frame in frames] == ["", "no truth at its time", "", ""]
+    assert "miou" not in frames[1].scores
+
+
+def test_a_broken_image_is_counted_and_its_camera_missing(drive: Path, tmp_path: Path) -> None:
+    hurt: list[str] = []
+
+    def change(topic: str, message: Any) -> Any:
+        if topic.endswith("image_raw") and not hurt:
+            hurt.append(topic)
+            message = remade(message, data=message.data[:400])
+        return message
+
+    code, out, err = evaluate(
+        copied(drive, tmp_path / "hurt", change), "--out", tmp_path / "out", "--json"
+    )
+    assert code == 0, err
+    assert any(
+        entry["what"].startswith("images of") and "too little" in entry["why"]
+        for entry in json.loads(out)["skipped"]
+    )
+    frames = read_results(tmp_path / "out").frames
+    assert sum(bool(frame.missing) for frame in frames) == 1
+
+
+def test_an_existing_result_is_not_overwritten(evaluated: tuple[Path, Any], drive: Path) -> None:
+    code, _, err = evaluate(drive, "--out", evaluated[0] / "results")
+    assert code == 1 and "is not empty" in err
+
+
+def test_occ3d_files_are_found_by_stamp(
+    evaluated: tuple[Path, Any], drive: Path, tmp_path: Path
+) -> None:
+    results = read_results(evaluated[0] / "results")
+    for frame in results.frames[:2]:
+        source = results.folder / "truth" / frame.token / "labels.npz"
+        target = tmp_path / "gts" / str(frame.stamp_ns) / "labels.npz"
+        target.parent.mkdir(parents=True)
+        target.write_bytes(source.read_bytes())
+    code, out, err = evaluate(
+        drive, "--out", tmp_path / "out", "--truth", tmp_path / "gts", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out)["frames_scored"] == 2
+    again = read_results(tmp_path / "out")
+    for token, counts in again.confusions.items():
+        assert np.array_equal(counts, results.confusions[token])
