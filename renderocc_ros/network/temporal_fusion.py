@@ -38,26 +38,33 @@ def warp(volume: Tensor, past_from_current: Tensor, grid: VoxelGrid) -> Tensor:
         the same shape; zero where the past frame's grid does not reach.
     """
     columns = volume.shape[-1] == 1 and grid.size[2] != 1
-    size = volume.shape[-3:]
-    axes = [torch.arange(n, device=volume.device, dtype=torch.float32) + 0.5 for n in size]
-    if columns:  # all cells at ego height 0: the transform moves them within the plane
-        axes[2] = axes[2].new_full((1,), -grid.origin_m[2] / grid.resolution_m)
-    cells = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    origin = cells.new_tensor(grid.origin_m)
-    current = cells * grid.resolution_m + origin
+    # Numbers enter as scalars, not as tensors: a CUDA graph cannot copy from the host.
+    axes = [
+        (torch.arange(count, device=volume.device, dtype=torch.float32) + 0.5) * grid.resolution_m
+        + start
+        for count, start in zip(volume.shape[-3:], grid.origin_m, strict=True)
+    ]
+    if columns:  # at ego height 0 all motion that counts is within the plane
+        axes[2] = torch.zeros_like(axes[2])
+    current = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     motion = past_from_current.float()
     past = torch.einsum("bij,xyzj->bxyzi", motion[:, :3, :3], current)
     past = past + motion[:, None, None, None, :3, 3]
     # grid_sample reckons from -1 to 1 over the outer edges of the cells, last axis first.
-    where = 2 * (past - origin) / (grid.resolution_m * cells.new_tensor(grid.size)) - 1
-    if columns:
-        flat = grid_sample(
-            volume[..., 0].float(), where[..., 0, [1, 0]], mode="bilinear", align_corners=False
-        )
-        return flat[..., None].to(volume.dtype)
-    return grid_sample(volume.float(), where.flip(-1), mode="bilinear", align_corners=False).to(
-        volume.dtype
+    where = torch.stack(
+        [
+            (past[..., axis] - grid.origin_m[axis]) * (2 / (grid.resolution_m * grid.size[axis]))
+            - 1
+            for axis in (2, 1, 0)
+        ],
+        dim=-1,
     )
+    if columns:
+        where, source = where[..., 0, 1:], volume[..., 0].float()
+        flat = grid_sample(source, where, mode="bilinear", align_corners=False)
+        return flat[..., None].to(volume.dtype)
+    warped = grid_sample(volume.float(), where, mode="bilinear", align_corners=False)
+    return warped.to(volume.dtype)
 
 
 class TemporalFusion(nn.Module):
