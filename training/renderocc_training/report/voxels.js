@@ -75,11 +75,11 @@ function drawPerspective(canvas, volume, free, colours, orbit) {
   const height = canvas.height = Math.round(width * 0.62);
   const context = canvas.getContext("2d");
   context.fillStyle = "#dde1e7"; context.fillRect(0, 0, width, height);
-  const target = [X / 2, Y / 2, Z * 0.25], distance = 0.78 * reach * orbit.distance;
+  const target = [X / 2, Y / 2, Z * 0.25], distance = 1.0 * reach * orbit.distance;
   const [ca, sa, ce, se] = [Math.cos(orbit.azimuth), Math.sin(orbit.azimuth), Math.cos(orbit.elevation), Math.sin(orbit.elevation)];
   const eye = [target[0] - distance * ca * ce, target[1] - distance * sa * ce, target[2] + distance * se];
   const forward = [ca * ce, sa * ce, -se], right = [sa, -ca, 0];
-  const up = [ca * se, sa * se, ce], focal = 0.95 * width;
+  const up = [ca * se, sa * se, ce], focal = 1.0 * width;
   const project = (x, y, z) => {
     const [dx, dy, dz] = [x - eye[0], y - eye[1], z - eye[2]];
     const depth = dx * forward[0] + dy * forward[1] + dz * forward[2];

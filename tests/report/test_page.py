@@ -1,0 +1,171 @@
+"""`renderocc-train report`, opened in a headless Chromium."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_training.cli import app
+from renderocc_training.evaluation.results import read_results
+from tests.report.conftest import CAR, GRID, write_results
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
+
+# Looks at what has been drawn and writes it where --dump-dom shows it.
+PROBE = """
+<script>
+const probe = setInterval(() => {
+  if (document.body.dataset.ready === undefined) return;
+  clearInterval(probe);
+  const canvases = [...document.querySelectorAll("figure canvas")].map((canvas) => {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    const count = {};
+    for (let i = 0; i < pixels.length; i += 4) {
+      const [r, g, b] = [pixels[i], pixels[i + 1], pixels[i + 2]];
+      const kind = r > 150 && b > 150 && g < 90 ? "road" : b > 140 && r < 80 && g > 80 ? "car" : "other";
+      count[kind] = (count[kind] || 0) + 1;
+    }
+    return { name: canvas.nextSibling.textContent, kind: canvas.className, width: canvas.width,
+      height: canvas.height, count };
+  });
+  const found = { canvases, overflow: document.documentElement.scrollWidth - innerWidth,
+    images: [...document.images].map((i) => i.naturalWidth) };
+  document.body.append(Object.assign(document.createElement("pre"),
+    { id: "probe", textContent: JSON.stringify(found) }));
+}, 50);
+</script>
+"""
+
+
+def report(*words: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["report", *map(str, words)])
+    return result.exit_code, result.stderr
+
+
+def opened(page: Path, width: int = 1300, fragment: str = "") -> tuple[str, dict]:
+    """The page's elements once its scripts have run, and what has been drawn."""
+    probed = page.with_name("probed.html")
+    probed.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--window-size={width},2000",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--virtual-time-budget=20000",
+            "--dump-dom",
+            f"{probed.as_uri()}{fragment}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.S)
+    assert found, f"the page never became ready:\n{done.stderr[-2000:]}"
+    return done.stdout, json.loads(html.unescape(found[1]))
+
+
+def text_of(dom: str, section: str) -> str:
+    part = re.search(rf'<section[^>]*id="{section}".*?</section>', dom, re.S)
+    assert part, f"no section {section}"
+    return html.unescape(re.sub(r"<[^>]+>", " ", part[0]))
+
+
+@needs_chromium
+def test_the_page_shows_the_scores_and_the_worst_frame(before: Path, tmp_path: Path) -> None:
+    code, err = report(before, "--out", tmp_path / "page", "--title", "Town & country")
+    assert code == 0, err
+    page = tmp_path / "page" / "index.html"
+    dom, seen = opened(page)
+    results = read_results(before)
+    scores = results.content["scores"]
+    tiles = text_of(dom, "tiles")
+    assert f"{100 * scores['miou']:.1f}" in tiles and f"{100 * scores['iou']:.1f}" in tiles
+    assert f"{100 * scores['class_iou']['driveable_surface']:.1f}" in text_of(dom, "classes")
+    assert "driveable_surface predicted as free" in dom
+    assert "images of LEFT" in text_of(dom, "skipped") and "<late>" in text_of(dom, "skipped")
+    # Frame 2 lacks the most road, so it is shown first.
+    assert "Frame 2 of 3: drive_1001" in text_of(dom, "frames")
+    assert html.unescape(re.search("<h1>(.*?)</h1>", dom)[1]) == "Town & country"
+    assert seen["images"] == [80, 80]
+
+
+@needs_chromium
+def test_voxels_are_drawn_cell_by_cell(before: Path, tmp_path: Path) -> None:
+    assert report(before, "--out", tmp_path / "page.html")[0] == 0
+    _, seen = opened(tmp_path / "page.html", fragment="#frame=1")
+    above = {c["name"]: c for c in seen["canvases"] if c["kind"] == "above"}
+    beside = {c["name"]: c for c in seen["canvases"] if c["kind"] == "perspective"}
+    truth = above["truth"]
+    assert (truth["width"], truth["height"]) == (GRID.size[1], GRID.size[0])
+    # From above: 20 x 8 cells of road less 3 x 2 under the car; the robot's mark hides a few.
+    assert truth["count"]["car"] == 6
+    assert 144 <= truth["count"]["road"] <= 154
+    missing = truth["count"]["road"] - above["prediction"]["count"]["road"]
+    assert missing == 2 * 8
+    assert beside["truth"]["count"]["road"] > beside["prediction"]["count"]["road"] > 1000
+    assert beside["truth"]["count"]["car"] == beside["prediction"]["count"]["car"] > 50
+
+
+@needs_chromium
+def test_two_results_stand_side_by_side(before: Path, after: Path, tmp_path: Path) -> None:
+    assert report(before, after, "--out", tmp_path / "page")[0] == 0
+    dom, seen = opened(tmp_path / "page" / "index.html")
+    names = [c["name"] for c in seen["canvases"] if c["kind"] == "above"]
+    assert names == ["truth", "before", "after", "errors of before", "errors of after"]
+    first, second = (
+        read_results(folder).content["scores"]["class_iou"]["driveable_surface"]
+        for folder in (before, after)
+    )
+    assert f"+{100 * (second - first):.1f}" in text_of(dom, "classes")
+
+
+@needs_chromium
+def test_a_phone_needs_no_scrolling_sideways(before: Path, tmp_path: Path) -> None:
+    assert report(before, "--out", tmp_path / "page")[0] == 0
+    _, seen = opened(tmp_path / "page" / "index.html", width=500)
+    assert seen["overflow"] <= 0
+
+
+def test_the_page_asks_nobody_for_anything(before: Path, tmp_path: Path) -> None:
+    assert report(before, "--out", tmp_path / "page")[0] == 0
+    text = (tmp_path / "page" / "index.html").read_text()
+    addresses = set(re.findall(r"https?://[^\"'\s)]+", text)) - {"http://www.w3.org/2000/svg"}
+    assert not addresses
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"'](?!data:)", text)
+
+
+def test_results_that_cannot_stand_side_by_side_are_refused(
+    before: Path, occ3d: ClassSet, tmp_path: Path
+) -> None:
+    other = write_results(tmp_path / "other", occ3d, {})
+    path = other / "results.json"
+    content = json.loads(path.read_text())
+    content["grid"]["resolution_m"] = 0.5
+    path.write_text(json.dumps(content))
+    code, err = report(before, other, "--out", tmp_path / "page")
+    assert code == 1 and "'other' has the grid" in err
+    content["classes"][CAR]["name"] = "automobile"
+    path.write_text(json.dumps(content))
+    code, err = report(before, other, "--out", tmp_path / "page")
+    assert code == 1 and "automobile" in err
+
+
+def test_what_is_no_result_is_refused(before: Path, tmp_path: Path) -> None:
+    code, err = report(tmp_path, "--out", tmp_path / "page")
+    assert code == 1 and "has no results.json" in err
+    (before / "results.json").write_text("{")
+    code, err = report(before, "--out", tmp_path / "page")
+    assert code == 1 and "is broken" in err
