@@ -127,6 +127,10 @@ def _cure(error: ModuleNotFoundError) -> str:
         return f"{need}: source ROS 2 and this workspace, or call it through ./run"
     if missing == "renderocc_ros" and str(error.name).endswith(".msg"):
         return f"{need}.msg: source the built workspace, or call it through ./run"
+    if missing == "nuscenes" and sys.version_info >= (3, 13):
+        return f"{need}: nuscenes-devkit is made for Python 3.12 and earlier, use one of those"
     extra = EXTRA_OF_MODULE.get(missing)
-    package = f"renderocc_ros[{extra}]" if extra else missing
-    return f"{need}: {Path(sys.executable).name} -m pip install '{package}'"
+    python = Path(sys.executable).name
+    if extra is None:
+        return f"{need}: {python} -m pip install '{missing}'"
+    return f"{need}: {python} -m pip install '.[{extra}]' in the checkout of renderocc_ros"

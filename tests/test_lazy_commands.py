@@ -89,7 +89,7 @@ def test_traceback_on_demand(run, monkeypatch: pytest.MonkeyPatch) -> None:
     ("command", "cure"),
     [
         ("lacking", "'rosbags': python"),
-        ("lacking", "pip install 'renderocc_ros[train]'"),
+        ("lacking", "pip install '.[train]' in the checkout"),
         ("foreign", "pip install 'a_module_of_nobody'"),
         ("robot", "source ROS 2"),
     ],
