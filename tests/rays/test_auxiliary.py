@@ -141,7 +141,11 @@ def test_without_boxes_what_may_move_is_dropped_from_other_frames(
 
 
 def test_states_of_boxes(tmp_path: Path) -> None:
-    world = BoxWorld((Box("vehicle.car", (4, 2, 1.5), (10, 0), 0.0, 0.1), Box("vehicle.car", (4, 2, 1.5), (10, 9), 0.0, 3.0)))  # fmt: skip
+    slow, fast = (
+        Box("vehicle.car", (4.0, 2.0, 1.5), (10.0, y), 0.0, speed)
+        for y, speed in ((0.0, 0.1), (9.0, 3.0))
+    )
+    world = BoxWorld((slow, fast))
     drive = world.record(tmp_path, frames=4)
     times = [frame.stamp_ns for frame in drive.frames]
     states = box_states(drive.tracks, times[0], times[3])

@@ -58,7 +58,7 @@ class LidarLabels:
         classes: PointClasses,
         scans: int = 0,
         own_car_m: float = 1.0,
-        gap_deg: tuple[float, float] = (0.8, 1.6),
+        gap_deg: tuple[float, float] = (1.0, 1.6),
     ) -> None:
         self.name = f"lidar+{classes.name}"
         self._class_set, self._classes = class_set, classes

@@ -1,0 +1,101 @@
+"""`renderocc-train labels` on a small SemanticKITTI, as a user calls it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from box_world import STREET
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_training.dataset.drives import open_drives
+from renderocc_training.labels.config import LabelConfig, open_store
+
+KITTI = ("--format", "semantickitti", "--semantics", "points", "--mapping", "semantickitti")
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "renderocc_training.cli", "labels", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("kitti")
+    STREET.record_semantickitti(root, frames=3)
+    return root
+
+
+def test_make_resumes_and_show_draws(root: Path, tmp_path: Path) -> None:
+    made = run("make", root, "--out", tmp_path, *KITTI)
+    assert made.returncode == 0, made.stderr
+    assert "3 key frames, 0 of them labelled already" in made.stderr
+    again = run("make", root, "--out", tmp_path, *KITTI, "--processes", "2")
+    assert "3 key frames, 3 of them labelled already" in again.stderr
+    next(tmp_path.glob("*/00_000001.npz")).unlink()
+    third = run("make", root, "--out", tmp_path, *KITTI, "--processes", "2")
+    assert third.returncode == 0 and "2 of them labelled already" in third.stderr, third.stderr
+    assert len(list(tmp_path.glob("*/*.npz"))) == 3
+
+    shown = run(
+        "show", root, "--labels", tmp_path, "--out", tmp_path / "png", "--frames", "1", *KITTI
+    )
+    assert shown.returncode == 0, shown.stderr
+    picture = cv2.imread(str(tmp_path / "png" / "00-0001.png"))
+    assert picture is not None and picture.shape[1] == 2 * 800
+    # Road points in the lower half of the picture by class: the class set's magenta.
+    magenta = (picture == (255, 0, 255)).all(axis=-1)
+    assert magenta.sum() > 2000 and magenta[: len(picture) // 2].sum() == 0
+
+
+def test_labels_of_a_semantickitti_world_are_exact(root: Path, occ3d: ClassSet) -> None:
+    config = LabelConfig(semantics="points", mapping="semantickitti")
+    drive = open_drives(root, "semantickitti")[0]
+    store = open_store(config, occ3d, None)
+    for frame in drive.frames:
+        found = store.labels(drive, frame)
+        for place, camera in enumerate(frame.cameras):
+            assert camera is not None
+            labels = found.of(found.camera == place).labels
+            # The world of the files is the ego frame of the first image: STREET's own.
+            pose = camera.world_from_camera
+            directions = camera.model.rays(labels.pixels) @ pose.rotation.T
+            range_m, what = STREET.cast(pose.translation, directions, frame.stamp_ns * 1e-9)
+            wrong = np.abs(labels.range_m - range_m) > 0.02 + 0.002 * range_m
+            assert len(wrong) > 2000 and wrong.mean() < 0.03
+            classes = np.array([4, 4, 7, 15, 15, 15, 11])[what]  # the last: ground, −1
+            assert (labels.class_id == classes)[~wrong].mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "semantickitti"), "has no annotated boxes"),
+        (
+            ("--format", "semantickitti", "--depth", "images", "--semantics", "none"),
+            "no label image",
+        ),
+        (("--format", "semantickitti", "--mapping", "nothing"), "no mapping file 'nothing'"),
+        (("--format", "semantickitti", "--depth", "sonar"), "depth: Input should be"),
+    ],
+)
+def test_mistakes_are_one_line(
+    root: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    done = run("make", root, "--out", tmp_path, *options)
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_pictures_of_a_real_drive(recording: Callable[..., Path], tmp_path: Path) -> None:
+    root = recording("data", "nuscenes")
+    done = run("show", root, "--out", tmp_path, "--frames", "1", "--semantics", "none")
+    assert done.returncode == 0, done.stderr
+    picture = cv2.imread(str(tmp_path / "scene-0523-0020.png"))
+    assert picture is not None and picture.shape == (1856, 2400, 3)
