@@ -1,0 +1,103 @@
+"""The whole way as a user walks it: record, extract, train, load. On a drive made here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from renderocc_ros.checkpoint import load_checkpoint
+from renderocc_ros.network.occupancy_field import opacity
+from renderocc_training.cli import app
+from renderocc_training.dataset.drives import open_drives
+from renderocc_training.dataset.source import TrainingSource
+from renderocc_training.dataset.training_sample import collate
+from renderocc_training.labels.config import LabelConfig, open_store
+from renderocc_training.trainer.recipe import load_recipe
+
+STEPS = 60
+NETWORK = """
+name: small
+image: {width: 176, height: 64}
+grid: {origin_m: [-40.0, -40.0, -1.0], resolution_m: 1.6, size: [50, 50, 4]}
+architecture:
+  kind: lifted
+  backbone:
+    model_type: resnet
+    settings:
+      {embedding_size: 8, hidden_sizes: [8, 16, 24, 32], depths: [1, 1, 1, 1], layer_type: basic}
+    out_features: [stage2, stage3, stage4]
+  neck: {channels: 24, stride: 8}
+  depth: {from_m: 1.0, to_m: 33.0, step_m: 1.6, context_channels: 8, hidden_channels: 24}
+  encoder: {channels: [32, 48], out_channels: 8}
+  field: {hidden_channels: 16}
+"""
+RECIPE = f"""
+name: short
+steps: {STEPS}
+batch_size: 2
+precision: 32-true
+rays: {{budget: 2048, rendered: 256, auxiliary_frames: [-1, 1]}}
+optimiser: {{learning_rate: 3.0e-3, warmup_steps: 5, ema_decay: 0.9}}
+losses: {{query: 0.5, query_semantics: 0.5, votes: 1.0, votes_semantics: 1.0, range_l1: 0.2,
+  semantics: 0.2, lifting_depth: 0.2}}
+"""
+
+
+def command(*words: str | Path) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_a_recorded_drive_becomes_weights_that_know_where_things_are(tmp_path: Path) -> None:
+    for name, seed in (("monday", 3), ("tuesday", 4)):
+        command(
+            "simulate", tmp_path / name, "--seed", str(seed), "--seconds", "3",
+            "--preset", "tiny", "--processes", "1",
+        )  # fmt: skip
+    command(
+        "extract", tmp_path / "monday", tmp_path / "tuesday", "--rig", "nuscenes",
+        "--out", tmp_path / "data", "--processes", "1",
+        "--labels", "depth=/ground_truth/{camera}/depth",
+        "--labels", "classes=/ground_truth/{camera}/classes",
+    )  # fmt: skip
+    (tmp_path / "small.yaml").write_text(NETWORK)
+    (tmp_path / "short.yaml").write_text(RECIPE)
+    printed = command(
+        "train", tmp_path / "data", "--out", tmp_path / "run", "--held-out", "tuesday",
+        "--network", tmp_path / "small.yaml", "--recipe", tmp_path / "short.yaml",
+        "--depth", "images", "--semantics", "images", "--workers", "0", "--devices", "1",
+    )  # fmt: skip
+    steps = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").open()]
+    assert [entry["step"] for entry in steps] == list(range(1, STEPS + 1))
+    for term, factor in (("votes", 0.8), ("votes_semantics", 0.7), ("semantics", 0.9)):
+        values = [entry["terms"][term] for entry in steps]
+        assert np.mean(values[-10:]) < factor * np.mean(values[:3]), term
+
+    model = load_checkpoint(json.loads(printed.splitlines()[-1])["model"])
+    drives = open_drives(tmp_path / "data", scenes=("tuesday",))
+    config, recipe = model.network.config, load_recipe(str(tmp_path / "short.yaml"))
+    store = open_store(
+        LabelConfig(depth="images", semantics="images"), model.class_set, tmp_path / "run/labels"
+    )
+    source = TrainingSource(drives, store, config, model.class_set, recipe)
+    both = either = everywhere = 0
+    for index in range(len(source)):
+        sample = source.sample(index, np.random.default_rng(0))
+        with torch.inference_mode():
+            field = model.network(collate([sample]).current)
+        found = opacity(field.density, config.grid.resolution_m)[0].numpy() > config.threshold
+        assert sample.votes is not None
+        known, true = sample.votes != 255, sample.votes < len(model.class_set)
+        both += int((found & true & known).sum())
+        either += int(((found | true) & known).sum())
+        everywhere += int(known.sum())
+        base = int((true & known).sum())
+    assert both / either > 0.5  # a street it never saw; saying "occupied" everywhere gives less
+    assert both / either > 1.3 * base * len(source) / everywhere
