@@ -76,7 +76,7 @@ def _road_works(site: Site, street: Street, side: int, start: float) -> None:
     """Barriers across a closed strip at the kerb, cones beside it, perhaps a machine inside."""
     studio, stock = site.studio, site.stock
     half = street.profile.half_m
-    wide = 2.0 if street.profile.parking_m is not None else 0.8
+    wide = 2.0 if street.profile.parking_m is not None else 0.4
     direction = street.point(1, 0) - street.point(0, 0)
     across = street.point(0, 1) - street.point(0, 0)
     length = 14.0

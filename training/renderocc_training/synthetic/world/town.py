@@ -35,6 +35,7 @@ from renderocc_training.synthetic.world.traffic import (
     Motion,
     drive_all,
     on_slope,
+    touch,
     walk,
 )
 
@@ -43,6 +44,7 @@ Array = NDArray[np.float64]
 EGO_LENGTH_M = 4.6
 EGO_START_M = 12.0
 WHEELBASE_M = 2.8
+REAR_AXLE_M = 1.35  # behind the middle of the body, which the motion is about
 SPLIT_NUMBER: dict[Split, int] = {"train": 0, "holdout": 1}
 
 
@@ -89,7 +91,7 @@ class Town:
 
     def world_from_ego(self, time_s: float) -> RigidTransform:
         """Pose of base_link: on the ground below the middle of the rear axle."""
-        arc = self.ego.arc_at(time_s)
+        arc = self.ego.arc_at(time_s) - REAR_AXLE_M
         yaw = self.ego.heading_at(arc + WHEELBASE_M / 2, WHEELBASE_M)
         return on_slope(self.plan, self.ego.path.at(arc), yaw)
 
@@ -254,6 +256,8 @@ def _traffic(
     agents = [
         Agent(f"moving_{asset.class_name}_{k:03d}", asset, plan, motion)
         for k, (asset, motion) in enumerate(zip(assets, motions[1:], strict=True))
+        # At a junction two may still want the same place: then the other was never there.
+        if not touch(drivers[0], motions[0], drivers[k + 1], motion)
     ]
     return motions[0], agents
 

@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 STEP_S = 0.1
 LOOK_AHEAD_M = np.arange(2.0, 27.0, 2.0)
 CORRIDOR_M = 1.7
+TOUCHING_M = 2.1  # between the middle lines of two bodies
 ACCELERATION_M_S2 = 1.6
 BRAKING_M_S2 = 2.5
 HEADWAY_S = 1.3
@@ -201,6 +202,16 @@ def _pace_along(body: Array, speed: Array, k: int, other: int) -> float:
         return np.asarray(forward / max(float(np.linalg.norm(forward)), 1e-6))
 
     return float(max(speed[other] * (direction(k) @ direction(other)), 0.0))
+
+
+def touch(first: Driver, first_motion: Motion, other: Driver, motion: Motion) -> bool:
+    """Whether two simulated bodies, seen as rows of discs, ever come close to touching."""
+    bodies = []
+    for driver, moved in ((first, first_motion), (other, motion)):
+        along = driver.length_m * np.linspace(-0.45, 0.45, 7)
+        bodies.append(moved.path.at(moved.arc_m[::2, None] + along)[..., :2])
+    gaps = np.linalg.norm(bodies[0][:, :, None] - bodies[1][:, None], axis=-1)
+    return bool(gaps.min() < TOUCHING_M)
 
 
 def walk(path: Path, start_m: float, speed_m_s: float, seconds: float) -> Motion:
