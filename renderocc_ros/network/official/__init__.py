@@ -7,8 +7,9 @@ network, ``SwinBStereoStream`` the same network on a running stream.
 
 from renderocc_ros.network.official.geometry import StereoFrame
 from renderocc_ros.network.official.heads import SemanticDensityField
+from renderocc_ros.network.official.sizes import SwinBStereoConfig
 from renderocc_ros.network.official.streaming import SwinBStereoStream
-from renderocc_ros.network.official.swinb_stereo import SwinBStereo, SwinBStereoConfig
+from renderocc_ros.network.official.swinb_stereo import SwinBStereo
 
 __all__ = [
     "SemanticDensityField",

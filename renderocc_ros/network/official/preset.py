@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from renderocc_ros.network.official.geometry import StereoFrame
-from renderocc_ros.network.official.swinb_stereo import SwinBStereo, SwinBStereoConfig
+from renderocc_ros.network.official.sizes import SwinBStereoConfig
+from renderocc_ros.network.official.swinb_stereo import SwinBStereo
 from renderocc_ros.network_config import NetworkConfig, OfficialConfig
 
 CALIBRATED_SIZE = (900, 1600)  # height, width of the images that the weights were trained on

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from renderocc_ros.network.official.geometry import StereoFrame
-
-if TYPE_CHECKING:
-    from renderocc_ros.network.official.swinb_stereo import SwinBStereoConfig
+from renderocc_ros.network.official.sizes import SwinBStereoConfig
 
 MOST_FRAMES = 3
 
