@@ -1,0 +1,83 @@
+"""Make occupancy truth from a data set's LiDAR, in Occ3D's file format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from renderocc_ros.class_set import IGNORE_ID
+from renderocc_ros.config import load_class_set
+from renderocc_ros.network_config import load_network_config
+from renderocc_training.dataset.drives import DataFormat, open_drives
+from renderocc_training.evaluation.occupancy_truth import TruthMaker, TruthOptions
+from renderocc_training.evaluation.results import write_truth
+from renderocc_training.labels.box_semantics import BoxClasses
+from renderocc_training.labels.interface import PointClasses
+from renderocc_training.labels.lidar_semantics import PointFileClasses
+from renderocc_training.labels.mapping import load_boxes, load_numbers
+
+DEFAULTS = TruthOptions()
+
+
+def truth(
+    dataset: Annotated[Path, typer.Argument(help="data set: nuScenes, or what extract wrote")],
+    out: Annotated[Path, typer.Option(help="folder for DRIVE/TOKEN/labels.npz")],
+    format: Annotated[DataFormat, typer.Option(help="layout of the data set")] = "nuscenes",
+    version: Annotated[str | None, typer.Option(help="folder of nuScenes' tables")] = None,
+    scenes: Annotated[list[str] | None, typer.Option(help="only these")] = None,
+    semantics: Annotated[
+        Literal["boxes", "points", "none"],
+        typer.Option(help="classes of points: from boxes and map, from label files, or none"),
+    ] = "boxes",
+    mapping: Annotated[
+        str | None, typer.Option(help="mapping file of the classes; the shipped one if not given")
+    ] = None,
+    grid: Annotated[
+        str, typer.Option(help="network whose grid to use: shipped name or .yaml")
+    ] = "r50",
+    classes: Annotated[str, typer.Option(help="class set: a shipped name or a YAML")] = "occ3d",
+    window: Annotated[
+        int, typer.Option(min=0, help="key frames before and after that are accumulated")
+    ] = DEFAULTS.window,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(help="class of what is there but has no label; else it is not scored"),
+    ] = None,
+) -> None:
+    """Make occupancy truth from a data set's LiDAR, in Occ3D's file format.
+
+    renderocc-train truth DATASET --out gts
+
+    Points of tracked boxes are accumulated in the boxes' frames, all others in the world. Labels
+    come from the nearest labelled points; what LiDAR and cameras see is told by ray casting.
+    """
+    console = Console(stderr=True)
+    class_set, cells = load_class_set(classes), load_network_config(grid).grid.build()
+    options = TruthOptions(
+        window=window, unlabelled=None if unlabelled is None else class_set.id_of(unlabelled)
+    )
+    source: PointClasses | None = None
+    if semantics == "boxes":
+        source = BoxClasses(class_set, load_boxes(mapping or "nuscenes_boxes"))
+    elif semantics == "points":
+        shipped = "semantickitti" if format == "semantickitti" else "nuscenes_lidarseg"
+        source = PointFileClasses(class_set, load_numbers(mapping or shipped))
+    table = Table("drive", "frames", "occupied", "without class", "seen by cameras", "by LiDAR")
+    for drive in open_drives(dataset, format, version, scenes or ()):
+        maker = TruthMaker(drive, source, cells, class_set, options)
+        sums = np.zeros(4)
+        for frame in track(drive.frames, drive.name, console=console, transient=True):
+            made = maker.truth(frame)
+            write_truth(out / drive.name / frame.token / "labels.npz", made)
+            unknown = made.labels == IGNORE_ID
+            occupied = made.labels != class_set.free_id
+            sums += (occupied.sum(), unknown.sum(), made.mask_camera.sum(), made.mask_lidar.sum())
+        means = [f"{value / max(len(drive), 1):,.0f}" for value in sums]
+        table.add_row(drive.name, str(len(drive)), *means)
+    Console().print(table, "cells per frame", sep="\n")
