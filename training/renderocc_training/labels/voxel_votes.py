@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.geometry.voxel_traversal import traverse
+from renderocc_training.labels.passes import PassingRays, count_passes
 from renderocc_training.rays.ray_batch import RayBatch
 
 # A cell is called free only after this many passes: one pixel may be mislabelled.
@@ -46,21 +46,14 @@ def count_votes(rays: RayBatch, grid: VoxelGrid, class_set: ClassSet) -> VoxelVo
     one cell above its own end.
     """
     known = rays[rays.valid & ~np.isnan(rays.range_m)]
-    origin, direction = known.origin.astype(np.float64), known.direction.astype(np.float64)
-    range_m = known.range_m.astype(np.float64)
-    passes = np.zeros(grid.cell_count, dtype=np.int64)
-    lowest = _lowest_pass(known, class_set.ground_ids, grid.resolution_m)
-    for crossing in traverse(grid, origin, direction):
-        ray = crossing.rays
-        leave = crossing.leave_m
-        through = (leave < range_m[ray]) & (crossing.enter_m >= known.start_m[ray])
-        if not (crossing.enter_m < range_m[ray]).any():
-            break
-        height = origin[ray, 2] + np.minimum(leave, range_m[ray]) * direction[ray, 2]
-        through &= height >= lowest[ray]
-        cells = grid.flat_index(crossing.cells[through])
-        passes += np.bincount(cells, minlength=grid.cell_count)
-    return VoxelVotes(passes.astype(np.int32).reshape(grid.size), *_hits(known, grid, class_set))
+    passing = PassingRays(
+        known.origin.astype(np.float64),
+        known.direction.astype(np.float64),
+        known.start_m.astype(np.float64),
+        known.range_m.astype(np.float64),
+        _lowest_pass(known, class_set.ground_ids, grid.resolution_m),
+    )
+    return VoxelVotes(count_passes(passing, grid), *_hits(known, grid, class_set))
 
 
 def voted_labels(
