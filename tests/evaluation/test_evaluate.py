@@ -182,9 +182,7 @@ def test_predictions_go_back_into_a_bag(evaluated: tuple[Path, Any]) -> None:
         assert np.allclose(xyz, predicted.grid.centres(first), atol=1e-5)
 
 
-def test_rendered_views_are_scored_without_any_voxel_truth(
-    drive: Path, tmp_path: Path
-) -> None:
+def test_rendered_views_are_scored_without_any_voxel_truth(drive: Path, tmp_path: Path) -> None:
     bag = copied(drive, tmp_path / "flat", lambda t, m: None if "occupancy" in t else m)
     code, out, err = evaluate(bag, "--out", tmp_path / "out", "--views", "--json")
     assert code == 0, err
@@ -218,9 +216,7 @@ def test_truth_that_does_not_fit_is_refused(
     assert not (tmp_path / "out" / "results.json").exists()
 
 
-def test_frames_without_truth_are_counted_not_scored_as_zero(
-    drive: Path, tmp_path: Path
-) -> None:
+def test_frames_without_truth_are_counted_not_scored_as_zero(drive: Path, tmp_path: Path) -> None:
     seen = []
 
     def change(topic: str, message: Any) -> Any:

@@ -17,7 +17,9 @@ from renderocc_training.cli import app
 from renderocc_training.evaluation.results import read_results
 from tests.report.conftest import CAR, GRID, write_results
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
 
 # Looks at what has been drawn and writes it where --dump-dom shows it.
@@ -31,7 +33,8 @@ const probe = setInterval(() => {
     const count = {};
     for (let i = 0; i < pixels.length; i += 4) {
       const [r, g, b] = [pixels[i], pixels[i + 1], pixels[i + 2]];
-      const kind = r > 150 && b > 150 && g < 90 ? "road" : b > 140 && r < 80 && g > 80 ? "car" : "other";
+      const road = r > 150 && b > 150 && g < 90, car = b > 140 && r < 80 && g > 80;
+      const kind = road ? "road" : car ? "car" : "other";
       count[kind] = (count[kind] || 0) + 1;
     }
     return { name: canvas.nextSibling.textContent, kind: canvas.className, width: canvas.width,

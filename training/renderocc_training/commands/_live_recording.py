@@ -17,10 +17,10 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from renderocc_ros.msg import SemanticOccupancy
 from rich.console import Console
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_ros.msg import SemanticOccupancy
 from renderocc_ros.node.conversions import from_occupancy_message
 from renderocc_ros.paths import share_path
 from renderocc_training.evaluation.results import write_prediction

@@ -75,15 +75,19 @@ def evaluate(
     ] = None,
     live: Annotated[
         bool,
-        typer.Option("--live", help="play the bag through the real node over DDS, score what it "
-                     "publishes, and compare that with the replay label by label"),
+        typer.Option(
+            "--live",
+            help="play the bag through the real node over DDS, score what it "
+            "publishes, and compare that with the replay label by label",
+        ),
     ] = False,
     rate: Annotated[float, typer.Option(min=0.01, help="pace of --live")] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="occupied above; the model's own if not given")
+        float | None,
+        typer.Option(min=0, max=1, help="occupied above; the model's own if not given"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="the scores as one JSON object")] = False,
 ) -> None:
@@ -133,8 +137,10 @@ def evaluate(
     if not evaluation.frames:
         raise ValueError(
             "no set could be evaluated: "
-            + ("; ".join(f"{what}: {why} ({n})" for (what, why), n in evaluation.skipped.items())
-               or "the recordings hold no images")
+            + (
+                "; ".join(f"{what}: {why} ({n})" for (what, why), n in evaluation.skipped.items())
+                or "the recordings hold no images"
+            )
         )
     content = _content(evaluation, predictor, config, about, name or out.name, recordings, mask)
     content["problems"] = problems
@@ -226,7 +232,9 @@ def _played_live(
     from renderocc_training.commands._live_recording import record_live
 
     parameters = {"rig": rig_name, "device": str(predictor.device)} | options
-    parameters["network" if random else "checkpoint"] = model if random else str(Path(model).resolve())
+    parameters["network" if random else "checkpoint"] = (
+        model if random else str(Path(model).resolve())
+    )
     folder = out / "live"
     record_live(bag, parameters, folder, predictor.class_set, rate, console)
 
@@ -298,7 +306,8 @@ def _show(content: dict[str, Any], console: Console) -> None:
     if "views" in content:
         view = content["views"]
         console.print(
-            f"rendered views: AbsRel {view['depth_abs_rel']:.3f}, RMSE {view['depth_rmse_m']:.2f} m, "
+            f"rendered views: AbsRel {view['depth_abs_rel']:.3f}, "
+            f"RMSE {view['depth_rmse_m']:.2f} m, "
             f"δ<1.25 {_percent(view['depth_delta'][0])} %, mIoU {_percent(view['semantic_miou'])} %"
         )
     latency = Table("stage", "p50 ms", "p95 ms", title="latency")

@@ -14,7 +14,14 @@ from renderocc_training.recording.bag_writer import LATCHED, BagWriter
 
 NODE, TRUTH = "/renderocc", "/ground_truth"
 POINT = np.dtype(
-    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<f4"), ("label", "u1"), ("confidence", "u1")]
+    [
+        ("x", "<f4"),
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("rgb", "<f4"),
+        ("label", "u1"),
+        ("confidence", "u1"),
+    ]
 )
 
 

@@ -73,9 +73,7 @@ class RecordedSets:
         ValueError: not a bag, or too few of the rig's cameras in it.
     """
 
-    def __init__(
-        self, bag: Path, rig: RigConfig, image: ImageConfig, namespace: str = ""
-    ) -> None:
+    def __init__(self, bag: Path, rig: RigConfig, image: ImageConfig, namespace: str = "") -> None:
         self.skipped: Counter[tuple[str, str]] = Counter()
         self._bag, self._rig = bag, rig
         with BagReader(bag) as reader:
@@ -228,9 +226,7 @@ class RecordedSets:
         return self._tree.lookup(self._rig.odom_frame, self._rig.base_frame, stamp_ns)
 
     def _ego_from_camera(self, stamp_ns: int, image: MatchedImage[RecordedImage]) -> RigidTransform:
-        base_from_camera = self._tree.lookup(
-            self._rig.base_frame, image.item.frame, image.stamp_ns
-        )
+        base_from_camera = self._tree.lookup(self._rig.base_frame, image.item.frame, image.stamp_ns)
         if self._rig.odom_frame is None or image.stamp_ns == stamp_ns:
             return base_from_camera
         there, here = self._odom_from_ego(image.stamp_ns), self._odom_from_ego(stamp_ns)

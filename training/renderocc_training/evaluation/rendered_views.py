@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,16 +150,21 @@ class BagLabels:
             ValueError: an encoding that is no label or depth image.
         """
         depth, classes = self._image("depth", reading), self._image("classes", reading)
-        if depth is not None and depth.dtype == np.uint16:
-            depth = depth.astype(np.float32) / 1000
-        return ViewLabels(depth, classes)
+        scale = 1000.0 if depth is not None and depth.dtype == np.uint16 else 1.0
+        return ViewLabels(
+            None if depth is None else depth.astype(np.float32) / np.float32(scale),
+            None if classes is None else classes.astype(np.uint8),
+        )
 
-    def _image(self, kind: str, reading: CameraReading) -> NDArray[np.generic] | None:
+    def _image(self, kind: str, reading: CameraReading) -> NDArray[Any] | None:
         topic = self._topics.get((kind, reading.name))
         message = topic.nearest(reading.stamp_ns, LABEL_TOLERANCE_NS) if topic else None
         if message is None:
             return None
         formats = {"32FC1": np.float32} | dict.fromkeys(MILLIMETRES, np.uint16)
         pixels = raw_rows(message, np.dtype(formats.get(message.encoding, np.uint8)), 1)
-        down, across = pixels.shape[0] // reading.model.height, pixels.shape[1] // reading.model.width
+        down, across = (
+            pixels.shape[0] // reading.model.height,
+            pixels.shape[1] // reading.model.width,
+        )
         return pixels[down // 2 :: down, across // 2 :: across] if down > 1 else pixels

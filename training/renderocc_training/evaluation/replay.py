@@ -21,8 +21,8 @@ from renderocc_training.evaluation.results import FrameResult, ResultsWriter
 from renderocc_training.evaluation.scoring import Mask
 from renderocc_training.evaluation.summary import frame_scores
 from renderocc_training.evaluation.truth_sources import NoTruth, TruthSource
-from renderocc_training.evaluation.view_scores import DepthSums
 from renderocc_training.evaluation.view_pictures import class_picture, depth_picture
+from renderocc_training.evaluation.view_scores import DepthSums
 from renderocc_training.evaluation.voxel_scores import Counts
 
 Published = Callable[[int], SemanticOccupancy | None]

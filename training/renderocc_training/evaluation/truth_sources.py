@@ -95,9 +95,11 @@ class BagTruth:
 
     def _observed(self, message: Any) -> NDArray[np.bool_]:
         seen = np.asarray(message.observed, np.uint8)
-        return (seen if seen.size else np.ones(self._grid.cell_count)).reshape(
-            self._grid.size
-        ).astype(bool)
+        return (
+            (seen if seen.size else np.ones(self._grid.cell_count))
+            .reshape(self._grid.size)
+            .astype(bool)
+        )
 
     def _check(self, message: Any) -> None:
         size = (message.size_x, message.size_y, message.size_z)

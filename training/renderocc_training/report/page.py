@@ -136,7 +136,9 @@ def _write_frames(file: TextIO, results: Sequence[Results], tokens: Sequence[str
     width, quality = (WIDTH, QUALITY) if few else (SMALL_WIDTH, SMALL_QUALITY)
     for number, token in enumerate(tokens):
         frame = _frame(results, token, width, quality)
-        file.write(f'<script type="application/json" id="frame-{number}">{_inert(frame)}</script>\n')
+        file.write(
+            f'<script type="application/json" id="frame-{number}">{_inert(frame)}</script>\n'
+        )
 
 
 def _frame(results: Sequence[Results], token: str, width: int, quality: int) -> dict[str, Any]:
@@ -154,9 +156,7 @@ def _frame(results: Sequence[Results], token: str, width: int, quality: int) -> 
     }
 
 
-def _images(
-    files: Mapping[str, Path], width: int, quality: int
-) -> Iterator[tuple[str, str]]:
+def _images(files: Mapping[str, Path], width: int, quality: int) -> Iterator[tuple[str, str]]:
     for name, path in files.items():
         content = path.read_bytes()
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
