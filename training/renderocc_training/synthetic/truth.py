@@ -99,11 +99,12 @@ def sample_triangles(triangles: Float32, spacing: float) -> tuple[Float32, NDArr
     wide = counts[1][owner]
     u = ((number // wide + 0.5) / counts[0][owner]).astype(np.float32)
     v = ((number % wide + 0.5) / wide).astype(np.float32)
-    keep = u + v <= 1.0
-    keep |= total[owner] == 1
-    owner, u, v = owner[keep], u[keep, None], v[keep, None]
-    u, v = np.where(u + v > 1.0, 1 / 3, u), np.where(u + v > 1.0, 1 / 3, v)
-    points = origin[owner] + u * first[owner] + v * second[owner]
+    # Patches that the third edge cuts are sampled on that edge, moved across their longer side.
+    keep = u + v - 0.5 / counts[0][owner] - 0.5 / wide < 1.0
+    owner, u, v = owner[keep], u[keep], v[keep]
+    flat = counts[0][owner] < counts[1][owner]
+    u, v = np.where(flat, np.minimum(u, 1 - v), u), np.where(flat, v, np.minimum(v, 1 - u))
+    points = origin[owner] + u[:, None] * first[owner] + v[:, None] * second[owner]
     return points.astype(np.float32), owner
 
 
