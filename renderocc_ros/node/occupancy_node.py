@@ -26,6 +26,7 @@ from renderocc_ros.node.model_loading import load_predictor, release_memory, war
 from renderocc_ros.node.outputs import Outputs
 from renderocc_ros.node.parameters import Change
 from renderocc_ros.node.ready_set import ReadySet
+from renderocc_ros.node.saving import save_occupancy
 from renderocc_ros.node.set_processor import SetProcessor
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.node.worker import NewestFirstWorker
@@ -92,7 +93,9 @@ class OccupancyNode(LifecycleNode):
         self._diagnostics_timer = self.create_timer(
             self._settings.diagnostics_period_s, self._publish_diagnostics
         )
+        self._last_result: SemanticOccupancy | None = None
         self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(Trigger, "~/save", self._on_save)
 
     # ------------------------------------------------------------------------------- lifecycle
 
@@ -160,6 +163,8 @@ class OccupancyNode(LifecycleNode):
         """Say why a transition failed, in the log and, until one succeeds, in /diagnostics."""
         self._problem = f"{transition} failed: {error}"
         self.get_logger().error(self._problem)
+        if transition == "configure":
+            self._release()
 
     # ----------------------------------------------------------------------------------- parts
 
@@ -222,7 +227,7 @@ class OccupancyNode(LifecycleNode):
             self._outputs.destroy()
             self._outputs = None
         self._release_model()
-        self._rig = None
+        self._rig = self._last_result = None
 
     def _release_model(self) -> None:
         if self._predictor is not None:
@@ -256,6 +261,7 @@ class OccupancyNode(LifecycleNode):
         self, occupancy: SemanticOccupancy, cameras: CameraSet, frames: dict[str, str]
     ) -> None:
         """In the inference thread."""
+        self._last_result = occupancy
         outputs, predictor = self._outputs, self._predictor
         if outputs is not None and predictor is not None:
             outputs.publish(occupancy, cameras, self._settings)
@@ -280,6 +286,17 @@ class OccupancyNode(LifecycleNode):
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._reset_wanted = True
         response.success, response.message = True, "past frames are forgotten with the next set"
+        return response
+
+    def _on_save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._last_result is None:
+            response.message = "no result yet; /diagnostics says why"
+            return response
+        try:
+            response.message = str(save_occupancy(self._last_result, self._settings.save_folder))
+            response.success = True
+        except OSError as error:
+            response.message = f"{error}; set the parameter 'save_folder'"
         return response
 
     # ------------------------------------------------------------------------------ parameters

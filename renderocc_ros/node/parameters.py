@@ -190,6 +190,9 @@ class NodeParameters:
         lowest=16,
         highest=4096,
     )
+    save_folder: str = _parameter(
+        "~/.ros/renderocc", "where the service ~/save writes the last result, as .npz"
+    )
     diagnostics_period_s: float = _parameter(
         0.5, "seconds between two messages on /diagnostics", lowest=0.05, highest=10.0
     )

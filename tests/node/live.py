@@ -20,6 +20,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_srvs.srv import Trigger
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 NETWORK = str(Path(__file__).with_name("tiny_network.yaml"))
@@ -31,6 +32,7 @@ class Control:
 
     def __init__(self, node: Any, target: str = "/renderocc") -> None:
         self._parameters = AsyncParameterClient(node, target)
+        self._node, self._target = node, target
         self._transitions = node.create_client(ChangeState, f"{target}/change_state")
 
     def set(self, **values: Any) -> str:
@@ -50,6 +52,14 @@ class Control:
         assert self._transitions.wait_for_service(PATIENCE_S)
         request = ChangeState.Request(transition=Transition(id=transition))
         return bool(_result(self._transitions.call_async(request)).success)
+
+    def trigger(self, service: str) -> Any:
+        """Call a Trigger service of the node; returns its response."""
+        client = self._node.create_client(Trigger, f"{self._target}/{service}")
+        assert client.wait_for_service(PATIENCE_S)
+        response = _result(client.call_async(Trigger.Request()))
+        self._node.destroy_client(client)
+        return response
 
 
 def _result(future: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from tests.node import robot as robots
-from tests.node.live import LATCHED, NETWORK, Listener, occupancy_node, ros_node
+from tests.node.live import LATCHED, NETWORK, Control, Listener, occupancy_node, ros_node
 
 pytestmark = pytest.mark.ros
 OCC3D = load_class_set("occ3d")
@@ -191,6 +192,32 @@ def test_class_table_reaches_a_late_subscriber(running: tuple[robots.Robot, List
         tables = late.listen(SemanticClasses, "/renderocc/classes", LATCHED)
         table = late.wait(lambda: tables[:1], "latched class table")[0]
     assert [entry.name for entry in table.classes] == [*OCC3D.names, "free"]
+
+
+def test_save_writes_the_last_result(
+    running: tuple[robots.Robot, Listener], tmp_path: Path
+) -> None:
+    robot, listener = running
+    listener.wait(lambda: whole_sets(listener), "a result")
+    control = Control(robot.node)
+    assert control.set(save_folder=str(tmp_path / "results")) == ""
+    saved = control.trigger("save")
+    assert saved.success, saved.message
+    with np.load(saved.message) as arrays:
+        stamp_ns = int(arrays["stamp_ns"])
+        message = listener.wait(
+            lambda: next(
+                (m for m in whole_sets(listener) if to_stamp_ns(m.header.stamp) == stamp_ns), None
+            ),
+            "the saved result as a message",
+        )
+        assert (arrays["semantics"] == from_occupancy_message(message, OCC3D).labels).all()
+        assert arrays["class_names"][-1] == "free"
+    assert control.set(save_folder="/proc/nowhere") == ""
+    refused = control.trigger("save")
+    assert not refused.success
+    assert "save_folder" in refused.message
+    assert control.trigger("reset").success
 
 
 def test_moved_robot_is_seen_in_the_poses_and_counts_add_up(
