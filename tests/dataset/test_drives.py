@@ -106,11 +106,11 @@ def test_lidarseg_files_are_found(recording: Recording, tmp_path: Path, occ3d: C
     (tmp_path / "v1.0-mini" / "category.json").write_text(json.dumps(categories))
     drive = open_drives(tmp_path)[0]
     labeller = LidarLabels(occ3d, PointFileClasses(occ3d, load_numbers("nuscenes_lidarseg")))
-    found = labeller.labelled_scan(drive, drive.frames[0].scan)  # type: ignore[arg-type]
+    found = labeller.labelled_scan(drive, drive.frames[0].scan, 1.0)  # type: ignore[arg-type]
     names = {occ3d.names[c] for c in np.unique(found.class_id)}
     assert names == {"driveable_surface", "manmade"}
     with pytest.raises(ValueError, match="has no labels for its points"):
-        labeller.labelled_scan(drive, drive.frames[1].scan)  # type: ignore[arg-type]
+        labeller.labelled_scan(drive, drive.frames[1].scan, 1.0)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -341,6 +342,21 @@ def test_grids_that_do_not_match_are_refused(drive: Drive, occ3d: ClassSet, tmp_
     np.savez(tmp_path / "frame0.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
     with pytest.raises(ValueError, match="same box and a whole multiple"):
         TruthFolder(tmp_path, other, occ3d).labels(drive, drive.frames[0], GRID)
+
+
+def test_a_truth_folder_says_its_own_grid(drive: Drive, occ3d: ClassSet, tmp_path: Path) -> None:
+    folder = tmp_path / drive.name / "frame0"
+    folder.mkdir(parents=True)
+    labels, seen = np.full(GRID.size, 4, np.uint8), np.ones(GRID.size, dtype=bool)
+    np.savez(folder / "labels.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
+    grid = {"origin_m": GRID.origin_m, "resolution_m": 1.0, "size": GRID.size}
+    file = folder.parent / "grid.json"
+    file.write_text(json.dumps(grid | {"class_table": "occ3d"}))
+    truth = TruthFolder.open(tmp_path, occ3d)
+    assert (truth.labels(drive, drive.frames[0], GRID) == 4).all()
+    file.write_text(json.dumps(grid | {"class_table": "mine"}))
+    with pytest.raises(ValueError, match="classes of {'mine'}"):
+        TruthFolder.open(tmp_path, occ3d)
 
 
 def test_real_truth_files_fit_the_nano_grid(

@@ -123,8 +123,8 @@ def test_ground_that_runs_away_is_not_hidden_by_itself() -> None:
 def test_returns_off_the_car_itself_are_dropped(drive: Drive, occ3d: ClassSet) -> None:
     scan = drive.frames[0].scan
     assert scan is not None
-    everything = LidarLabels(occ3d, NoClasses(), own_car_m=0.0).labelled_scan(drive, scan)
-    kept = LidarLabels(occ3d, NoClasses()).labelled_scan(drive, scan)
+    labeller = LidarLabels(occ3d, NoClasses())
+    everything, kept = (labeller.labelled_scan(drive, scan, own_m) for own_m in (0.0, 1.0))
     assert len(everything.points) == len(kept.points) + 1
 
 
@@ -140,6 +140,22 @@ def test_more_scans_bring_more_points_as_exact_and_move_boxes_along(
     assert (many.instance == 0).sum() > 2 * (few.instance == 0).sum()
     range_m, _ = true_range(STREET, 0, camera, many)
     assert (np.abs(many.range_m - range_m) > 0.02 + 0.002 * range_m).mean() < 0.02
+
+
+def test_the_cars_own_hood_does_not_stand_in_the_road_of_other_frames(
+    tmp_path: Path, occ3d: ClassSet
+) -> None:
+    drive = STREET.record(tmp_path, frames=3)
+    scan = drive.frames[2].scan
+    assert scan is not None
+    hood = np.array([[1.9, 0.1, -1.3, 0.0]] * 40, "<f4")  # 1.9 m ahead of the LiDAR
+    scan.file.write_bytes(scan.file.read_bytes() + hood.tobytes())
+    labeller = LidarLabels(occ3d, NoClasses(), scans=2)
+    camera = drive.frames[1].cameras[0]
+    assert camera is not None
+    labels = labeller.label(drive, drive.frames[1], camera)
+    range_m, _ = true_range(STREET, 0, camera, labels)
+    assert (labels.range_m < range_m - 1).sum() == 0
 
 
 def test_what_moves_without_a_box_comes_from_the_own_scan_alone(
@@ -183,7 +199,7 @@ def test_the_road_of_the_map_is_drivable(tmp_path: Path, occ3d: ClassSet) -> Non
     picture[300 - 50 :, :] = 255
     file = tmp_path / "road.png"
     cv2.imwrite(str(file), picture)
-    found = LidarLabels(occ3d, BoxClasses(occ3d, MAPPING, file)).labelled_scan(drive, scan)
+    found = LidarLabels(occ3d, BoxClasses(occ3d, MAPPING, file)).labelled_scan(drive, scan, 1.0)
     x, y, z = found.points.T
     ground = (z < 0.01) & (np.hypot(x, y) < 40)
     road = ground & (x > 0.1) & (y > 0.1) & (y < 4.9)
@@ -213,10 +229,10 @@ def test_unknown_categories_and_missing_boxes_are_errors(
     scan = drive.frames[0].scan
     assert scan is not None
     with pytest.raises(ValueError, match="'vehicle.car' are not in the mapping"):
-        LidarLabels(occ3d, BoxClasses(occ3d, mapping)).labelled_scan(drive, scan)
+        LidarLabels(occ3d, BoxClasses(occ3d, mapping)).labelled_scan(drive, scan, 1.0)
     bare = replace(drive, tracks={})
     with pytest.raises(ValueError, match="no annotated boxes"):
-        LidarLabels(occ3d, BoxClasses(occ3d, MAPPING)).labelled_scan(bare, scan)
+        LidarLabels(occ3d, BoxClasses(occ3d, MAPPING)).labelled_scan(bare, scan, 1.0)
     blind = replace(drive.frames[0], scan=None)
     camera = blind.cameras[0]
     assert camera is not None

@@ -11,6 +11,7 @@ import numpy as np
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.geometry.rigid_transform import interpolate
 from renderocc_training.dataset.frames import BoxTrack, CameraFrame, Drive, Frame, LidarScan
+from renderocc_training.recording.extraction.bag_extractor import LABEL_FOLDER
 from renderocc_training.recording.extraction.job import FRAGMENTS
 from renderocc_training.recording.nuscenes_source import MICROSECOND_NS, NuscenesSource, transform
 
@@ -128,15 +129,22 @@ class _SceneReader:
     def _scan(self, record: Record) -> LidarScan:
         mount = self.database.get("calibrated_sensor", record["calibrated_sensor_token"])
         pose = self.database.get("ego_pose", record["ego_pose_token"])
-        labels = self.point_labels.get(record["token"])
         return LidarScan(
             record["timestamp"] * MICROSECOND_NS,
             self.root / record["filename"],
             "nuscenes",
             transform(mount),
             transform(pose),
-            self.root / labels if labels else None,
+            self._point_labels(record),
         )
+
+    def _point_labels(self, record: Record) -> Path | None:
+        """lidarseg's file of a scan, or the one that ``extract`` wrote."""
+        if record["token"] in self.point_labels:
+            return self.root / self.point_labels[record["token"]]
+        file = self.root / LABEL_FOLDER / "points" / record["channel"]
+        file /= f"{record['timestamp']}.label"
+        return file if file.is_file() else None
 
     def _sweeps(self, record: Record) -> list[LidarScan]:
         """Turns between the last key frame and this one; the file of each must be there."""

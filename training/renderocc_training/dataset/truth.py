@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from renderocc_training.dataset.frames import Drive, Frame
 from renderocc_training.dataset.training_sample import ignore_unseen
 from renderocc_training.evaluation.occ3d_files import read_truth
 
+OCC3D_GRID = VoxelGrid((-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
 Labels = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 
@@ -30,6 +32,25 @@ class TruthFolder:
         if not folder.is_dir():
             raise ValueError(f"truth folder {folder} is not there")
         self._folder, self._grid, self._class_set = folder, grid, class_set
+
+    @staticmethod
+    def open(folder: Path, class_set: ClassSet) -> TruthFolder:
+        """A folder that says its own grid (as ``extract`` writes it), or else has Occ3D's.
+
+        Raises:
+            ValueError: no such folder, drives on different grids, or another class set.
+        """
+        described = [json.loads(file.read_text()) for file in folder.glob("*/grid.json")]
+        tables = {each["class_table"] for each in described} - {class_set.name}
+        if tables:
+            raise ValueError(f"{folder} has classes of {tables}, wanted '{class_set.name}'")
+        grids = {
+            VoxelGrid(tuple(each["origin_m"]), each["resolution_m"], tuple(each["size"]))
+            for each in described
+        }
+        if len(grids) > 1:
+            raise ValueError(f"{folder} has drives on different grids: {grids}")
+        return TruthFolder(folder, grids.pop() if grids else OCC3D_GRID, class_set)
 
     def file(self, drive: Drive, frame: Frame) -> Path:
         """The file of a frame.

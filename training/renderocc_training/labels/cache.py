@@ -18,7 +18,7 @@ from renderocc_training.dataset.frames import Drive, Frame
 from renderocc_training.labels.interface import PixelLabeller, no_labels
 from renderocc_training.rays.ray_batch import PixelLabels
 
-FORMAT = 1  # raise when labels of the same configuration come out differently
+FORMAT = 2  # raise when labels of the same configuration come out differently
 KEPT_IN_MEMORY = 64
 
 

@@ -21,6 +21,9 @@ from renderocc_training.rays.ray_batch import PixelLabels
 
 CLOSEST_M = 0.5  # to a camera: nearer is the car itself
 BOX_MARGIN_M = 0.05
+# The car's ends are farther from its LiDAR than its roof. They are out of its own cameras' sight,
+# but seen from where the car is later they would stand in the road.
+OTHER_SCANS = 2.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,17 +95,19 @@ class LidarLabels:
         key = f"{frame.fingerprint} {drive.tracks_fingerprint} {len(drive)}"
         if self._last[0] != key:
             scans = _nearest_scans(drive, frame, self._scans)
-            self._last = (key, [self.labelled_scan(drive, scan) for scan in scans])
+            own = self.labelled_scan(drive, scans[0], self._own_car_m)
+            far_m = OTHER_SCANS * self._own_car_m
+            self._last = (key, [own, *(self.labelled_scan(drive, s, far_m) for s in scans[1:])])
         return self._last[1]
 
-    def labelled_scan(self, drive: Drive, scan: LidarScan) -> LabelledScan:
+    def labelled_scan(self, drive: Drive, scan: LidarScan, own_car_m: float) -> LabelledScan:
         """Read a scan, give its points instances and classes, drop returns off the car."""
         points = read_points(scan)
         points_ego = scan.ego_from_lidar.apply(points)
         world = scan.world_from_ego.apply(points_ego)
         instance = instances_of(world, drive, scan.stamp_ns)
         class_id = self._classes.classes(drive, scan, points_ego, instance)
-        kept = np.hypot(points[:, 0], points[:, 1]) > self._own_car_m
+        kept = np.hypot(points[:, 0], points[:, 1]) > own_car_m
         kept &= np.isfinite(points).all(axis=1)
         return LabelledScan(scan.stamp_ns, world[kept], class_id[kept], instance[kept])
 
