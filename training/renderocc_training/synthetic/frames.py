@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,13 +89,21 @@ class DriveRenderer:
             columns = max(int(lidar.columns * preset.lidar_share), 8)
             lidar = lidar.model_copy(update={"columns": columns})
         self.lidar = lidar
-        self._static = StaticScene(self.town.static)
         self._shader = Shader(self.town.materials, self.town.light)
-        self._voxeliser = Voxeliser(self.town.static, self.grid)
         self._developments = {
             camera.name: Development.draw(np.random.default_rng([spec.town.seed, 77, k]))
             for k, camera in enumerate(self.rig.cameras)
         }
+
+    # Made when first asked for: the process that only writes needs neither.
+
+    @cached_property
+    def _static(self) -> StaticScene:
+        return StaticScene(self.town.static)
+
+    @cached_property
+    def _voxeliser(self) -> Voxeliser:
+        return Voxeliser(self.town.static, self.grid)
 
     def render(self, number: int) -> SetFrame:
         """One set; the same whichever process does it."""
