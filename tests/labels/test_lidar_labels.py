@@ -72,7 +72,7 @@ def test_without_motion_compensation_they_are_not(drive: Drive, occ3d: ClassSet)
     still = replace(camera, world_from_camera=STREET.world_from_camera(0, frame.stamp_ns * 1e-9))
     labels = LidarLabels(occ3d, NoClasses()).label(drive, frame, still)
     range_m, _ = true_range(STREET, 0, camera, labels)
-    assert (np.abs(labels.range_m - range_m) > 0.02 + 0.002 * range_m).mean() > 0.3
+    assert (np.abs(labels.range_m - range_m) > 0.02 + 0.002 * range_m).mean() > 0.2
 
 
 def test_a_moving_box_is_labelled_where_it_is_when_the_camera_fires(
