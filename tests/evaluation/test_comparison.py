@@ -58,7 +58,7 @@ def test_a_clear_difference_is_shown_with_an_interval_around_it(make: Make) -> N
     total = sum(read_results(better).confusions.values())
     assert iou.second == voxel_scores(np.asarray(total)).iou
     assert iou.low < iou.difference < iou.high
-    assert 0.05 < iou.low and iou.high < 0.15 and iou.verdict == "second is better"
+    assert iou.low > 0.05 and iou.high < 0.15 and iou.verdict == "second is better"
     back = compare_results(read_results(better), read_results(worse), block=1).scores["iou"]
     assert back.verdict == "first is better"
     assert (back.low, back.high) == pytest.approx((-iou.high, -iou.low))

@@ -17,6 +17,7 @@ from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.network_config import load_network_config
 from renderocc_ros.prediction import Predictor
 from renderocc_training.cli import app
+from renderocc_training.evaluation.drive_rays import drive_ray_scores
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.results import read_results
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
@@ -279,3 +280,52 @@ def test_occ3d_files_are_found_by_stamp(
     again = read_results(tmp_path / "out")
     for token, counts in again.confusions.items():
         assert np.array_equal(counts, results.confusions[token])
+
+
+def test_rays_start_at_the_lidar_of_every_frame(drive: Path, tmp_path: Path) -> None:
+    code, out, err = evaluate(drive, "--out", tmp_path / "out", "--rays", "--no-images", "--json")
+    assert code == 0, err
+    said = json.loads(out)["ray_iou"]
+    assert said["samples"] == SETS and 0 <= said["ray_iou"] < 0.5
+    assert said["at_m"]["1"] <= said["at_m"]["2"] <= said["at_m"]["4"]
+    # The truth in the place of the predictions scores 1, by the same function.
+    folder = tmp_path / "out"
+    results = read_results(folder)
+    poses = {"town": {f.token: RigidTransform.identity() for f in results.frames}}
+    for frame in results.frames:
+        true = folder / "truth" / frame.token / "labels.npz"
+        (folder / "predictions" / f"{frame.token}.npz").write_bytes(true.read_bytes())
+    perfect = drive_ray_scores(folder, poses, results.grid, results.class_set, (0.9, 0.0, 1.8))
+    assert perfect["ray_iou"] == 1.0 and perfect["at_m"] == {"1": 1.0, "2": 1.0, "4": 1.0}
+
+
+def test_nuscenes_folders_are_evaluated_in_the_frame_of_their_truth(
+    recording: Any, tmp_path: Path
+) -> None:
+    from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
+    from renderocc_training.recording.nuscenes_source import NuscenesSource
+
+    database = NuscenesSource(recording("data", "nuscenes"), "v1.0-mini").database
+    scene, rig = database.scene[0], load_rig("nuscenes")
+    sets = NuscenesSets(database, scene, rig, load_network_config("nano").image)
+    token, first = next(iter(sets))
+    sample = database.get("sample", token)
+    assert first.stamp_ns == sample["timestamp"] * 1000 and first.missing == ()
+    # The devkit's own chain, for a LiDAR point: into the ego frame of the LiDAR's stamp.
+    lidar = database.get("sample_data", sample["data"]["LIDAR_TOP"])
+    global_from_ego = pose_of(database.get("ego_pose", lidar["ego_pose_token"]))
+    for reading in first.readings:
+        assert reading is not None
+        record = database.get("sample_data", sample["data"][reading.name])
+        there = pose_of(database.get("ego_pose", record["ego_pose_token"]))
+        mount = pose_of(database.get("calibrated_sensor", record["calibrated_sensor_token"]))
+        expected = np.linalg.inv(global_from_ego) @ there @ mount
+        assert np.allclose(reading.ego_from_camera.matrix, expected, atol=1e-9)
+        assert reading.image.shape[:2] == (reading.model.height, reading.model.width)
+
+
+def pose_of(record: dict[str, Any]) -> np.ndarray:
+    from nuscenes.utils.geometry_utils import transform_matrix
+    from pyquaternion import Quaternion
+
+    return transform_matrix(record["translation"], Quaternion(record["rotation"]))

@@ -21,6 +21,7 @@ from renderocc_ros.config import RigConfig, load_rig
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.bag_output import BagOutput
+from renderocc_training.evaluation.drive_rays import drive_ray_scores
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.rendered_views import BagLabels
 from renderocc_training.evaluation.replay import Evaluation, Published, Source, skipped_as_json
@@ -68,6 +69,13 @@ def evaluate(
     class_labels: Annotated[str, typer.Option(help="class id images, for --views")] = (
         "/ground_truth/{camera}/classes"
     ),
+    rays: Annotated[
+        bool, typer.Option("--rays", help="RayIoU too: seconds a frame; needs --predictions")
+    ] = False,
+    lidar_at: Annotated[
+        tuple[float, float, float],
+        typer.Option(help="x y z of the LiDAR in the ego frame, metres: where --rays start"),
+    ] = (0.94, 0.0, 1.84),
     predictions: Annotated[bool, typer.Option(help="keep what the model said, as .npz")] = True,
     images: Annotated[bool, typer.Option(help="keep small pictures, for the report")] = True,
     bag: Annotated[
@@ -101,6 +109,8 @@ def evaluate(
     """
     if live and (len(recordings) != 1 or _is_nuscenes(recordings[0])):
         raise ValueError("--live plays one bag: give a single recording that is a bag")
+    if rays and not predictions:
+        raise ValueError("--rays reads the predictions again: leave out --no-predictions")
     console = Console(stderr=True)
     config = load_rig(rig)
     predictor, about = load_predictor(
@@ -144,6 +154,11 @@ def evaluate(
         )
     content = _content(evaluation, predictor, config, about, name or out.name, recordings, mask)
     content["problems"] = problems
+    if rays:
+        console.print("casting rays …")
+        content["ray_iou"] = drive_ray_scores(
+            out, evaluation.poses, predictor.grid, predictor.class_set, lidar_at
+        )
     writer.finish(
         content, predictor.class_set, predictor.grid, evaluation.frames, evaluation.confusions
     )
@@ -303,6 +318,10 @@ def _show(content: dict[str, Any], console: Console) -> None:
     ece = content["calibration"]["expected_calibration_error"]
     table.add_row("calibration error (ECE)", _percent(ece))
     console.print(table)
+    if "ray_iou" in content:
+        cast = content["ray_iou"]
+        at = ", ".join(f"{_percent(v)} at {m} m" for m, v in cast["at_m"].items())
+        console.print(f"RayIoU {_percent(cast['ray_iou'])} % ({at})")
     if "views" in content:
         view = content["views"]
         console.print(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
@@ -76,6 +77,7 @@ class Evaluation:
 
     Attributes:
         frames, confusions, total, skipped: see ``results``.
+        poses: source name to token to odom_from_ego.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Evaluation:
         self.confusions: dict[str, Counts] = {}
         self.total = FrameCounts.none(len(predictor.class_set))
         self.skipped: Counter[tuple[str, str]] = Counter()
+        self.poses: dict[str, dict[str, RigidTransform]] = {}
         self.agreement = Agreement() if published is not None else None
 
     def run(self, source: Source, advance: Callable[[int], None] = lambda stamp_ns: None) -> None:
@@ -143,6 +146,8 @@ class Evaluation:
         views = self._views(source, camera_set, pictures)
         truth = source.truth.truth(token, camera_set.stamp_ns)
         counts = counter.count(occupancy, truth, camera_set.odom_from_ego, views)
+        if camera_set.odom_from_ego is not None:
+            self.poses.setdefault(source.name, {})[token] = camera_set.odom_from_ego
         unscored = _unscored(truth, counts)
         if unscored:
             self.skipped["scores", unscored] += 1

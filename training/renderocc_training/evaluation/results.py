@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
-from renderocc_training.evaluation.occ3d_files import Occ3dTruth
+from renderocc_training.evaluation.occ3d_files import Occ3dTruth, read_truth
 from renderocc_training.evaluation.voxel_scores import Counts
 
 FORMAT = "renderocc-evaluation"
@@ -100,11 +100,7 @@ class Results:
     def truth(self, token: str) -> Occ3dTruth | None:
         """The truth that a frame was scored with; None if it was not kept."""
         path = self.folder / "truth" / token / "labels.npz"
-        if not path.is_file():
-            return None
-        with np.load(path, allow_pickle=False) as arrays:
-            masks = (arrays[name].astype(bool) for name in ("mask_camera", "mask_lidar"))
-            return Occ3dTruth(arrays["semantics"], *masks)
+        return read_truth(path) if path.is_file() else None
 
     def images(self, token: str) -> dict[str, Path]:
         """Small pictures of a frame by camera name, in the rig's order."""
