@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,14 +22,17 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rich.console import Console
 from rich.table import Table
 
+from renderocc_ros import __version__
 from renderocc_ros.config import RigConfig, load_class_set, load_rig
 from renderocc_ros.node.conversions import from_occupancy_message
+from renderocc_ros.node.demo_truth import TruthWatch
 from renderocc_ros.node.demo_watch import DemoWatch
 from renderocc_ros.paths import share_path
 
 NODE = "/renderocc"
 START_S, SETTLE_S, STOP_S = 120.0, 20.0, 5.0
-KEY_FRAME_PERIOD_S = 0.5  # nuScenes' key frames come at 2 Hz
+KEY_FRAME_PERIOD_S = 0.5  # key frames come at 2 Hz, nuScenes' and synthetic ones
+DRIVE = ("--preset", "tiny", "--seed", "12", "--seconds", "10")
 
 
 def demo(
@@ -48,30 +52,36 @@ def demo(
 ) -> None:
     """Run the live node on a recorded drive and show what comes out.
 
+    renderocc demo
+
     renderocc demo --nuscenes DATAROOT
 
-    Node and player are processes of their own and talk over DDS on this machine, as on a robot.
+    Without a drive it makes a synthetic one (once), and scores what was published against its
+    exact truth. Node and player are processes of their own and talk over DDS on this machine, as
+    on a robot.
     """
-    if (nuscenes is None) == (bag is None):
-        raise ValueError(
-            "give the demo a drive to play: --nuscenes DATAROOT (the folder that holds "
-            "v1.0-mini) or --bag RECORDING with its --rig"
-        )
+    if nuscenes is not None and bag is not None:
+        raise ValueError("--nuscenes and --bag are two drives; give one of them")
     console = Console()
     cache = _cache_folder()
     parameters = {"rig": rig}
     if nuscenes is not None:
         bag = _converted(nuscenes.resolve(), cache, console)
         parameters["sync.period_s"] = str(KEY_FRAME_PERIOD_S)
-    assert bag is not None
+    elif bag is None:
+        bag = _simulated(cache, console)
+        parameters["sync.period_s"] = str(KEY_FRAME_PERIOD_S)
     if checkpoint is not None:
         parameters["checkpoint"] = str(checkpoint.resolve())
     _stay_on_this_machine()
-    with _watching(load_rig(rig)) as watch:
-        _play(bag, parameters, watch, seconds, console)
-    report = _report(watch)
     folder = out or cache / "latest"
     folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="renderocc-demo-") as scratch,
+        _watching(load_rig(rig), Path(scratch)) as (watch, truth),
+    ):
+        _play(bag, parameters, watch, seconds, console)
+        report = _report(watch) | {"truth": truth.score()}
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     _show(report, console)
     model = checkpoint.name if checkpoint else "random weights, so the voxels mean nothing yet"
@@ -188,6 +198,18 @@ def _show(report: dict[str, Any], console: Console) -> None:
     for stage, value in report["latency_ms"].items():
         latency.add_row(stage, f"{value['p50']:.1f}", f"{value['p95']:.1f}")
     console.print(latency)
+    truth = report["truth"]
+    if truth is not None and "not_scored" in truth:
+        console.print(f"not scored against the truth: {truth['not_scored']}")
+    elif truth is not None:
+        console.print(
+            f"against the truth of {truth['samples']} frames, where the cameras see: "
+            f"IoU {_percent(truth['iou'])}, mIoU {_percent(truth['miou'])}"
+        )
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def _picture(watch: DemoWatch, folder: Path, title: str) -> Path | None:
@@ -222,18 +244,32 @@ def _converted(dataroot: Path, cache: Path, console: Console) -> Path:
     return bag
 
 
+def _simulated(cache: Path, console: Console) -> Path:
+    """A small synthetic drive; made once, then taken from the cache."""
+    bag = cache / ("-".join(["synthetic", __version__, *DRIVE]).replace("--", ""))
+    if (bag / "metadata.yaml").is_file():
+        console.print(f"drive from the cache: {bag}", soft_wrap=True)
+        return bag
+    console.print("making a synthetic drive …")
+    bag.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "renderocc_training.cli", "simulate", str(bag)]
+    if subprocess.call([*command, *DRIVE]):
+        raise ValueError("the simulation failed; its words are above")
+    return bag
+
+
 @contextmanager
-def _watching(rig: RigConfig) -> Iterator[DemoWatch]:
-    """A watch whose node spins in a thread of its own."""
+def _watching(rig: RigConfig, scratch: Path) -> Iterator[tuple[DemoWatch, TruthWatch]]:
+    """Watches whose node spins in a thread of its own."""
     rclpy.init(args=[])
     node = rclpy.create_node("renderocc_demo")
-    watch = DemoWatch(node, rig, NODE)
+    watch, truth = DemoWatch(node, rig, NODE), TruthWatch(node, NODE, scratch)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
     thread.start()
     try:
-        yield watch
+        yield watch, truth
     finally:
         executor.shutdown()
         thread.join(STOP_S)

@@ -30,10 +30,10 @@ def demo(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=280, env=env)
 
 
-def test_bare_demo_says_what_to_give_it() -> None:
-    done = demo()
+def test_two_drives_are_one_too_many(tmp_path: Path) -> None:
+    done = demo("--nuscenes", str(tmp_path), "--bag", str(tmp_path))
     assert done.returncode == 1
-    assert "--nuscenes DATAROOT" in done.stderr
+    assert "give one of them" in done.stderr
 
 
 def test_folder_without_nuscenes_is_refused(tmp_path: Path) -> None:
@@ -92,6 +92,18 @@ def test_cycle_that_lacks_a_camera_is_not_complete() -> None:
 
 
 @pytest.mark.slow
+def test_bare_demo_drives_through_a_synthetic_town_and_scores_it(tmp_path: Path) -> None:
+    pytest.importorskip("pyvista", reason="extra 'view' is not installed")
+    pytest.importorskip("embreex", reason="extra 'train' is not installed")
+    done = demo("--json", "--out", str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["mixed_sets"] == 0
+    assert report["truth"]["samples"] == report["sets_published"] >= 15
+    assert 0 < report["truth"]["iou"] < 1
+    assert 0 <= report["truth"]["miou"] < 0.5  # random weights
+
+
 def test_demo_on_a_real_drive(tmp_path: Path, recording: Callable[..., Path]) -> None:
     dataroot = recording("data", "nuscenes")
     pytest.importorskip("pyvista", reason="extra 'view' is not installed")

@@ -14,13 +14,14 @@ from rich.progress import track
 from rich.table import Table
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_ros.config import GridConfig, load_class_set
+from renderocc_ros.config import load_class_set
+from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.evaluation.occ3d_files import FilePairs, find_pairs
 from renderocc_training.evaluation.ray_scores import RayScores, ray_scores
 from renderocc_training.evaluation.scoring import Mask, SampleCounts, count_folder, total
 from renderocc_training.evaluation.voxel_scores import VoxelScores, moving_and_static, voxel_scores
 
-OCC3D_GRID = GridConfig(origin_m=(-40.0, -40.0, -1.0), resolution_m=0.4, size=(200, 200, 16))
+OCC3D_BOX_M = ((-40.0, -40.0, -1.0), (40.0, 40.0, 5.4))
 NAMED = 5  # unmatched tokens that are named before "and N more"
 
 
@@ -28,6 +29,7 @@ def score(
     predictions: Annotated[Path, typer.Argument(help="folder of <token>.npz, searched deeply")],
     truth: Annotated[Path, typer.Argument(help="folder of <token>/labels.npz (Occ3D's gts)")],
     classes: Annotated[str, typer.Option(help="class set: a shipped name or a YAML")] = "occ3d",
+    voxel_m: Annotated[float, typer.Option(help="edge of a voxel in Occ3D's box")] = 0.4,
     mask: Annotated[Mask, typer.Option(help="count only voxels that this sensor sees")] = "camera",
     rays: Annotated[
         Path | None,
@@ -43,7 +45,7 @@ def score(
     with the camera mask with one trained without.
     """
     console = Console(stderr=True)
-    class_set, grid = load_class_set(classes), OCC3D_GRID.build()
+    class_set, grid = load_class_set(classes), _grid(voxel_m)
     files = find_pairs(predictions, truth)
     _report_unmatched(files, partial, console)
     origins = None
@@ -65,6 +67,15 @@ def score(
         typer.echo(json.dumps(_as_json(counts, voxels, cast, class_set, mask)))
     else:
         _print(counts, voxels, cast, class_set, mask)
+
+
+def _grid(voxel_m: float) -> VoxelGrid:
+    lower, upper = OCC3D_BOX_M
+    counts = [(high - low) / voxel_m for low, high in zip(lower, upper, strict=True)]
+    x, y, z = (round(count) for count in counts)
+    if min(x, y, z) < 1 or not np.allclose(counts, (x, y, z)):
+        raise ValueError(f"voxel_m = {voxel_m} does not divide Occ3D's box {OCC3D_BOX_M}")
+    return VoxelGrid(lower, voxel_m, (x, y, z))
 
 
 def _report_unmatched(files: FilePairs, partial: bool, console: Console) -> None:
