@@ -53,6 +53,7 @@ setup(
     },
     package_data={
         "renderocc_ros": ["py.typed"],
+        "renderocc_training.report": ["*.html", "*.css", "*.js"],
         "renderocc_training": ["py.typed"],
         "renderocc_ros.share.config": ["*.yaml", "*.xml", "*/*.yaml"],
     },
