@@ -165,7 +165,7 @@ def test_what_moves_without_a_box_comes_from_the_own_scan_alone(
         name = "cars"
 
         def classes(self, drive, scan, points_ego, instance):  # type: ignore[no-untyped-def]
-            return np.full(len(points_ego), CAR, np.uint8)
+            return np.full(len(points_ego), CAR, np.uint8), instance
 
     drive = STREET.record(tmp_path, frames=3, tracked=False)
     camera = drive.frames[1].cameras[0]

@@ -10,15 +10,17 @@ import pytest
 from box_world import STREET, Box, BoxWorld
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_training.dataset.drives import open_drives
 from renderocc_training.dataset.frames import Drive
 from renderocc_training.dataset.sample_labels import SampleLabels
 from renderocc_training.labels.box_semantics import BoxClasses
 from renderocc_training.labels.cache import LabelStore
 from renderocc_training.labels.interface import NoClasses
 from renderocc_training.labels.lidar_depth import LidarLabels
-from renderocc_training.labels.mapping import BoxMapping
+from renderocc_training.labels.lidar_semantics import PointFileClasses
+from renderocc_training.labels.mapping import BoxMapping, load_numbers
 from renderocc_training.rays.auxiliary import auxiliary_frames, box_states
-from renderocc_training.rays.ray_batch import RayBatch
+from renderocc_training.rays.ray_batch import NO_BOX, STANDS, RayBatch
 from renderocc_training.trainer.recipe import RayConfig
 
 MAPPING = BoxMapping(
@@ -131,13 +133,35 @@ def test_without_boxes_what_may_move_is_dropped_from_other_frames(
         name = "cars"
 
         def classes(self, drive, scan, points_ego, instance):  # type: ignore[no-untyped-def]
-            return np.where(points_ego[:, 1] > 0, 4, 15).astype(np.uint8)
+            return np.where(points_ego[:, 1] > 0, 4, 15).astype(np.uint8), instance
 
     store = LabelStore(LidarLabels(occ3d, HalfCars()), None, {})
     labels = SampleLabels(store, occ3d, RayConfig(auxiliary_frames=(-1, 1)))
     rays = labels.all_rays(drive, drive.frames[1], labels.frames(drive, drive.frames[1]))
     assert set(rays.class_id[~rays.is_auxiliary]) == {4, 15}
     assert set(rays.class_id[rays.is_auxiliary]) == {15}
+
+
+def test_point_labels_that_know_what_stands_keep_parked_cars(
+    tmp_path: Path, occ3d: ClassSet
+) -> None:
+    """SemanticKITTI: number 10 is a car that never moves, 252 one that does."""
+    STREET.record_semantickitti(tmp_path, frames=3)
+    drive = open_drives(tmp_path, "semantickitti")[0]
+    classes = PointFileClasses(occ3d, load_numbers("semantickitti"))
+    labels = SampleLabels(
+        LabelStore(LidarLabels(occ3d, classes), None, {}),
+        occ3d,
+        RayConfig(auxiliary_frames=(-1, 1)),
+    )
+    frame = drive.frames[1]
+    rays = labels.all_rays(drive, frame, labels.frames(drive, frame))
+    cars = rays[rays.class_id == occ3d.id_of("car")]
+    own, others = cars[~cars.is_auxiliary], cars[cars.is_auxiliary]
+    assert set(own.instance) == {NO_BOX, STANDS} and set(others.instance) == {STANDS}
+    box = STREET.boxes[PARKED_CAR]
+    box_from_ego = box.world_from_box(0).inverse() @ frame.world_from_ego
+    assert (np.abs(box_from_ego.apply(ends(others))) < np.array(box.size_m) / 2 + 0.03).all()
 
 
 def test_states_of_boxes(tmp_path: Path) -> None:

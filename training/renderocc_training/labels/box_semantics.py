@@ -17,6 +17,7 @@ from scipy.ndimage import generic_filter
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_training.dataset.frames import Drive, LidarScan
+from renderocc_training.labels.interface import PointLabels
 from renderocc_training.labels.mapping import BoxMapping
 
 MAP_CELL_M = 0.1  # nuScenes' maps; the lower left corner is the origin of the world
@@ -53,8 +54,8 @@ class BoxClasses:
         scan: LidarScan,
         points_ego: NDArray[np.float64],
         instance: NDArray[np.int32],
-    ) -> NDArray[np.uint8]:
-        """(P,) uint8; see the module's text."""
+    ) -> PointLabels:
+        """Classes as the module's text says; instances as they were."""
         if not drive.tracks:
             raise ValueError(
                 f"drive '{drive.name}' has no annotated boxes: use another source of semantics"
@@ -67,7 +68,7 @@ class BoxClasses:
         for number in np.unique(instance[instance >= 0]):
             of_box = self._of_category(drive.tracks[int(number)].category)
             class_id[instance == number] = of_box
-        return class_id
+        return class_id, instance
 
     def _on_road_mask(self, drive: Drive, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         path = self._road_mask or drive.road_mask

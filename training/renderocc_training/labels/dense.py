@@ -15,7 +15,7 @@ from renderocc_training.labels.interface import (
     RangeImages,
     no_labels,
 )
-from renderocc_training.rays.ray_batch import PixelLabels
+from renderocc_training.rays.ray_batch import NO_BOX, PixelLabels
 
 
 class DenseLabels:
@@ -50,7 +50,7 @@ class DenseLabels:
             range_m = self._ranges.ranges(drive, frame, camera)[row, column]
         if self._classes is not None:
             class_id = self._classes.classes(drive, frame, camera)[row, column]
-        labels = PixelLabels(pixels, range_m, class_id, np.full(len(pixels), -1, np.int32))
+        labels = PixelLabels(pixels, range_m, class_id, np.full(len(pixels), NO_BOX, np.int32))
         return _known(with_sky(labels, self._class_set), camera)
 
 
@@ -90,7 +90,7 @@ class WithClassImages:
                 np.concatenate([base.pixels, pixels[sky]]),
                 np.concatenate([base.range_m, np.full(count, np.inf, np.float32)]),
                 np.concatenate([class_id, np.full(count, IGNORE_ID, np.uint8)]),
-                np.concatenate([base.instance, np.full(count, -1, np.int32)]),
+                np.concatenate([base.instance, np.full(count, NO_BOX, np.int32)]),
             ),
             camera,
         )

@@ -11,6 +11,8 @@ from renderocc_ros.class_set import IGNORE_ID
 from renderocc_training.dataset.frames import CameraFrame, Drive, Frame, LidarScan
 from renderocc_training.rays.ray_batch import PixelLabels
 
+PointLabels = tuple[NDArray[np.uint8], NDArray[np.int32]]  # class ids and instances of points
+
 
 class PixelLabeller(Protocol):
     """Labels pixels of a camera image with range, class and instance.
@@ -64,12 +66,13 @@ class PointClasses(Protocol):
         scan: LidarScan,
         points_ego: NDArray[np.float64],
         instance: NDArray[np.int32],
-    ) -> NDArray[np.uint8]:
-        """(P,) uint8 class ids.
+    ) -> PointLabels:
+        """Class ids (P,) and instances (P,).
 
         Args:
             points_ego: (P, 3) metres in the ego frame at the scan's stamp.
-            instance: (P,) number of the tracked box that holds the point, −1 for none.
+            instance: (P,) number of the tracked box that holds the point, ``NO_BOX`` for none; the
+                result may say ``STANDS`` instead of that.
         """
         ...
 
@@ -85,9 +88,9 @@ class NoClasses:
         scan: LidarScan,
         points_ego: NDArray[np.float64],
         instance: NDArray[np.int32],
-    ) -> NDArray[np.uint8]:
+    ) -> PointLabels:
         """All unknown."""
-        return np.full(len(points_ego), IGNORE_ID, dtype=np.uint8)
+        return np.full(len(points_ego), IGNORE_ID, dtype=np.uint8), instance
 
 
 def no_labels() -> PixelLabels:

@@ -17,7 +17,7 @@ from renderocc_training.dataset.frames import CameraFrame, Drive, Frame, LidarSc
 from renderocc_training.dataset.lidar_files import read_points
 from renderocc_training.labels.interface import PointClasses, no_labels
 from renderocc_training.labels.occlusion import visible_points
-from renderocc_training.rays.ray_batch import PixelLabels
+from renderocc_training.rays.ray_batch import NO_BOX, PixelLabels
 
 CLOSEST_M = 0.5  # to a camera: nearer is the car itself
 BOX_MARGIN_M = 0.05
@@ -34,7 +34,7 @@ class LabelledScan:
         stamp_ns: their time.
         points: (P, 3) in the world.
         class_id: (P,) uint8.
-        instance: (P,) int32 number of the box that holds each, −1 for none.
+        instance: (P,) int32 number of the box that holds each, ``NO_BOX`` or ``STANDS``.
     """
 
     stamp_ns: int
@@ -106,7 +106,7 @@ class LidarLabels:
         points_ego = scan.ego_from_lidar.apply(points)
         world = scan.world_from_ego.apply(points_ego)
         instance = instances_of(world, drive, scan.stamp_ns)
-        class_id = self._classes.classes(drive, scan, points_ego, instance)
+        class_id, instance = self._classes.classes(drive, scan, points_ego, instance)
         kept = np.hypot(points[:, 0], points[:, 1]) > own_car_m
         kept &= np.isfinite(points).all(axis=1)
         return LabelledScan(scan.stamp_ns, world[kept], class_id[kept], instance[kept])
@@ -119,7 +119,7 @@ class LidarLabels:
         kept = np.ones(len(points), dtype=bool)
         if not own:  # half a second later what moves is elsewhere
             moving = np.isin(scan.class_id, list(self._class_set.moving_ids))
-            kept &= ~(moving & (scan.instance < 0))
+            kept &= ~(moving & (scan.instance == NO_BOX))
         for number in np.unique(scan.instance[scan.instance >= 0]):
             track, of_box = drive.tracks[int(number)], scan.instance == number
             then, now = track.at(scan.stamp_ns), track.at(stamp_ns)
@@ -131,11 +131,11 @@ class LidarLabels:
 
 
 def instances_of(world: NDArray[np.float64], drive: Drive, stamp_ns: int) -> NDArray[np.int32]:
-    """(P,) number of the box that holds each point (P, 3) of the world, −1 for none.
+    """(P,) number of the box that holds each point (P, 3) of the world, ``NO_BOX`` for none.
 
     Of boxes that overlap the smaller one counts: a rider sits on a motorcycle, cargo on a truck.
     """
-    instance = np.full(len(world), -1, dtype=np.int32)
+    instance = np.full(len(world), NO_BOX, dtype=np.int32)
     by_size = sorted(drive.tracks.items(), key=lambda entry: -np.prod(entry[1].size_m))
     for number, track in by_size:
         pose = track.at(stamp_ns)

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from renderocc_ros.class_set import ClassSet
 from renderocc_training.dataset.frames import Drive, LidarScan
 from renderocc_training.dataset.lidar_files import read_point_labels
+from renderocc_training.labels.interface import PointLabels
 from renderocc_training.labels.mapping import NumberMapping
+from renderocc_training.rays.ray_batch import NO_BOX, STANDS
 
 
 class PointFileClasses:
@@ -23,6 +25,7 @@ class PointFileClasses:
 
     def __init__(self, class_set: ClassSet, mapping: NumberMapping) -> None:
         self._table = mapping.table(class_set)
+        self._standing = np.array(mapping.standing)
 
     def classes(
         self,
@@ -30,11 +33,13 @@ class PointFileClasses:
         scan: LidarScan,
         points_ego: NDArray[np.float64],
         instance: NDArray[np.int32],
-    ) -> NDArray[np.uint8]:
-        """(P,) class ids."""
+    ) -> PointLabels:
+        """Class ids, and what is known to stand among what is in no box."""
         if scan.labels is None:
             raise ValueError(
                 f"{scan.file} has no labels for its points (lidarseg or SemanticKITTI): use "
                 "another source of semantics"
             )
-        return self._table[read_point_labels(scan.labels, len(points_ego))]
+        raw = read_point_labels(scan.labels, len(points_ego))
+        stands = np.isin(raw, self._standing) & (instance == NO_BOX)
+        return self._table[raw], np.where(stands, np.int32(STANDS), instance)

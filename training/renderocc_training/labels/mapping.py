@@ -72,6 +72,9 @@ class NumberMapping(StrictModel):
     kind: Literal["numbers"]
     class_set: str = "occ3d"
     classes: dict[int, str] = Field(description="raw number to class name, 'sky', or 'ignore'")
+    standing: tuple[int, ...] = Field(
+        (), description="raw numbers of things that are known to stand, whatever their class"
+    )
 
     def table(self, class_set: ClassSet) -> NDArray[np.uint8]:
         """(65536,) raw number to class id; unlisted numbers are ignored."""

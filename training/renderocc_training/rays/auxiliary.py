@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.geometry.voxel_traversal import clip_to_box
 from renderocc_training.dataset.frames import BoxTrack, Drive, Frame
-from renderocc_training.rays.ray_batch import RayBatch
+from renderocc_training.rays.ray_batch import STANDS, RayBatch
 
 STANDING_M, STANDING_M_S = 0.3, 0.3  # less, and slower, is the annotator's hand
 MARGIN_M = 0.2  # boxes are drawn tightly
@@ -75,7 +75,7 @@ def box_states(tracks: Mapping[int, BoxTrack], then_ns: int, now_ns: int) -> Box
 
 def follows_box(instance: NDArray[np.int32], states: BoxStates) -> NDArray[np.bool_]:
     """(R,) whether it is known where the thing is now that a ray ended on."""
-    return np.isin(instance, list(states.known))
+    return np.isin(instance, [STANDS, *states.known])
 
 
 def moved_along(

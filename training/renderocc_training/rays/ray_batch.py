@@ -14,6 +14,9 @@ from renderocc_ros.geometry import CameraModel, RigidTransform
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
+NO_BOX = -1  # instance of what lies on no tracked box
+STANDS = -2  # the same, but it is known to stand still, although its class can move
+
 
 @dataclass(frozen=True, eq=False)
 class PixelLabels:
@@ -24,7 +27,8 @@ class PixelLabels:
         range_m: (P,) float32, distance along the pixel's ray, metres (not z-depth); inf where the
             pixel shows the sky, NaN where the distance is not known.
         class_id: (P,) uint8, ``IGNORE_ID`` where the class is not known.
-        instance: (P,) int32, number of the tracked box that the point lies on, −1 for none.
+        instance: (P,) int32, number of the tracked box that the point lies on, ``NO_BOX`` or
+            ``STANDS``.
     """
 
     pixels: Floats
@@ -52,7 +56,8 @@ class RayBatch:
             just before the object for a ray that was moved along with it.
         range_m: (R,) float32: where the ray ends, metres; inf for sky, NaN for unknown.
         class_id: (R,) uint8, ``IGNORE_ID`` for unknown.
-        instance: (R,) int32 number of the tracked box that the ray ends on, −1 for none.
+        instance: (R,) int32 number of the tracked box that the ray ends on, ``NO_BOX`` or
+            ``STANDS``.
         is_auxiliary: (R,) bool, whether it comes from another frame than the sample's own.
         weight: (R,) float32, chance to be drawn relative to the others (see
             ``weighted_sampling``); 0 is never drawn.
