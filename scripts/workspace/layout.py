@@ -30,7 +30,8 @@ class Layout:
 
     @property
     def state(self) -> Path:
-        python = f"py{sys.version_info.major}{sys.version_info.minor}"
+        # In full: a system's 3.11.2 and a user's 3.11.7 would delete each other's environment.
+        python = "py" + ".".join(map(str, sys.version_info[:3]))
         source = "" if self.has_own_ros else "-sourced"
         return state_root(self.checkout) / f"{self.distro}{source}-{python}"
 
