@@ -29,6 +29,7 @@ EXTRA_OF_MODULE = {
     "lightning": "train",
     "lightning_fabric": "train",
     "tensorboard": "train",
+    "scipy": "train",
     "trimesh": "train",
     "embreex": "train",
     "transformers": "label",
