@@ -83,6 +83,11 @@ def read_official(path: Path) -> tuple[dict[str, Any], str]:
     """
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}; give the path of the official .pth file")
+    if path.suffix == ".safetensors":
+        raise ValueError(
+            f"{path} is a .safetensors file, which the node loads as it is; give the path of the "
+            "official .pth file"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

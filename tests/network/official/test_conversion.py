@@ -141,6 +141,12 @@ def test_truncated_file_is_refused(
         read_official(tmp_path / "cut.pth")
 
 
+def test_converted_file_is_not_taken_for_an_official_one(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"anything")
+    with pytest.raises(ValueError, match="which the node loads as it is"):
+        read_official(tmp_path / "model.safetensors")
+
+
 @pytest.mark.parametrize("content", [[1, 2], {}, torch.ones(3)])
 def test_file_without_weights_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "other.pth")
