@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def test_lidar_points_take_classes_of_images_which_add_the_sky(
 # ------------------------------------------------------------------ models, small and seeded
 
 
-def segformer() -> tuple[Any, Any]:
+def segformer(folder: Path | None = None) -> tuple[Any, Any]:
     config = transformers.SegformerConfig(
         num_encoder_blocks=2, depths=[1, 1], sr_ratios=[2, 1], hidden_sizes=[8, 16],
         patch_sizes=[3, 3], strides=[2, 2], num_attention_heads=[1, 2], mlp_ratios=[2, 2],
@@ -138,29 +139,64 @@ def segformer() -> tuple[Any, Any]:
     )
 
 
-def mask2former() -> tuple[Any, Any]:
-    backbone = transformers.SwinConfig(
+def swin() -> Any:
+    return transformers.SwinConfig(
         image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )  # fmt: skip
+
+
+QUERIES = {
+    "hidden_dim": 32, "encoder_feedforward_dim": 32, "dim_feedforward": 32, "encoder_layers": 1,
+    "decoder_layers": 2, "num_attention_heads": 2, "num_queries": 6, "id2label": WORDS,
+}  # fmt: skip
+SIZE = {"height": 64, "width": 96}
+
+
+def mask2former(folder: Path | None = None) -> tuple[Any, Any]:
     config = transformers.Mask2FormerConfig(
-        backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32,
-        encoder_feedforward_dim=32, dim_feedforward=32, encoder_layers=1, decoder_layers=2,
-        num_attention_heads=2, num_queries=6, id2label=WORDS,
-    )  # fmt: skip
-    size = {"height": 64, "width": 96}
+        backbone_config=swin(), feature_size=32, mask_feature_size=32, **QUERIES
+    )
     return (
         transformers.Mask2FormerForUniversalSegmentation(config),
-        transformers.Mask2FormerImageProcessor(size=size),
+        transformers.Mask2FormerImageProcessor(size=SIZE),
     )
 
 
-@pytest.mark.parametrize("make", [segformer, mask2former])
+LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+TOKENS = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{letter}</w>" for letter in LETTERS)]
+
+
+def letters() -> Any:
+    """A real tokenizer, with one token for each letter."""
+    words = {token: number for number, token in enumerate(TOKENS)}
+    return transformers.CLIPTokenizer(vocab=words, merges=[], model_max_length=77)
+
+
+def oneformer(folder: Path) -> tuple[Any, Any]:
+    """With its tokenizer, which reads the task."""
+    names = {str(k): {"name": name, "isthing": int(name == "car")} for k, name in WORDS.items()}
+    (folder / "names.json").write_text(json.dumps(names))
+    images = transformers.OneFormerImageProcessor(
+        repo_path=str(folder), class_info_file="names.json", size=SIZE, num_text=2
+    )
+    config = transformers.OneFormerConfig(
+        backbone_config=swin(), conv_dim=32, mask_dim=32, text_encoder_width=32,
+        text_encoder_vocab_size=len(TOKENS), text_encoder_num_layers=1, query_dec_layers=1,
+        use_task_norm=True, **QUERIES,
+    )  # fmt: skip
+    return (
+        transformers.OneFormerForUniversalSegmentation(config),
+        transformers.OneFormerProcessor(image_processor=images, tokenizer=letters()),
+    )
+
+
+@pytest.mark.parametrize("make", [segformer, mask2former, oneformer])
 def test_models_give_class_images_as_their_probabilities_say(
     make: Any, occ3d: ClassSet, tmp_path: Path
 ) -> None:
     torch.manual_seed(3)
-    model, processor = make()
+    model, processor = make(tmp_path)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     image = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
@@ -181,34 +217,31 @@ def test_models_give_class_images_as_their_probabilities_say(
 
 def test_a_promptable_model_takes_the_mappings_words(occ3d: ClassSet, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    text = {"vocab_size": 600, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
-            "num_attention_heads": 2, "max_position_embeddings": 16}  # fmt: skip
+    text = {"vocab_size": len(TOKENS), "hidden_size": 16, "intermediate_size": 16,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 77,
+            "bos_token_id": 0, "eos_token_id": 1}  # fmt: skip
     vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 3,
               "num_attention_heads": 2, "image_size": 32, "patch_size": 8}  # fmt: skip
     config = transformers.CLIPSegConfig(
         text_config=text, vision_config=vision, projection_dim=16, reduce_dim=8,
         extract_layers=[0, 1], decoder_num_attention_heads=2, decoder_intermediate_size=16,
     )  # fmt: skip
-    model = transformers.CLIPSegForImageSegmentation(config)
+    transformers.CLIPSegForImageSegmentation(config).save_pretrained(tmp_path)
+    images = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
+    transformers.CLIPSegProcessor(images, letters()).save_pretrained(tmp_path)
 
-    class Processor:
-        """Tokens by hash; the rest is the real image processor."""
-
-        images = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
-        seen: tuple[str, ...] = ()
-
-        def __call__(self, text: list[str], images: Any, **options: Any) -> Any:
-            self.seen = tuple(text)
-            ready = self.images(images=images, return_tensors="pt")
-            tokens = torch.tensor([[1, 5 + len(word), 599] for word in text])
-            ready.update({"input_ids": tokens, "attention_mask": torch.ones_like(tokens)})
-            return ready
-
-    processor = Processor()
     image = np.random.default_rng(0).integers(0, 255, (60, 100, 3), dtype=np.uint8)
-    found = SegmentationImages(model, processor, occ3d, MAPPING, 0.0).segment(image)
-    assert processor.seen == ("road", "sky", "car") and found.shape == (60, 100)
-    assert (SegmentationImages(model, processor, occ3d, MAPPING, 1.0).segment(image) == 255).all()
+    model = load_segmentation(str(tmp_path), occ3d, MAPPING, 0.0)
+    probability = model._probabilities(image)
+    assert probability.shape[0] == 3 and (probability[0] != probability[2]).any()
+    other = NameMapping(kind="names", classes={"car": ("road", "sky", "car")})
+    same = load_segmentation(str(tmp_path), occ3d, other, 0.0)
+    assert torch.allclose(same._probabilities(image), probability)  # the words alone decide
+    assert (same.segment(image) == occ3d.id_of("car")).all()
+    wordless = NameMapping(kind="names", classes={"car": ("tram", "van", "bus")})
+    different = load_segmentation(str(tmp_path), occ3d, wordless, 0.0)
+    assert not torch.allclose(different._probabilities(image), probability)
+    assert (load_segmentation(str(tmp_path), occ3d, MAPPING, 1.0).segment(image) == 255).all()
 
 
 def depth_anything(kind: str) -> Any:
