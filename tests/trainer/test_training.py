@@ -101,6 +101,28 @@ def test_a_run_goes_on_only_with_its_own_recipe(tmp_path: Path) -> None:
         train(toy_network(), CLASSES, ToyWorld(), toy_recipe(steps=2), tmp_path, fabric())
 
 
+def test_a_run_goes_on_only_with_its_own_network(tmp_path: Path) -> None:
+    train(toy_network(), CLASSES, ToyWorld(), toy_recipe(steps=1), tmp_path, fabric())
+    other = toy_network()
+    other.occupancy_field.out = torch.nn.Conv3d(2, 2, 1)
+    with pytest.raises(ValueError, match=r"another network than .*occupancy_field\.out"):
+        train(other, CLASSES, ToyWorld(), toy_recipe(steps=1), tmp_path, fabric())
+
+
+def test_a_run_killed_while_it_writes_never_lacks_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    recipe = toy_recipe(steps=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("renderocc_training.trainer.loop.save_checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(toy_network(), CLASSES, ToyWorld(), recipe, tmp_path, fabric())
+    assert train(toy_network(), CLASSES, ToyWorld(), recipe, tmp_path, fabric()).is_file()
+
+
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / "last.pt").write_bytes(b"not a state")
     with pytest.raises(ValueError, match="last.pt is damaged"):

@@ -140,7 +140,7 @@ def train(
 
     Raises:
         TrainingStopped: the loss is not finite, memory ran out, or the loader stalled.
-        ValueError: the folder holds a run with another recipe.
+        ValueError: the folder holds a run with another recipe or another network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     average = AveragedWeights(network, recipe.optimiser.ema_decay)
@@ -149,9 +149,10 @@ def train(
         lr=recipe.optimiser.learning_rate,
         weight_decay=recipe.optimiser.weight_decay,
     )
+    objective, optimiser = fabric.setup(Objective(network, class_set, recipe), optimiser)
+    # On the device already: an optimiser's state is loaded to where its parameters are.
     first = _resume(folder, recipe, network, optimiser, average)
     average.state = {name: value.to(fabric.device) for name, value in average.state.items()}
-    objective, optimiser = fabric.setup(Objective(network, class_set, recipe), optimiser)
     batches = iter(_loader(source, network, recipe, fabric, first, workers))
     objective.train()
     for step in range(first, recipe.steps):
@@ -276,18 +277,19 @@ def _write(
         "optimiser": optimiser.state_dict(),
         "average": average.state,
     }
-    write_state(folder, state)
     live = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(average.state)
     save_checkpoint(Model(network, class_set), folder / MODEL_FILE)
     network.load_state_dict(live)
+    # Last: whoever goes on from here finds that step's model written.
+    write_state(folder, state)
 
 
 def _resume(
     folder: Path,
     recipe: Recipe,
     network: RenderOcc,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Any,
     average: AveragedWeights,
 ) -> int:
     """Load the state of a run, if there is one; returns the number of steps done."""
@@ -302,7 +304,14 @@ def _resume(
             f"the run in {folder} began with another recipe: {changed}; go on with that one or "
             "choose another folder"
         )
-    network.load_state_dict(state["network"])
+    try:
+        network.load_state_dict(state["network"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"the run in {folder} began with another network than '{network.config.name}' as it is "
+            f"now ({str(error).splitlines()[1].strip()}); go on with that one or choose another "
+            "folder"
+        ) from error
     optimiser.load_state_dict(state["optimiser"])
     average.state = state["average"]
     return int(state["step"])
