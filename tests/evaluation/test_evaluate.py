@@ -282,6 +282,17 @@ def test_occ3d_files_are_found_by_stamp(
         assert np.array_equal(counts, results.confusions[token])
 
 
+def test_the_threshold_decides_what_is_occupied(drive: Path, tmp_path: Path) -> None:
+    code, out, err = evaluate(
+        drive, "--out", tmp_path / "out", "--no-images", "--json", "--threshold", "1"
+    )
+    assert code == 0, err
+    said = json.loads(out)
+    assert said["model"]["threshold"] == 1.0
+    assert said["scores"]["recall"] == 0.0 and said["scores"]["precision"] is None
+    assert said["frames_scored"] == SETS
+
+
 def test_rays_start_at_the_lidar_of_every_frame(drive: Path, tmp_path: Path) -> None:
     code, out, err = evaluate(drive, "--out", tmp_path / "out", "--rays", "--no-images", "--json")
     assert code == 0, err

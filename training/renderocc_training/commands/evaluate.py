@@ -117,7 +117,7 @@ def evaluate(
         model, console, device=device, precision=precision, threads=threads
     )
     if threshold is not None:
-        predictor.config = predictor.config.model_copy(update={"threshold": threshold})
+        predictor.threshold = threshold
     writer = ResultsWriter(out, predictions, images)
     published: Published | None = None
     if live:
@@ -281,7 +281,7 @@ def _content(
     frames = evaluation.frames
     content: dict[str, Any] = {
         "name": name,
-        "model": about | {"threshold": predictor.config.threshold},
+        "model": about | {"threshold": predictor.threshold},
         "recordings": [path.name for path in recordings],
         "rig": rig.name,
         "cameras": list(rig.names),
