@@ -200,6 +200,8 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
             content = yaml.safe_load(file)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if content is None:
+        raise ValueError(f"{path} is empty; it must hold keys and values")
     if not isinstance(content, dict):  # the file's content is wrong, not a caller's argument
         raise ValueError(f"{path} must hold keys and values, not {type(content).__name__}")
     return validate(content, model, str(path))
@@ -224,34 +226,55 @@ def load_rig(name: str) -> RigConfig:
     return load_yaml(config_path("rigs", name), RigConfig)
 
 
-def _explain(problem: Any, model: type[BaseModel]) -> str:
-    place = [str(part) for part in problem["loc"]]
-    key = ".".join(place)
-    if problem["type"] != "extra_forbidden":
-        value = problem["input"]
-        shown = "" if isinstance(value, dict | list) else f" (got {value!r})"
-        return f"{key or 'file'}: {problem['msg'].removeprefix('Value error, ')}{shown}"
-    known = _keys_at(model, problem["loc"][:-1])
-    near = difflib.get_close_matches(place[-1], known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-    return f"unknown key '{key}'; {hint}"
+def _explain(problem: Any, model: type[StrictModel]) -> str:
+    parents, models = _walk(problem["loc"][:-1], model)
+    last = str(problem["loc"][-1]) if problem["loc"] else ""
+    is_tag = len(problem["loc"]) > 1 and not _has_key(models, last) and _tagged(models, last)
+    key = ".".join(parents if is_tag else [*parents, last])
+    if problem["type"] == "extra_forbidden":
+        known = list(dict.fromkeys(name for each in models for name in each.model_fields))
+        near = difflib.get_close_matches(last, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key '{key}'; {hint}"
+    if problem["type"] == "missing":
+        return f"'{key}' is missing"
+    if problem["type"] == "too_short":
+        least, has = problem["ctx"]["min_length"], problem["ctx"]["actual_length"]
+        return f"{key}: needs at least {least}, has {has}"
+    value = problem["input"]
+    shown = "" if isinstance(value, dict | list) else f" (got {value!r})"
+    return f"{key or 'file'}: {problem['msg'].removeprefix('Value error, ')}{shown}"
 
 
-def _keys_at(model: Any, place: tuple[Any, ...]) -> list[str]:
-    """Keys of the model that stands at ``place`` inside ``model``."""
+def _walk(place: Any, model: type[StrictModel]) -> tuple[list[str], list[type[StrictModel]]]:
+    """The keys of a place as they stand in the file, and the models that may stand there.
+
+    Pydantic puts into a place, behind the key of a value that may be one of several models, the tag
+    that chose the model (``kind: lifted``). No file has it there.
+    """
+    keys, models = [], [model]
     for part in place:
-        if isinstance(part, int) or not _is_model(model):
+        if _has_key(models, part):
+            inside = [each.model_fields[part] for each in models if part in each.model_fields]
+            models = [found for field in inside for found in _models_in(field.annotation)]
+        elif chosen := _tagged(models, part):
+            models = chosen
             continue
-        field = model.model_fields.get(part)
-        model = _find_model(field.annotation) if field else None
-    return list(model.model_fields) if _is_model(model) else []
+        keys.append(str(part))
+    return keys, models
 
 
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _has_key(models: list[type[StrictModel]], part: Any) -> bool:
+    return any(part in each.model_fields for each in models)
 
 
-def _find_model(annotation: Any) -> Any:
-    if _is_model(annotation):
-        return annotation
-    return next(filter(None, map(_find_model, get_args(annotation))), None)
+def _tagged(models: list[type[StrictModel]], tag: Any) -> list[type[StrictModel]]:
+    """Those of several models that ``kind: tag`` chooses."""
+    kinds = ((each, each.model_fields.get("kind")) for each in models)
+    return [each for each, kind in kinds if kind and tag in get_args(kind.annotation)]
+
+
+def _models_in(annotation: Any) -> list[type[StrictModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, StrictModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]

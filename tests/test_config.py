@@ -14,6 +14,7 @@ from renderocc_ros.config import (
     load_yaml,
     validate,
 )
+from renderocc_ros.network_config import NetworkConfig
 
 
 def test_the_shipped_occ3d_classes() -> None:
@@ -39,10 +40,28 @@ def test_an_unknown_key_is_refused_with_the_nearest_one() -> None:
         validate(rig, RigConfig, "rig.yaml")
 
 
+def test_an_unknown_key_of_one_of_several_models_is_named_as_it_stands_in_the_file() -> None:
+    network = load_yaml(config_path("networks", "nano"), NetworkConfig).model_dump()
+    parts = network["architecture"]
+    parts["depth"]["contxt_channels"] = parts["depth"].pop("context_channels")
+    parts["nek"] = parts.pop("neck")
+    with pytest.raises(ValueError, match="network") as refused:
+        validate(network, NetworkConfig, "network.yaml")
+    assert str(refused.value).removeprefix("network.yaml: ").split("; ") == [
+        "'architecture.neck' is missing",
+        "'architecture.depth.context_channels' is missing",
+        "unknown key 'architecture.depth.contxt_channels'",
+        "did you mean 'context_channels'?",
+        "unknown key 'architecture.nek'",
+        "did you mean 'neck'?",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"cameras": []}, "at least 1 item"),
+        ({"name": 1, "camras": []}, "unknown key 'camras'; did you mean 'cameras'"),
+        ({"cameras": []}, "cameras: needs at least 1, has 0"),
         ({"reference": "roof"}, "reference 'roof' is not a camera: front, rear"),
         ({"sync": {"min_cameras": 3}}, "min_cameras = 3, but the rig has 2"),
         ({"sync": {"missing": "guess"}}, "'wait', 'skip', 'mask' or 'reuse'.*got 'guess'"),
@@ -69,7 +88,11 @@ def test_camera_info_is_the_sibling_of_the_image() -> None:
 
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
-    for text, words in (("a: [1,", "not valid YAML"), ("- 1", "keys and values, not list")):
+    for text, words in (
+        ("a: [1,", "not valid YAML"),
+        ("- 1", "keys and values, not list"),
+        ("", "is empty"),
+    ):
         path.write_text(text)
         with pytest.raises(ValueError, match=words):
             load_yaml(path, GridConfig)
