@@ -81,7 +81,9 @@ def test_the_only_version_is_found_and_others_are_asked_for(
         open_drives(tmp_path / "nowhere")
 
 
-def test_lidarseg_files_are_found(recording: Recording, tmp_path: Path, occ3d: ClassSet) -> None:
+def test_point_labels_of_extraction_and_lidarseg_are_found(
+    recording: Recording, tmp_path: Path, occ3d: ClassSet
+) -> None:
     """lidarseg as nuScenes ships it: a table, and one byte for every point."""
     source = recording("data", "nuscenes")
     shutil.copytree(source / "v1.0-mini", tmp_path / "v1.0-mini")
@@ -90,6 +92,11 @@ def test_lidarseg_files_are_found(recording: Recording, tmp_path: Path, occ3d: C
     plain = open_drives(tmp_path)[0]
     scan = plain.frames[0].scan
     assert scan is not None and scan.labels is None
+    extracted = tmp_path / "labels" / "points" / "LIDAR_TOP" / f"{scan.stamp_ns // 1000}.label"
+    extracted.parent.mkdir(parents=True)
+    np.full(len(read_points(scan)), 4, "<u4").tofile(extracted)
+    scan = open_drives(tmp_path)[0].frames[0].scan
+    assert scan is not None and scan.labels == extracted
     data = json.loads((tmp_path / "v1.0-mini" / "sample_data.json").read_text())
     token = next(r["token"] for r in data if scan.file.name in r["filename"])
     points = read_points(scan)

@@ -84,6 +84,7 @@ def test_labels_of_a_semantickitti_world_are_exact(root: Path, occ3d: ClassSet) 
         ),
         (("--format", "semantickitti", "--mapping", "nothing"), "no mapping file 'nothing'"),
         (("--format", "semantickitti", "--depth", "sonar"), "depth: Input should be"),
+        (("--processes", "2", "--device", "cuda"), "a GPU takes one process"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -75,6 +75,8 @@ def make(
 ) -> None:
     """Label the images of every key frame; what is there already is not made again."""
     config = _config(locals())
+    if processes > 1 and device != "cpu":
+        raise ValueError(f"--processes {processes} with --device {device}: a GPU takes one process")
     drives = open_drives(root, format, version, scenes or ())  # type: ignore[arg-type]
     places = [(drive, frame.number) for drive in drives for frame in drive.frames]
     store = open_store(config, load_class_set(class_set), out, device)

@@ -24,6 +24,7 @@ from renderocc_training.rays.ray_batch import STANDS, RayBatch
 
 STANDING_M, STANDING_M_S = 0.3, 0.3  # less, and slower, is the annotator's hand
 MARGIN_M = 0.2  # boxes are drawn tightly
+CHUNK = 8192  # rays that are tried with all boxes at a time
 BEFORE_END = 0.999  # of a ray's length: claims nothing but its end
 
 
@@ -125,16 +126,18 @@ def silent_through_boxes(
     there = [(number, pose) for number, pose in poses.items() if pose is not None]
     if not there or not len(rays):
         return rays
-    enter, leave = _through_boxes(
-        rays.origin,
-        rays.direction,
-        [ego_from_world @ pose for _, pose in there],
-        [tracks[number] for number, _ in there],
-    )
-    other = rays.instance != np.array([number for number, _ in there])[:, None]
-    crossed = (enter < leave) & (enter < rays.range_m) & other
-    until = np.where(crossed, np.minimum(leave, rays.range_m * BEFORE_END), 0.0).max(axis=0)
-    return replace(rays, start_m=np.maximum(rays.start_m, until.astype(np.float32)))
+    boxes = [ego_from_world @ pose for _, pose in there]
+    of_box = np.array([number for number, _ in there])[:, None]
+    until = np.zeros(len(rays), dtype=np.float32)
+    for first in range(0, len(rays), CHUNK):
+        some = slice(first, first + CHUNK)
+        enter, leave = _through_boxes(
+            rays.origin[some], rays.direction[some], boxes, [tracks[number] for number, _ in there]
+        )
+        range_m = rays.range_m[some]
+        crossed = (enter < leave) & (enter < range_m) & (rays.instance[some] != of_box)
+        until[some] = np.where(crossed, np.minimum(leave, range_m * BEFORE_END), 0.0).max(axis=0)
+    return replace(rays, start_m=np.maximum(rays.start_m, until))
 
 
 def _through_boxes(
