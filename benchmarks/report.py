@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
@@ -33,7 +34,7 @@ DISTINCT = 5
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def street(seed: int) -> np.ndarray:
+def street(seed: int) -> NDArray[np.uint8]:
     """A road, boxes beside it, and rough ground."""
     random = np.random.default_rng(seed)
     labels = np.full(GRID.size, 17, np.uint8)
@@ -55,7 +56,8 @@ def write_frames(folder: Path, frames: int, classes: ClassSet) -> None:
     for number in range(DISTINCT):
         true = street(number)
         said = np.where(random.random(GRID.size) < 0.02, 17, true).astype(np.uint8)
-        occupancy = SemanticOccupancy(number, GRID, classes, said, 255 * (said < 17).astype("u1"))
+        sure = np.where(said < 17, 255, 0).astype(np.uint8)
+        occupancy = SemanticOccupancy(number, GRID, classes, said, sure)
         truth = Occ3dTruth(true, seen, seen)
         pictures = {
             name: random.integers(0, 255, (34, 60, 3), np.uint8).repeat(8, 0).repeat(8, 1)

@@ -25,8 +25,8 @@ class ByHeight:
 
     def classes(
         self, drive: Drive, scan: LidarScan, points: np.ndarray, instance: np.ndarray
-    ) -> np.ndarray:
-        return np.where(instance >= 0, CAR, WALL).astype(np.uint8)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return np.where(instance >= 0, CAR, WALL).astype(np.uint8), instance
 
 
 def moved(x: float, y: float = 0.0, z: float = 0.0) -> RigidTransform:

@@ -146,7 +146,7 @@ class TruthMaker:
             poses[number] = box_from_world
         classes = np.full(len(raw), IGNORE_ID, np.uint8)
         if self._classes is not None:
-            classes = self._classes.classes(self._drive, scan, raw, instance)
+            classes, _ = self._classes.classes(self._drive, scan, raw, instance)
         static = kept & (instance < 0)
         objects = {
             int(number): _Cloud(
