@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
 from renderocc_training.dataset.frames import BoxTrack, CameraFrame, Drive, Frame, LidarScan
 from renderocc_training.evaluation.occupancy_truth import TruthMaker, TruthOptions, label_cells
+from renderocc_training.rays.ray_batch import STANDS
 
 GRID = VoxelGrid((-20.0, -20.0, -2.0), 1.0, (40, 40, 8))
 CAR, WALL, FREE = 4, 15, 17
@@ -72,6 +74,28 @@ def test_what_moves_is_accumulated_in_its_own_frame(drive: Drive, occ3d: ClassSe
         walls = np.argwhere(labels == WALL) - (20, 20, 2)
         assert set(walls[:, 0]) == {15 - 2 * number} and len(walls) == 18
         assert set(np.unique(labels)) == {CAR, WALL, FREE}
+
+
+def test_what_moves_without_a_box_leaves_no_trail(drive: Drive, occ3d: ClassSet) -> None:
+    class CarsBeside(ByHeight):
+        """Without boxes: what is 5 m to the left is a car, standing or not."""
+
+        stands = False
+
+        def classes(
+            self, drive: Drive, scan: LidarScan, points: np.ndarray, instance: np.ndarray
+        ) -> tuple[np.ndarray, np.ndarray]:
+            beside = points[:, 1] > 4
+            told = np.where(beside & self.stands, STANDS, instance)
+            return np.where(beside, CAR, WALL).astype(np.uint8), told
+
+    unboxed, source = replace(drive, tracks={}), CarsBeside()
+    labels = TruthMaker(unboxed, source, GRID, occ3d).truth(unboxed.frames[1]).labels
+    assert (np.argwhere(labels == CAR) - (20, 20, 2)).tolist() == [[5, 5, 0]]
+    assert (labels == WALL).sum() == 18
+    source.stands = True
+    labels = TruthMaker(unboxed, source, GRID, occ3d).truth(unboxed.frames[1]).labels
+    assert (labels == CAR).sum() == 3
 
 
 def test_rays_tell_what_is_seen(drive: Drive, occ3d: ClassSet) -> None:

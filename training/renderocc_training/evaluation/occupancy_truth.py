@@ -1,7 +1,8 @@
 """Occupancy truth from a drive's LiDAR: what stands and what moves are accumulated apart.
 
 1. Every scan's points are split: those inside a tracked box go to that object, in the box's own
-   frame; the others to the static world (Tian et al. 2023, section 3.2).
+   frame; the others to the static world (Tian et al. 2023, section 3.2). Points of a class that
+   moves, which are in no box and not known to stand, count at their own instant alone.
 2. Around a key frame, the static world is brought into the ego frame, and every object to where
    its box is at that time.
 3. A cell that holds a point is occupied. Its class is that of most of its points; a cell whose
@@ -27,6 +28,7 @@ from renderocc_training.dataset.frames import CameraFrame, Drive, Frame, LidarSc
 from renderocc_training.dataset.lidar_files import read_points
 from renderocc_training.evaluation.occ3d_files import Occ3dTruth
 from renderocc_training.labels.interface import PointClasses
+from renderocc_training.rays.ray_batch import NO_BOX
 
 Points = NDArray[np.float64]
 Classes = NDArray[np.uint8]
@@ -69,6 +71,7 @@ class _Scan:
 
     static: _Cloud  # world
     objects: dict[int, _Cloud]  # by track, box frame
+    loose: _Cloud  # world; of classes that move, in no box: true at this instant alone
     origin: Points  # (3,) of the LiDAR, world
     ends: Points  # world
 
@@ -144,10 +147,12 @@ class TruthMaker:
             inside = inside_box(world, box_from_world, track.size_m, BOX_MARGIN_M)
             instance[inside] = number
             poses[number] = box_from_world
-        classes = np.full(len(raw), IGNORE_ID, np.uint8)
+        classes, told = np.full(len(raw), IGNORE_ID, np.uint8), instance
         if self._classes is not None:
-            classes, _ = self._classes.classes(self._drive, scan, raw, instance)
-        static = kept & (instance < 0)
+            classes, told = self._classes.classes(self._drive, scan, raw, instance)
+        moves = np.isin(classes, list(self._class_set.moving_ids))
+        loose = kept & (instance < 0) & moves & (told == NO_BOX)
+        static = kept & (instance < 0) & ~loose
         objects = {
             int(number): _Cloud(
                 poses[int(number)].apply(world[kept & (instance == number)]),
@@ -156,7 +161,13 @@ class TruthMaker:
             for number in np.unique(instance[kept & (instance >= 0)])
         }
         origin = (scan.world_from_ego @ scan.ego_from_lidar).translation
-        return _Scan(_Cloud(world[static], classes[static]), objects, origin, world[kept])
+        return _Scan(
+            _Cloud(world[static], classes[static]),
+            objects,
+            _Cloud(world[loose], classes[loose]),
+            origin,
+            world[kept],
+        )
 
     def _gather(
         self, frame: Frame, scans: Sequence[_Scan], ego_from_world: RigidTransform
@@ -164,6 +175,9 @@ class TruthMaker:
         """Static world and objects in the ego frame."""
         points = [ego_from_world.apply(scan.static.points) for scan in scans]
         classes = [scan.static.classes for scan in scans]
+        for scan in self._scans[frame.number]:
+            points.append(ego_from_world.apply(scan.loose.points))
+            classes.append(scan.loose.classes)
         objects: dict[int, list[_Cloud]] = defaultdict(list)
         for scan in scans:
             for number, cloud in scan.objects.items():
