@@ -70,10 +70,13 @@ class LazyGroup(typer.core.TyperGroup):
         """Run the command; the user's mistakes become one line instead of a traceback."""
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ModuleNotFoundError) as error:
             if os.environ.get(TRACEBACK_SWITCH):
                 raise
-            typer.secho(f"error: {error}", fg="red", err=True)
+            words = str(error)
+            if isinstance(error, ModuleNotFoundError):  # of a module imported where it is used
+                words = f"this {_cure(error)}"
+            typer.secho(f"error: {words}", fg="red", err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
             raise typer.Exit(130) from interrupt

@@ -50,6 +50,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
         "group": GROUP,
         "lacking": '"""Needs what is not there."""\nimport rosbags.absent\n',
         "foreign": '"""Needs another."""\nimport a_module_of_nobody\n',
+        "late": '"""Needs it late."""\ndef late() -> None:\n    import a_module_of_nobody\n',
         "robot": '"""Needs ROS."""\nimport imaginary_msgs.msg\n',
     }
     for name, text in contents.items():
@@ -92,6 +93,7 @@ def test_traceback_on_demand(run, monkeypatch: pytest.MonkeyPatch) -> None:
         ("lacking", "pip install '.[train]' in the checkout"),
         ("foreign", "pip install 'a_module_of_nobody'"),
         ("robot", "source ROS 2"),
+        ("late", "error: this needs the Python module 'a_module_of_nobody'"),
     ],
 )
 def test_what_is_missing_is_named_with_its_cure(run, command: str, cure: str) -> None:
