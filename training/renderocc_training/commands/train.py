@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from renderocc_training.dataset.drives import open_drives
 from renderocc_training.dataset.frames import Drive
 from renderocc_training.dataset.source import TrainingSource
 from renderocc_training.labels.config import LabelConfig, open_store
-from renderocc_training.trainer.loop import TrainingStopped, make_fabric
+from renderocc_training.trainer.loop import StepReport, TrainingStopped, make_fabric
 from renderocc_training.trainer.loop import train as run
 from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.recipe import load_recipe
@@ -91,23 +92,28 @@ def train(
         else build_network(config, len(class_set), pretrained=pretrained, seed=plan.seed)
     )
     console = Console(stderr=True)
-    if fabric.is_global_zero:
+    first = fabric.is_global_zero  # the one process that shows, records and writes
+    if first:
         console.print(
             f"{len(source)} samples of {len(training)} drives, {plan.steps} steps of "
             f"{plan.batch_size * plan.accumulate * fabric.world_size} on {fabric.device}"
         )
     try:
-        with Progress(out, plan.steps, console) as progress:
+        with Progress(out, plan.steps, console) if first else nullcontext(_silent) as progress:
             path = run(
                 model, class_set, source, plan, out, fabric,
                 workers=workers, save_every=save_every, on_step=progress,
             )  # fmt: skip
     except TrainingStopped as error:
         raise ValueError(str(error)) from error
-    if fabric.is_global_zero:
+    if first:
         if rest:
             _choose_threshold(path, TrainingSource(rest, store, config, class_set, plan), console)
         typer.echo(json.dumps({"model": str(path), "sha256": file_sha256(path)}))
+
+
+def _silent(report: StepReport) -> None:
+    """Of several processes one tells."""
 
 
 def _split(drives: Sequence[Drive], held_out: Sequence[str]) -> tuple[list[Drive], list[Drive]]:
