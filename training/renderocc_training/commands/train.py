@@ -20,6 +20,7 @@ from renderocc_ros.network_config import load_network_config
 from renderocc_training.dataset.drives import open_drives
 from renderocc_training.dataset.frames import Drive
 from renderocc_training.dataset.source import TrainingSource
+from renderocc_training.dataset.truth import TruthFolder
 from renderocc_training.labels.config import LabelConfig, open_store
 from renderocc_training.trainer.loop import StepReport, TrainingStopped, make_fabric
 from renderocc_training.trainer.loop import train as run
@@ -31,12 +32,15 @@ DEFAULTS = LabelConfig()
 
 
 def train(
-    root: Annotated[Path, typer.Argument(help="folder of the data set (nuScenes' layout)")],
+    root: Annotated[Path, typer.Argument(help="folder of the data set")],
     out: Annotated[Path, typer.Option(help="folder of the run; a run found there goes on")],
     network: Annotated[str, typer.Option(help="a shipped preset, or a .yaml")] = "nano",
     recipe: Annotated[str, typer.Option(help="a shipped recipe, or a .yaml")] = "default",
     steps: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
-    version: Annotated[str | None, typer.Option(help="folder of the tables")] = None,
+    format: Annotated[
+        str, typer.Option(help="nuscenes (also what extract writes), semantickitti, ddad")
+    ] = "nuscenes",
+    version: Annotated[str | None, typer.Option(help="folder of nuScenes tables")] = None,
     held_out: Annotated[
         list[str] | None,
         typer.Option(help="scene that only chooses the threshold; may be repeated"),
@@ -47,8 +51,17 @@ def train(
     ] = DEFAULTS.semantics,
     mapping: Annotated[str | None, typer.Option(help="mapping file of the labels")] = None,
     road_mask: Annotated[Path | None, typer.Option(help="road map, for box labels")] = None,
+    scans: Annotated[int, typer.Option(help="further LiDAR scans to add")] = DEFAULTS.scans,
+    stride_px: Annotated[
+        int, typer.Option(help="distance in pixels of labels from images")
+    ] = DEFAULTS.stride_px,
+    segmentation_model: Annotated[str | None, typer.Option(help="hub name or folder")] = None,
+    depth_model: Annotated[str | None, typer.Option(help="hub name or folder")] = None,
     labels: Annotated[
         Path | None, typer.Option(help="folder of `labels make`; <out>/labels if not given")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="folder of 3D labels, for recipes that use them")
     ] = None,
     start_from: Annotated[
         Path | None, typer.Option(help="checkpoint whose weights the run begins with")
@@ -75,17 +88,22 @@ def train(
         "depth": depth,
         "semantics": semantics,
         "mapping": mapping,
-        "road_mask": None if road_mask is None else str(road_mask),
+        "road_mask": road_mask,
+        "scans": scans,
+        "stride_px": stride_px,
+        "segmentation_model": segmentation_model,
+        "depth_model": depth_model,
     }
     label_config = validate(
         {key: value for key, value in given.items() if value is not None}, LabelConfig, "options"
     )
     store = open_store(label_config, class_set, labels or out / "labels")
-    drives = open_drives(root, "nuscenes", version)
+    drives = open_drives(root, format, version)  # type: ignore[arg-type]
+    volumes = None if truth is None else TruthFolder.open(truth, class_set)
     training, rest = _split(drives, held_out or ())
     fabric = make_fabric(plan, _number(devices), nodes)
     fabric.launch()
-    source = TrainingSource(training, store, config, class_set, plan)
+    source = TrainingSource(training, store, config, class_set, plan, volumes)
     model = _trainable(
         _first_weights(start_from, class_set)
         if start_from
@@ -108,7 +126,8 @@ def train(
         raise ValueError(str(error)) from error
     if first:
         if rest:
-            _choose_threshold(path, TrainingSource(rest, store, config, class_set, plan), console)
+            unseen = TrainingSource(rest, store, config, class_set, plan, volumes)
+            _choose_threshold(path, unseen, console)
         typer.echo(json.dumps({"model": str(path), "sha256": file_sha256(path)}))
 
 
