@@ -56,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     layout = _layout(options.distro)
     if command == "clean":
         return _clean(layout, only_this=options.distro is not None)
+    benchmarks = _benchmarks(rest) if command == "bench" else []
     groups = {"build": (), "demo": RUNTIME, "test": (*EVERYTHING, "test")}.get(command, EVERYTHING)
     set_up(layout, groups)
     if command == "build":
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     if command == "test":
         return _test(layout, env, rest)
     if command == "bench":
-        return _bench(layout, env, rest)
+        return _bench(layout, env, benchmarks, rest[len(benchmarks) :])
     if command == "shell":
         say(f"workspace: {layout.state}, domain {env.get('ROS_DOMAIN_ID', '0')}; leave with exit")
         _become([os.environ.get("SHELL") or "bash", *rest], env)
@@ -139,16 +140,20 @@ def _test(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _bench(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int:
-    folder = CHECKOUT / "benchmarks"
-    known = sorted(path.stem for path in folder.glob("[!_]*.py"))
+def _benchmarks(arguments: Sequence[str]) -> list[str]:
+    """The names that `bench` was given; known before anything is set up."""
+    known = sorted(path.stem for path in (CHECKOUT / "benchmarks").glob("[!_]*.py"))
     names = list(takewhile(lambda word: not word.startswith("-"), arguments))
-    flags = arguments[len(names) :]
     unknown = [name for name in names if name not in known]
     if not names or unknown:
         raise StepFailed(
             f"bench: {unknown or 'no name given'}; there are: {', '.join(known) or 'none'}"
         )
+    return names
+
+
+def _bench(layout: Layout, env: dict[str, str], names: list[str], flags: Sequence[str]) -> int:
+    folder = CHECKOUT / "benchmarks"
     codes = [
         subprocess.call([str(layout.python), str(folder / f"{name}.py"), *flags], env=env)
         for name in names

@@ -139,3 +139,12 @@ def test_two_private_runs_get_domains_of_their_own(monkeypatch: pytest.MonkeyPat
     env = {"RENDEROCC_DOMAIN_ID": "7"}
     stay_on_this_machine(layout, env, private=True)
     assert env["ROS_DOMAIN_ID"] == "7"
+
+
+def test_unknown_benchmark_is_refused_before_anything_is_set_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done = run(ROOT / "run", "bench", "nothing")
+    assert done.returncode == 1 and "['nothing']; there are: extraction" in done.stderr
+    assert list(tmp_path.iterdir()) == []
