@@ -27,9 +27,9 @@ import cv2
 import numpy as np
 import rclpy
 import typer
+from _node_roles import OrdinaryNode, fixed_result
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
-from node_roles import OrdinaryNode, fixed_result
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
@@ -44,7 +44,7 @@ from renderocc_ros.node.conversions import to_time
 RATE_HZ = 12.0
 WIDTH, HEIGHT = 1600, 900
 RIG = load_rig("nuscenes")
-ROLES = Path(__file__).with_name("node_roles.py")
+ROLES = Path(__file__).with_name("_node_roles.py")
 TICKS = os.sysconf("SC_CLK_TCK")
 WARM_UP_S = 5.0
 # Why a set that was matched may not be published; other reasons tell of cycles that made no set.

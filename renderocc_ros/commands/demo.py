@@ -32,6 +32,7 @@ from renderocc_ros.paths import share_path
 NODE = "/renderocc"
 START_S, SETTLE_S, STOP_S = 120.0, 20.0, 5.0
 KEY_FRAME_PERIOD_S = 0.5  # key frames come at 2 Hz, nuScenes' and synthetic ones
+DRIVE_RIG = "nuscenes"
 DRIVE = ("--preset", "tiny", "--seed", "12", "--seconds", "10")
 
 
@@ -41,7 +42,7 @@ def demo(
     ] = None,
     bag: Annotated[Path | None, typer.Option(help="a recording: rosbag2 folder or .mcap")] = None,
     rig: Annotated[str, typer.Option(help="rig of the recording: shipped name or .yaml")] = (
-        "nuscenes"
+        DRIVE_RIG
     ),
     checkpoint: Annotated[
         Path | None, typer.Option(help="model to run; random weights if not given")
@@ -62,6 +63,8 @@ def demo(
     """
     if nuscenes is not None and bag is not None:
         raise ValueError("--nuscenes and --bag are two drives; give one of them")
+    if bag is None and rig != DRIVE_RIG:
+        raise ValueError(f"without --bag the drive is one of rig '{DRIVE_RIG}', not of '{rig}'")
     console = Console()
     cache = _cache_folder()
     parameters = {"rig": rig}
@@ -86,8 +89,7 @@ def demo(
     _show(report, console)
     model = checkpoint.name if checkpoint else "random weights, so the voxels mean nothing yet"
     picture = _picture(watch, folder, f"renderocc_ros: cameras in, voxels out ({model})")
-    if picture is not None:
-        console.print(f"picture: {picture}", soft_wrap=True)
+    console.print(picture, soft_wrap=True)
     if as_json:
         print(json.dumps(report))
     if not report["sets_published"]:
@@ -212,16 +214,20 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
-def _picture(watch: DemoWatch, folder: Path, title: str) -> Path | None:
+def _picture(watch: DemoWatch, folder: Path, title: str) -> str:
+    """Draw a result; says where the picture is, or why there is none."""
     if watch.snapshot is None:
-        return None
-    from renderocc_ros.viewing.overview import overview, write_png
+        return "no picture: nothing was published"
+    try:
+        from renderocc_ros.viewing.overview import overview, write_png
+    except ModuleNotFoundError as error:
+        return f"no picture: it needs {error.name}, which 'pip install renderocc_ros[view]' brings"
 
     message = watch.snapshot.message
     occupancy = from_occupancy_message(message, load_class_set(message.class_table))
     path = folder / "demo.png"
     write_png(path, overview(watch.snapshot.images, occupancy, title))
-    return path
+    return f"picture: {path}"
 
 
 def _converted(dataroot: Path, cache: Path, console: Console) -> Path:

@@ -66,7 +66,8 @@ class TruthWatch:
     def _take_truth(self, message: SemanticOccupancy) -> None:
         labels = self._labels("truth", message)
         self._class_table = message.class_table
-        seen = np.frombuffer(message.observed, np.uint8).reshape(labels.shape)
+        observed = np.frombuffer(message.observed, np.uint8)
+        seen = observed.reshape(labels.shape) if observed.size else np.ones_like(labels)
         folder = self._truth / str(to_stamp_ns(message.header.stamp))
         folder.mkdir(exist_ok=True)
         np.savez(folder / "labels.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)

@@ -186,8 +186,7 @@ class OccupancyNode(LifecycleNode):
     def _open_inputs(self) -> None:
         assert self._rig is not None
         assert self._predictor is not None
-        if self._processor is not None:
-            self._processor.close()
+        # A processor that is replaced ends with the set in hand, which holds the last reference.
         self._inputs = Inputs(
             self,
             self._rig,

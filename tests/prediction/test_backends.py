@@ -107,9 +107,7 @@ def test_an_export_takes_its_number_of_cameras_only(
 
 
 def test_options_that_an_exported_file_has_no_use_for(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"exported file, cannot be run with precision = 'bf16'"
-    ):
+    with pytest.raises(ValueError, match=r"exported file, cannot be run with precision = 'bf16'"):
         Predictor.from_checkpoint(tmp_path / "any.onnx", precision="bf16", threads=1)
 
 
