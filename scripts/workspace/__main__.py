@@ -119,25 +119,42 @@ def _test(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int:
     words = [str(here / word) if (here / word).exists() else word for word in arguments]
     words = [part for word in words for part in (("-m", "ros") if word == "--ros" else (word,))]
     env.setdefault("OMP_NUM_THREADS", "1")
-    checks: list[tuple[str, list[str]]] = [
-        ("pytest", ["pytest", "--import-mode=importlib", *words])
-    ]
-    if not words:
-        checks = [
-            ("ruff check", ["ruff", "check", "."]),
-            ("ruff format", ["ruff", "format", "--check", "."]),
-            ("mypy", ["mypy"]),
-            *checks,
-        ]
-    failed = []
-    for name, command in checks:
-        with step(name):
-            program = str(layout.venv / "bin" / command[0])
-            if subprocess.call([program, *command[1:]], env=env, cwd=CHECKOUT) != 0:
-                failed.append(name)
+    if words:
+        return 1 if _failed(layout, env, {"pytest": ["pytest", *words]}) else 0
+    # Tests with ROS wait more than they compute, so all that needs no ROS runs beside them.
+    log = layout.log("tests-without-ros")
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as output:
+        pytest = [str(layout.venv / "bin" / "pytest"), "-m", "not ros"]
+        beside = subprocess.Popen(pytest, env=env, cwd=CHECKOUT, stdout=output, stderr=output)
+        failed = _failed(
+            layout,
+            env,
+            {
+                "ruff check": ["ruff", "check", "."],
+                "ruff format": ["ruff", "format", "--check", "."],
+                "mypy": ["mypy"],
+                "tests with ROS": ["pytest", "-m", "ros"],
+            },
+        )
+        with step("the rest of the tests without ROS"):
+            if beside.wait() != 0:
+                failed.append("tests without ROS")
+    print(log.read_text(errors="replace"), flush=True)
     if failed:
         say(f"failed: {', '.join(failed)} (what failed is printed above)")
     return 1 if failed else 0
+
+
+def _failed(layout: Layout, env: dict[str, str], checks: dict[str, list[str]]) -> list[str]:
+    """Run commands of the workspace one after the other; names of those that failed."""
+    failed = []
+    for name, (program, *words) in checks.items():
+        with step(name):
+            command = [str(layout.venv / "bin" / program), *words]
+            if subprocess.call(command, env=env, cwd=CHECKOUT) != 0:
+                failed.append(name)
+    return failed
 
 
 def _benchmarks(arguments: Sequence[str]) -> list[str]:
