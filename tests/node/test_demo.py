@@ -117,7 +117,9 @@ def test_demo_on_a_real_drive(tmp_path: Path, recording: Callable[..., Path]) ->
     assert report["sets_published"] > 5
     assert report["mixed_sets"] == 0
     assert report["received"]["occupancy"] == report["sets_published"]
-    assert report["sets_published"] + sum(report["dropped"].values()) <= report["cycles_sent"]
+    # The player is stopped in the middle of a cycle, which goes out as a set with cameras missing.
+    ended = report["sets_published"] + sum(report["dropped"].values())
+    assert ended <= report["cycles_sent"] + report["sets_partial"]
     assert report["latency_ms"]["total"]["p50"] > 0
     assert report == json.loads((tmp_path / "report.json").read_text())
     picture = cv2.imread(str(tmp_path / "demo.png"))

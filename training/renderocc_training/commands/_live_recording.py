@@ -33,7 +33,7 @@ class LiveRecorder:
     """Keeps every occupancy that a node publishes, as FOLDER/STAMP_NS.npz.
 
     Attributes:
-        published: how many came.
+        cameras: names of those whose images went in, by the stamp of each set that came.
         state: the values of the node's own diagnostics.
         complaints: what they say is wrong, by part.
         reports: how many diagnostics came.
@@ -41,7 +41,8 @@ class LiveRecorder:
     """
 
     def __init__(self, node: Any, folder: Path, class_set: ClassSet) -> None:
-        self.published, self.reports = 0, 0
+        self.cameras: dict[int, tuple[str, ...]] = {}
+        self.reports = 0
         self.state: dict[str, str] = {}
         self.complaints: dict[str, str] = {}
         self.changed = threading.Condition()
@@ -54,7 +55,7 @@ class LiveRecorder:
         occupancy = from_occupancy_message(message, self._class_set)
         write_prediction(self._folder / f"{occupancy.stamp_ns}.npz", occupancy)
         with self.changed:
-            self.published += 1
+            self.cameras[occupancy.stamp_ns] = tuple(message.cameras_used)
             self.changed.notify_all()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -78,7 +79,7 @@ def record_live(
     class_set: ClassSet,
     rate: float,
     console: Console,
-) -> int:
+) -> dict[int, tuple[str, ...]]:
     """Play a bag through the node and keep what it publishes.
 
     Args:
@@ -87,7 +88,7 @@ def record_live(
         rate: 1 is the recording's own pace.
 
     Returns:
-        number of sets published.
+        names of the cameras that went into each published set, by its stamp.
 
     Raises:
         ValueError: node or player failed, or nothing was published; says which and why.
@@ -113,11 +114,11 @@ def record_live(
         if status:
             raise ValueError(f"the player ended with status {status}; its words are above")
         _settle(recorder, node)
-        if not recorder.published:
+        if not recorder.cameras:
             said = [f"{key} {value}" for key, value in recorder.state.items()]
             said += [f"{part}: {text}" for part, text in recorder.complaints.items()]
             raise ValueError(f"the node published nothing; in its own words: {'; '.join(said)}")
-        return recorder.published
+        return recorder.cameras
 
 
 def _settle(recorder: LiveRecorder, node: subprocess.Popen[bytes]) -> None:
@@ -132,7 +133,7 @@ def _settle(recorder: LiveRecorder, node: subprocess.Popen[bytes]) -> None:
             seen.append(dict(recorder.state))
         if len(seen) < 4 or not seen[-1] == seen[-2] == seen[-3]:
             return False
-        return recorder.published >= int(seen[-1].get("sets_published", 0))
+        return len(recorder.cameras) >= int(seen[-1].get("sets_published", 0))
 
     _await(recorder, still, SETTLE_S, node, "the node did not come to rest")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +24,13 @@ from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.drive_rays import drive_ray_scores
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.rendered_views import BagLabels
-from renderocc_training.evaluation.replay import Evaluation, Published, Source, skipped_as_json
+from renderocc_training.evaluation.replay import (
+    Evaluation,
+    Published,
+    PublishedSet,
+    Source,
+    skipped_as_json,
+)
 from renderocc_training.evaluation.results import ResultsWriter, without_nan
 from renderocc_training.evaluation.scoring import Mask
 from renderocc_training.evaluation.summary import latency_summary, summarise
@@ -243,7 +249,7 @@ def _played_live(
     rate: float,
     options: dict[str, str],
     console: Console,
-) -> Callable[[int], SemanticOccupancy | None]:
+) -> Published:
     from renderocc_training.commands._live_recording import record_live
 
     parameters = {"rig": rig_name, "device": str(predictor.device)} | options
@@ -251,20 +257,20 @@ def _played_live(
         model if random else str(Path(model).resolve())
     )
     folder = out / "live"
-    record_live(bag, parameters, folder, predictor.class_set, rate, console)
+    cameras = record_live(bag, parameters, folder, predictor.class_set, rate, console)
 
-    def published(stamp_ns: int) -> SemanticOccupancy | None:
-        path = folder / f"{stamp_ns}.npz"
-        if not path.is_file():
+    def published(stamp_ns: int) -> PublishedSet | None:
+        if stamp_ns not in cameras:
             return None
-        with np.load(path, allow_pickle=False) as arrays:
-            return SemanticOccupancy(
+        with np.load(folder / f"{stamp_ns}.npz", allow_pickle=False) as arrays:
+            occupancy = SemanticOccupancy(
                 stamp_ns,
                 predictor.grid,
                 predictor.class_set,
                 arrays["semantics"],
                 arrays["confidence"],
             )
+        return PublishedSet(occupancy, cameras[stamp_ns])
 
     return published
 

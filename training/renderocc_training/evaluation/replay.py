@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,16 @@ from renderocc_training.evaluation.view_pictures import class_picture, depth_pic
 from renderocc_training.evaluation.view_scores import DepthSums
 from renderocc_training.evaluation.voxel_scores import Counts
 
-Published = Callable[[int], SemanticOccupancy | None]
+
+@dataclass(frozen=True, eq=False)
+class PublishedSet:
+    """What the live node said of one set, and the cameras whose images it had for it."""
+
+    occupancy: SemanticOccupancy
+    cameras: tuple[str, ...]
+
+
+Published = Callable[[int], PublishedSet | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +136,9 @@ class Evaluation:
         if self._published is not None and live is None:
             self.skipped["sets", "not published by the live node"] += 1
             return
+        if live is not None:  # an image that the node never got is none of its set here either
+            kept = (r if r and r.name in live.cameras else None for r in camera_set.readings)
+            camera_set = replace(camera_set, readings=tuple(kept))
         started_s = time.perf_counter()
         try:
             occupancy = self._predictor.predict(camera_set)
@@ -140,8 +152,8 @@ class Evaluation:
             "total": decoded_ms + predicted_ms,
         }
         if live is not None and self.agreement is not None:
-            self.agreement.add(live, occupancy)
-            occupancy = live
+            self.agreement.add(live.occupancy, occupancy)
+            occupancy = live.occupancy
         pictures = {r.name: r.image for r in camera_set.readings if r is not None}
         views = self._views(source, camera_set, pictures)
         truth = source.truth.truth(token, camera_set.stamp_ns)
