@@ -167,7 +167,7 @@ def _report(watch: DemoWatch) -> dict[str, Any]:
         stage, _, quantile = key.rpartition(".")
         latency.setdefault(stage, {})[quantile.removesuffix("_ms")] = float(value)
     return {
-        "cycles_sent": watch.complete_cycles(),
+        "cycles_seen": watch.complete_cycles(),
         "sets_complete": int(counts.get("sets_complete", 0)),
         "sets_partial": int(counts.get("sets_partial", 0)),
         "sets_published": int(counts.get("sets_published", 0)),
@@ -185,7 +185,7 @@ def _report(watch: DemoWatch) -> dict[str, Any]:
 def _show(report: dict[str, Any], console: Console) -> None:
     counts = Table(title="sets of images", show_header=False)
     rows = [
-        ("complete cycles that the cameras sent", report["cycles_sent"]),
+        ("complete cycles that the demo saw on the wire", report["cycles_seen"]),
         ("complete sets matched", report["sets_complete"]),
         ("sets with cameras missing", report["sets_partial"]),
         ("sets that mix two cycles", report["mixed_sets"]),

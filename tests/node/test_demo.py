@@ -117,9 +117,10 @@ def test_demo_on_a_real_drive(tmp_path: Path, recording: Callable[..., Path]) ->
     assert report["sets_published"] > 5
     assert report["mixed_sets"] == 0
     assert report["received"]["occupancy"] == report["sets_published"]
-    # The player is stopped in the middle of a cycle, which goes out as a set with cameras missing.
+    # The player may start before DDS has matched the demo's own subscriptions: it can see less.
+    assert report["cycles_seen"] > 5
     ended = report["sets_published"] + sum(report["dropped"].values())
-    assert ended <= report["cycles_sent"] + report["sets_partial"]
+    assert ended <= report["sets_complete"] + report["sets_partial"]
     assert report["latency_ms"]["total"]["p50"] > 0
     assert report == json.loads((tmp_path / "report.json").read_text())
     picture = cv2.imread(str(tmp_path / "demo.png"))
