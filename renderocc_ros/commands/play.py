@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import rclpy
 import typer
@@ -40,17 +40,18 @@ def play(
     patterns = tuple(part for each in topics or [] for part in each.split(",") if part)
     options = PlayOptions(rate, loop, clock, start, patterns, wait_for_subscribers)
     console = Console(stderr=True)
-    signal.signal(signal.SIGTERM, _interrupt)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     player = None
     try:
         node = rclpy.create_node("player")
         player = BagPlayer(node, bag, options)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: player.stop())
         for message_type, count in player.report.skipped.items():
             console.print(f"skipped: {count} messages of {message_type}, not installed here")
         _play(player, console)
-    except KeyboardInterrupt:
-        console.print("stopped")
+        if player.stopped:
+            console.print("stopped")
     finally:
         if player is not None:
             player.close()
@@ -79,7 +80,3 @@ def _summary(report: PlayReport) -> str:
     if report.skipped:
         lines.append(f"skipped {report.skipped.total()} of types not installed here")
     return ", ".join(lines)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt

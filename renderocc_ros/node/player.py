@@ -24,6 +24,7 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosgraph_msgs.msg import Clock
 
 CLOCK_PERIOD_NS = 10_000_000
+STOP_CHECK_S = 0.1  # between two looks at whether to stop
 SETTLED_S = 0.5  # subscribers that come within this of each other are waited for together
 ACKNOWLEDGE_S = 2.0
 MOST_LATCHED = 1000
@@ -88,6 +89,7 @@ class BagPlayer:
     def __init__(self, node: Node, bag: Path, options: PlayOptions) -> None:
         self.options = options
         self.report = PlayReport()
+        self.stopped = False
         self._reader = _open(bag)
         chosen = _choose(self._reader.connections, options.topics)
         if options.clock:  # time has one publisher
@@ -116,19 +118,28 @@ class BagPlayer:
             publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGE_S))
         self._reader.close()
 
+    def stop(self) -> None:
+        """Make ``play`` return soon; safe to call from a signal handler.
+
+        An exception from a handler would be lost where it strikes a destructor or a callback.
+        """
+        self.stopped = True
+
     def play(self, on_progress: Callable[[float], None] = lambda seconds: None) -> PlayReport:
-        """Publish everything; returns at the end, never if looping.
+        """Publish everything; returns at the end, or after ``stop``.
 
         Args:
             on_progress: told the recording's time in seconds since its start, often.
         """
         if self.options.wait_for_subscribers:
             self._wait_for_subscribers()
-        while True:
+        while not self.stopped:
             self._play_once(on_progress)
-            self.report.passes += 1
+            if not self.stopped:
+                self.report.passes += 1
             if not self.options.loop:
-                return self.report
+                break
+        return self.report
 
     def _play_once(self, on_progress: Callable[[float], None]) -> None:
         self._publish_latched()
@@ -136,9 +147,10 @@ class BagPlayer:
         published_clock_ns = 0
         for stamp_ns, connection, data in self._schedule():
             due = begun + (stamp_ns - self.start_ns) * 1e-9 / self.options.rate
-            wait = due - time.monotonic()
-            if wait > 0:
-                time.sleep(wait)
+            while (wait := due - time.monotonic()) > 0 and not self.stopped:
+                time.sleep(min(wait, STOP_CHECK_S))
+            if self.stopped:
+                return
             if self._clock is not None and stamp_ns != published_clock_ns:
                 self._clock.publish(_clock_message(stamp_ns))
                 published_clock_ns = stamp_ns
@@ -176,7 +188,7 @@ class BagPlayer:
     def _wait_for_subscribers(self) -> None:
         """Until somebody listens, and no further subscriber has come for a moment."""
         count, since = 0, time.monotonic()
-        while count == 0 or time.monotonic() - since < SETTLED_S:
+        while not self.stopped and (count == 0 or time.monotonic() - since < SETTLED_S):
             time.sleep(0.02)
             now = sum(each.get_subscription_count() for each in self._publishers.values())
             if now != count:

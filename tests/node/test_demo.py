@@ -113,12 +113,12 @@ def test_demo_on_a_real_drive(tmp_path: Path, recording: Callable[..., Path]) ->
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
-    assert report["sets_complete"] > 5
-    assert report["sets_published"] > 5
+    assert report["sets_complete"] >= 3
+    assert report["sets_published"] >= 3
     assert report["mixed_sets"] == 0
     assert report["received"]["occupancy"] == report["sets_published"]
     # The player may start before DDS has matched the demo's own subscriptions: it can see less.
-    assert report["cycles_seen"] > 5
+    assert report["cycles_seen"] >= 3
     ended = report["sets_published"] + sum(report["dropped"].values())
     assert ended <= report["sets_complete"] + report["sets_partial"]
     assert report["latency_ms"]["total"]["p50"] > 0
