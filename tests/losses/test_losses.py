@@ -66,6 +66,60 @@ def test_semantic_loss_is_weighted_cross_entropy() -> None:
     assert found.item() == pytest.approx(expected.item())
 
 
+def test_rare_classes_weigh_more_in_each_sample_by_itself() -> None:
+    labels = torch.full((2, 200), IGNORE_ID)
+    for class_id, count in enumerate((100, 25, 4)):
+        start = 100 * (class_id == 1) + 125 * (class_id == 2)
+        labels[0, start : start + count] = class_id
+    labels[0, 129:139] = OCCUPIED_ID
+    labels[1, :5] = 3
+    weights = losses.tempered_class_weights(labels, 4)
+    assert weights.tolist() == [[0.5, 1.0, 2.5, 1.0], [1.0, 1.0, 1.0, 1.0]]
+    assert torch.equal(losses.tempered_class_weights(labels[1:], 4), weights[1:])
+    assert losses.tempered_class_weights(labels * 0 + 9, 4).tolist() == [[1.0] * 4] * 2
+
+
+def test_every_semantic_loss_takes_weights_by_sample() -> None:
+    """Each equals the mean over samples of the loss with that sample's own table."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (2, *GRID.size)
+    field = OccupancyField(
+        torch.rand(shape, generator=generator),
+        torch.rand((2, 3, *GRID.size), generator=generator),
+    )
+    labels = torch.randint(0, 4, shape, generator=generator)
+    labels[0, :4] = IGNORE_ID
+    table = torch.tensor([[1.0, 4.0, 0.2], [3.0, 0.5, 1.0]])
+    queries = losses.RayQueries(
+        torch.randint(0, GRID.cell_count, (2, 50), generator=generator),
+        torch.ones(2, 50, dtype=torch.bool),
+        torch.zeros(2, 50, dtype=torch.bool),
+        torch.randint(0, 3, (2, 50), generator=generator),
+    )
+    probability = torch.rand((2, 50, 3), generator=generator)
+
+    def each(rows: slice, weights: Tensor) -> list[Tensor]:
+        part = OccupancyField(field.density[rows], field.semantics[rows])
+        asked = losses.RayQueries(
+            queries.cell[rows], queries.occupied[rows], queries.free[rows], queries.class_id[rows]
+        )
+        return [
+            losses.voxel_label_loss(part, GRID, labels[rows], weights)[1],
+            losses.query_loss(part, GRID, asked, weights)[1],
+            losses.semantic_loss(probability[rows], asked.class_id, asked.occupied, weights),
+        ]
+
+    both, first, second = (
+        each(slice(0, 2), table),
+        each(slice(0, 1), table[0]),
+        each(slice(1, 2), table[1]),
+    )
+    unweighted = each(slice(0, 2), torch.ones(3))
+    for together, one, two, plain in zip(both, first, second, unweighted, strict=True):
+        assert together.item() == pytest.approx((one + two).item() / 2)
+        assert together.item() != pytest.approx(plain.item(), rel=1e-4)
+
+
 def test_sky_and_entropy() -> None:
     opacity_ = torch.tensor([[0.0, 0.5, 1.0]])
     sky = torch.tensor([[True, False, False]])

@@ -157,6 +157,18 @@ def test_a_sample_without_any_label_trains_on_the_others() -> None:
             assert 0 < value < alone[name]
 
 
+def test_class_weights_of_a_recipe_reach_the_semantic_losses_and_no_other() -> None:
+    batch = Sealed(collate([ToyWorld().sample(i, np.random.default_rng(i)) for i in (0, 5)]))
+    plain, weighted = (
+        Objective(toy_network(), CLASSES, toy_recipe(class_weights=name)).eval()(
+            batch, torch.Generator().manual_seed(0)
+        )
+        for name in ("none", "tempered")
+    )
+    changed = {name for name in plain if not torch.equal(plain[name], weighted[name])}
+    assert changed == {"query_semantics", "votes_semantics", "semantics"}
+
+
 def test_mirrored_twice_is_the_sample_and_once_is_a_mirrored_world() -> None:
     grid = toy_network().grid
     sample = ToyWorld().sample(3, np.random.default_rng(0))

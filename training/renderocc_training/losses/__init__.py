@@ -4,6 +4,7 @@ Every loss is a mean over what it is about (rays, voxels, points), so that its w
 means the same for every batch size and grid. Masks say what counts; nothing that counts gives 0.
 """
 
+from renderocc_training.losses.class_weights import tempered_class_weights
 from renderocc_training.losses.rendered import (
     opacity_entropy_loss,
     range_l1_loss,
@@ -33,6 +34,7 @@ __all__ = [
     "scale_invariant_log_loss",
     "semantic_loss",
     "sky_loss",
+    "tempered_class_weights",
     "total_variation_loss",
     "voxel_label_loss",
 ]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from renderocc_ros.class_set import IGNORE_ID
+from renderocc_training.losses.class_weights import weight_of_each
 from renderocc_training.losses.masked import masked_mean, per_sample_mean
 
 # Ranges are compared from here on: the logarithm of less would dwarf all others.
@@ -47,12 +48,12 @@ def semantic_loss(
         probability: (B, R, K) rendered class probabilities, normalised by the ray's opacity.
         class_id: (B, R) int64; ``IGNORE_ID`` does not count.
         mask: (B, R) bool.
-        class_weights: (K,) weight of each class, 1 if not given.
+        class_weights: (K,) or (B, K) weight of each class, 1 if not given.
     """
     known = mask & (class_id != IGNORE_ID)
     target = torch.where(known, class_id, torch.zeros_like(class_id))
     chosen = probability.gather(-1, target[..., None])[..., 0]
-    weight = None if class_weights is None else class_weights[target]
+    weight = None if class_weights is None else weight_of_each(class_weights, target)
     return masked_mean(-chosen.clamp(min=FAINTEST).log(), known, weight)
 
 

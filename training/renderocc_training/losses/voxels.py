@@ -13,6 +13,7 @@ from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.rendering import Rays
+from renderocc_training.losses.class_weights import weight_of_each
 from renderocc_training.losses.masked import masked_mean
 
 FAINTEST = 1e-4
@@ -100,6 +101,9 @@ def query_loss(
     """Occupancy loss and semantic loss of queried cells.
 
     Free and occupied points weigh the same in sum, since there are many more of the former.
+
+    Args:
+        class_weights: (K,) or (B, K) weight of each class, 1 if not given.
     """
     density = field.density.flatten(1).gather(1, queries.cell)
     loss = occupancy_loss(density, queries.occupied, grid.resolution_m)
@@ -122,6 +126,7 @@ def voxel_label_loss(
     Args:
         labels: (B, X, Y, Z) int64: class, K for free, ``OCCUPIED_ID`` for occupied by what is not
             known, ``IGNORE_ID`` where nothing is known or visible.
+        class_weights: (K,) or (B, K) weight of each class, 1 if not given.
     """
     with_class = labels < field.semantics.shape[1]
     known, occupied = labels != IGNORE_ID, with_class | (labels == OCCUPIED_ID)
@@ -171,7 +176,5 @@ def _cross_entropy(
     each = functional.cross_entropy(logits.float(), labels, reduction="none")
     values = torch.zeros(target.shape, dtype=each.dtype, device=each.device)
     values = values.masked_scatter(chosen, each)
-    weight = None
-    if class_weights is not None:
-        weight = torch.zeros_like(values).masked_scatter(chosen, class_weights[labels])
+    weight = None if class_weights is None else weight_of_each(class_weights, target)
     return masked_mean(values, chosen, weight)

@@ -56,14 +56,18 @@ class Objective(torch.nn.Module):
         weights = self.recipe.losses
         found: dict[str, Tensor] = {}
         if weights.query or weights.query_semantics:
+            queries = self._queries(batch.rays, generator)
+            named = torch.where(queries.occupied, queries.class_id, IGNORE_ID)
             found["query"], found["query_semantics"] = losses.query_loss(
-                field, self.grid, self._queries(batch.rays, generator)
+                field, self.grid, queries, self._class_weights(named)
             )
         for name, labels in (("votes", batch.votes), ("truth", batch.truth)):
             if getattr(weights, name) or getattr(weights, f"{name}_semantics"):
                 if labels is None:
                     raise ValueError(f"the recipe's {name} loss needs samples with {name}")
-                occupancy, semantics = losses.voxel_label_loss(field, self.grid, labels)
+                occupancy, semantics = losses.voxel_label_loss(
+                    field, self.grid, labels, self._class_weights(labels)
+                )
                 found[name], found[f"{name}_semantics"] = occupancy, semantics
         if weights.render:
             chosen = self._rays_to_render(batch.rays, generator)
@@ -93,6 +97,11 @@ class Objective(torch.nn.Module):
             for p in batch.past
         ]
         return views, network.decode(volume, past)
+
+    def _class_weights(self, class_id: Tensor) -> Tensor | None:
+        if self.recipe.class_weights == "none":
+            return None
+        return losses.tempered_class_weights(class_id, len(self.class_set))
 
     def _queries(self, rays: RayTensors, generator: torch.Generator) -> losses.RayQueries:
         return losses.ray_queries(
@@ -162,10 +171,11 @@ class Objective(torch.nn.Module):
         label_m = torch.minimum(chosen.range_m, far_m)
         inside = labelled & (chosen.range_m < far_m)
         is_sky = chosen.valid & chosen.range_m.isinf()
+        by_class = self._class_weights(torch.where(inside, chosen.class_id, IGNORE_ID))
         return {
             "range_silog": losses.scale_invariant_log_loss(range_m, label_m, labelled),
             "range_l1": losses.range_l1_loss(range_m, label_m, labelled),
-            "semantics": losses.semantic_loss(classes, chosen.class_id, inside),
+            "semantics": losses.semantic_loss(classes, chosen.class_id, inside, by_class),
             "sky": losses.sky_loss(opacity_of_ray, is_sky),
             "opacity_entropy": losses.opacity_entropy_loss(opacity_of_ray, chosen.valid),
             "distortion": losses.distortion_loss(seen.weights, samples, chosen.valid),

@@ -95,6 +95,9 @@ class Recipe(StrictModel):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     seed: int = Field(0, ge=0)
     mirror: Share = Field(0.5, description="part of the samples whose left and right are swapped")
+    class_weights: Literal["none", "tempered"] = Field(
+        "none", description="how the rarity of a class in a sample weighs in the semantic losses"
+    )
     drop_camera: Share = Field(0.0, description="chance that a camera is masked in a sample")
     rays: RayConfig = RayConfig()
     optimiser: OptimiserConfig = OptimiserConfig()

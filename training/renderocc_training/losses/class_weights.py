@@ -1,0 +1,39 @@
+"""Weights that keep frequent classes from drowning rare ones in the semantic losses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def tempered_class_weights(
+    class_id: Tensor, classes: int, exponent: float = 0.5, largest: float = 10.0
+) -> Tensor:
+    """(B, K) weights (median n / n_c)^exponent within 1/largest and largest, sample by sample.
+
+    Counted in each sample alone, so that a batch spread over processes weighs the same.
+
+    Args:
+        class_id: (B, …) int64; what is no id below K does not count.
+        classes: K.
+
+    Example:
+        100 voxels of a road, 25 of a car and 4 of a cone weigh 0.5, 1 and 2.5.
+    """
+    flat = class_id.flatten(1)
+    slots = torch.where(flat < classes, flat, classes)
+    counts = torch.zeros((len(flat), classes + 1), device=flat.device)
+    counts = counts.scatter_add(1, slots, torch.ones_like(slots, dtype=counts.dtype))[:, :classes]
+    seen = counts > 0
+    median = counts.masked_fill(~seen, torch.nan).nanmedian(dim=1, keepdim=True).values
+    weights = (median / counts).pow(exponent).clamp(1 / largest, largest)
+    return torch.where(seen, weights, torch.ones_like(weights))
+
+
+def weight_of_each(class_weights: Tensor, class_id: Tensor) -> Tensor:
+    """The weight of every entry of class_id (B, …), by the table (K,) or (B, K); 0 for no class."""
+    classes = class_weights.shape[-1]
+    table = functional.pad(class_weights.expand(len(class_id), classes), (0, 1))
+    slots = torch.where(class_id < classes, class_id, classes).flatten(1)
+    return table.gather(1, slots).view_as(class_id)
