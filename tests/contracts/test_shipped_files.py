@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,13 @@ def test_every_requirement_is_pinned() -> None:
 def _names(file: str) -> set[str]:
     text = (ROOT / "requirements" / f"{file}.txt").read_text()
     return {found.lower() for found in re.findall(r"^([\w.-]+?)(?:\[|[<>=]=?|$)", text, re.M)}
+
+
+@pytest.mark.parametrize("name", ["renderocc", "renderocc-train"])
+def test_a_worker_process_can_import_the_command(name: str) -> None:
+    """Spawned workers run the script again under another name, which must not start it anew."""
+    made = runpy.run_path(str(ROOT / "scripts" / name), run_name="__mp_main__")
+    assert callable(made["main"])
 
 
 @pytest.fixture(scope="module")

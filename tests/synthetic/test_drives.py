@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing.spawn
 import resource
 import subprocess
 import sys
@@ -42,6 +43,15 @@ def test_the_bag_is_the_same_from_two_processes(
     report = write_drive(small_spec, tmp_path / "again", processes=2)
     assert report.rays > 100_000
     assert everything(tmp_path / "again") == everything(small_drive)
+
+
+def test_a_worker_that_dies_is_named_and_leaves_no_bag(
+    small_spec: DriveSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
+    with pytest.raises(ChildProcessError, match="--processes 1"):
+        write_drive(small_spec, tmp_path / "town", processes=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_rosbags_reads_every_message(small_drive: Path) -> None:

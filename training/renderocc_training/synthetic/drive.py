@@ -7,6 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def write_drive(
 
     Raises:
         ValueError: the bag exists, or the drive cannot be (rig, fault, preset …).
-        OSError: the disk is full or cannot be written. Nothing of the bag is left then.
+        OSError: the disk is full or cannot be written, or a process died. Nothing of the bag is
+            left then.
     """
     if processes < 1:
         raise ValueError(f"processes = {processes}: at least 1")
@@ -93,6 +95,11 @@ def _rendered(spec: DriveSpec, processes: int) -> Iterator[SetFrame]:
                     yield ahead.pop(0).result()
             while ahead:
                 yield ahead.pop(0).result()
+        except BrokenProcessPool as error:
+            raise ChildProcessError(
+                "a process that renders died, killed perhaps for want of memory (about 1 GB each; "
+                f"'dmesg' tells): fewer at a time need less, --processes {max(processes // 2, 1)}"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
