@@ -64,7 +64,7 @@ class RigidTransform:
                 f"quaternion (x, y, z, w) = {quaternion.tolist()} describes no rotation; "
                 "a publisher that leaves it at zero must send (0, 0, 0, 1)"
             )
-        x, y, z, w = quaternion / norm
+        x, y, z, w = (quaternion / norm).tolist()
         rotation = np.array(
             [
                 [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
@@ -72,7 +72,16 @@ class RigidTransform:
                 [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
             ]
         )
-        return RigidTransform(rotation, np.asarray(translation, dtype=np.float64))
+        return RigidTransform._of(rotation, _frozen(translation, (3,), "translation"))
+
+    @staticmethod
+    def _of(rotation: Array, translation: Array) -> RigidTransform:
+        """Of arrays that are of the right kind by how they were made; the checks cost 20 µs."""
+        made = object.__new__(RigidTransform)
+        for name, array in (("rotation", rotation), ("translation", translation)):
+            array.flags.writeable = False
+            object.__setattr__(made, name, array)
+        return made
 
     @property
     def matrix(self) -> Array:
@@ -101,11 +110,11 @@ class RigidTransform:
 
     def inverse(self) -> RigidTransform:
         """``source_from_target``."""
-        return RigidTransform(self.rotation.T, -self.rotation.T @ self.translation)
+        return RigidTransform._of(self.rotation.T, -self.rotation.T @ self.translation)
 
     def __matmul__(self, other: RigidTransform) -> RigidTransform:
         """``a_from_b @ b_from_c`` is ``a_from_c``."""
-        return RigidTransform(
+        return RigidTransform._of(
             self.rotation @ other.rotation, self.rotation @ other.translation + self.translation
         )
 
