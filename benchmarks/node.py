@@ -1,10 +1,13 @@
 """The live node beside an ordinary one: CPU, latency, memory, over real DDS, without inference.
 
 A robot of six 1600x900 JPEG cameras at 12 Hz drives; the node under test is a process of its own.
-One JSON object a line: per node CPU milliseconds per set, sets published of those sent, latency
-from the last image sent to the cloud received; then the ratios; then the outputs alone.
+Its images come as the rig's cameras fire, one after another over 43 ms, or all at once. One JSON
+object a line: latency from the last image sent to the cloud received in each window of 5 s, beside
+what everybody else on the machine used then (100 is one core); per node CPU milliseconds per set,
+sets published of those sent, and our node's own account of each stage; then the ratio; then the
+outputs alone.
 
-    ./run bench node                  a minute, both nodes
+    ./run bench node                  some minutes, both nodes
     ./run bench node --soak 600       ours alone for ten minutes: memory and counts every 10 s
 """
 
@@ -46,7 +49,7 @@ WIDTH, HEIGHT = 1600, 900
 RIG = load_rig("nuscenes")
 ROLES = Path(__file__).with_name("_node_roles.py")
 TICKS = os.sysconf("SC_CLK_TCK")
-WARM_UP_S = 5.0
+WARM_UP_S, WINDOW_S = 5.0, 5.0
 # Why a set that was matched may not be published; other reasons tell of cycles that made no set.
 AFTER_MATCHING = (
     "newer set came",
@@ -58,7 +61,7 @@ AFTER_MATCHING = (
 
 
 def main(
-    seconds: Annotated[float, typer.Option(help="measured, per node")] = 20.0,
+    seconds: Annotated[float, typer.Option(help="measured, per node and way of sending")] = 20.0,
     soak: Annotated[float, typer.Option(help="seconds; ours alone, memory and counts")] = 0.0,
 ) -> None:
     """Measure and print."""
@@ -67,6 +70,7 @@ def main(
         for line in run_soak(soak):
             say(**line)
         return
+    measure("ours", "/renderocc", seconds, at_once=True)
     ours = measure("ours", "/renderocc", seconds)
     ordinary = measure("ordinary", "/ordinary", seconds)
     say(
@@ -84,16 +88,21 @@ def say(**values: Any) -> None:
 class Robot:
     """Publishes six cameras in a thread, and notes when the last image of each cycle went out.
 
+    Args:
+        watched: full name of the node under test.
+        at_once: all images of a cycle together, not each when its camera fires.
+
     Attributes:
         sent_s: time of the last image by the stamp of the reference camera.
         latencies_ms: of the clouds that came back.
+        said: the last diagnostics: values by part.
     """
 
-    def __init__(self, watched: str) -> None:
-        self.node = rclpy.create_node("bench_robot")
+    def __init__(self, watched: str, at_once: bool) -> None:
+        self.node, self.at_once = rclpy.create_node("bench_robot"), at_once
         self.sent_s: dict[int, float] = {}
         self.latencies_ms: list[float] = []
-        self.counts: dict[str, int] = {}
+        self.said: dict[str, dict[str, str]] = {}
         self.images = {
             camera.name: self.node.create_publisher(
                 CompressedImage, f"{camera.image_topic}/compressed", 10
@@ -128,25 +137,32 @@ class Robot:
 
     def on_diagnostics(self, message: Any) -> None:
         for status in message.status:
-            if status.name.endswith(": state"):
-                self.counts = {
-                    pair.key: int(pair.value) for pair in status.values if pair.value.isdigit()
-                }
+            part = status.name.partition(": ")[2]
+            self.said[part] = {pair.key: pair.value for pair in status.values}
+
+    def counts(self, part: str) -> dict[str, int]:
+        """The whole numbers of a part of the diagnostics."""
+        said = self.said.get(part, {})
+        return {key: int(value) for key, value in said.items() if value.isdigit()}
+
+    def is_heard(self) -> bool:
+        """Whether every image topic has a subscriber."""
+        return all(images.get_subscription_count() for images in self.images.values())
 
     def drive(self) -> None:
         """Until stopped."""
+        offset_s = {camera.name: (camera.offset_ms or 0.0) * 1e-3 for camera in RIG.cameras}
+        first_s = min(offset_s.values())
         due_s = time.perf_counter()
         while not self.stop.wait(max(0.0, due_s - time.perf_counter())):
-            now_ns = time.time_ns()
-            self.tf.publish(
-                TFMessage(
-                    transforms=[
-                        transform("odom", "base_link", now_ns + d) for d in (-(10**8), 0, 10**8)
-                    ]
-                )
-            )
-            for camera in RIG.cameras:
-                stamp_ns = now_ns + round((camera.offset_ms or 0.0) * 1e6)
+            now_ns = time.time_ns() - round(first_s * 1e9)  # when the reference camera fires
+            odometry = [transform("odom", "base_link", now_ns + d) for d in (-(10**8), 0, 10**8)]
+            self.tf.publish(TFMessage(transforms=odometry))
+            for camera in sorted(RIG.cameras, key=lambda camera: offset_s[camera.name]):
+                if not self.at_once:
+                    fires_s = due_s + offset_s[camera.name] - first_s
+                    self.stop.wait(max(0.0, fires_s - time.perf_counter()))
+                stamp_ns = now_ns + round(offset_s[camera.name] * 1e9)
                 self.infos[camera.name].publish(camera_info(camera.frame, stamp_ns))
                 image = CompressedImage(format="jpeg")
                 image.header.stamp, image.header.frame_id = to_time(stamp_ns), str(camera.frame)
@@ -156,26 +172,39 @@ class Robot:
             due_s += 1 / RATE_HZ
 
 
-def measure(role: str, watched: str, seconds: float) -> dict[str, float]:
+def measure(role: str, watched: str, seconds: float, at_once: bool = False) -> dict[str, Any]:
     """CPU per set, latency and share of sets of one node."""
-    with running(role, watched) as (robot, process):
+    what = f"{role} node, images {'all at once' if at_once else 'as the cameras fire'}"
+    with running(role, watched, at_once) as (robot, process):
         wait_for(lambda: len(robot.latencies_ms) > 3)
         time.sleep(WARM_UP_S)
         cpu_s, clouds, sent = cpu_of(process.pid), len(robot.latencies_ms), len(robot.sent_s)
-        time.sleep(seconds)
+        for _ in range(max(1, round(seconds / WINDOW_S))):
+            others_s, before = cpu_of_others(process.pid), len(robot.latencies_ms)
+            time.sleep(WINDOW_S)
+            others_s = cpu_of_others(process.pid) - others_s
+            window = percentiles(robot.latencies_ms[before:])
+            say(what=f"{what}, {WINDOW_S:.0f} s", others=round(100 * others_s / WINDOW_S), **window)
         cpu_s = cpu_of(process.pid) - cpu_s
         got = robot.latencies_ms[clouds:]
         sent = len(robot.sent_s) - sent
     result = {
         "cpu_ms_per_set": round(cpu_s * 1e3 / max(len(got), 1), 2),
-        "cpu_percent": round(100 * cpu_s / seconds, 1),
         "sets_sent": sent,
         "sets_published": len(got),
-        "latency_ms_p50": round(float(np.percentile(got, 50)), 2),
-        "latency_ms_p95": round(float(np.percentile(got, 95)), 2),
+        **percentiles(got),
     }
-    say(what=f"{role} node", **result)
+    say(what=what, **result, stages=robot.said.get("latency", {}))
     return result
+
+
+def percentiles(latencies_ms: list[float]) -> dict[str, float]:
+    """Of some latencies; none if there are none."""
+    return {
+        f"latency_ms_p{q}": round(float(np.percentile(latencies_ms, q)), 2)
+        for q in (50, 95)
+        if latencies_ms
+    }
 
 
 def measure_outputs() -> None:
@@ -205,7 +234,7 @@ def measure_outputs() -> None:
 
 def run_soak(seconds: float) -> Iterator[dict[str, Any]]:
     """Memory and counts of our node every ten seconds, and whether they add up at the end."""
-    with running("ours", "/renderocc") as (robot, process):
+    with running("ours", "/renderocc", at_once=False, await_subscribers=True) as (robot, process):
         wait_for(lambda: len(robot.latencies_ms) > 3)
         end_s, start_s = time.monotonic() + seconds, time.monotonic()
         memory = []
@@ -217,11 +246,17 @@ def run_soak(seconds: float) -> Iterator[dict[str, Any]]:
                 "s": round(time.monotonic() - start_s),
                 "memory_mb": memory[-1],
                 "sent": len(robot.sent_s),
-                **{k: v for k, v in robot.counts.items() if k.startswith(("sets", "dropped"))},
+                **{
+                    key: number
+                    for key, number in robot.counts("state").items()
+                    if key.startswith(("sets", "dropped"))
+                },
             }
         robot.stop.set()
         time.sleep(2.0)
-        counts = robot.counts
+        counts = robot.counts("state")
+        for name in RIG.names:
+            yield image_account(name, len(robot.sent_s), robot.counts(f"camera {name}"))
     dropped = sum(counts.get(f"dropped.{reason}", 0) for reason in AFTER_MATCHING)
     matched = counts["sets_complete"] + counts.get("sets_partial", 0)
     yield {
@@ -235,10 +270,28 @@ def run_soak(seconds: float) -> Iterator[dict[str, Any]]:
     }
 
 
+def image_account(name: str, sent: int, counts: dict[str, int]) -> dict[str, Any]:
+    """Where all images of a camera went: sent = lost by the middleware + received, and so on."""
+    dropped = {key: number for key, number in counts.items() if key.startswith("dropped.")}
+    received, used, waiting = counts["received"], counts["used"], counts["waiting"]
+    return {
+        "what": f"soak, images of {name}",
+        "sent": sent,
+        "lost_on_the_way": sent - received,
+        "received": received,
+        "used": used,
+        "waiting": waiting,
+        **dropped,
+        "unaccounted": received - used - waiting - sum(dropped.values()),
+    }
+
+
 @contextmanager
-def running(role: str, watched: str) -> Iterator[tuple[Robot, subprocess.Popen[bytes]]]:
-    """A robot and a node process."""
-    robot = Robot(watched)
+def running(
+    role: str, watched: str, at_once: bool, await_subscribers: bool = False
+) -> Iterator[tuple[Robot, subprocess.Popen[bytes]]]:
+    """A robot and a node process; the robot starts at once, or when all its topics are heard."""
+    robot = Robot(watched, at_once)
     executor = SingleThreadedExecutor()
     executor.add_node(robot.node)
 
@@ -249,6 +302,9 @@ def running(role: str, watched: str) -> Iterator[tuple[Robot, subprocess.Popen[b
     threads = [threading.Thread(target=work, daemon=True) for work in (spin, robot.drive)]
     process = subprocess.Popen([sys.executable, str(ROLES), role])
     try:
+        if await_subscribers:
+            wait_for(robot.is_heard)
+            time.sleep(1.0)  # until the subscriber, too, knows of the publisher
         for thread in threads:
             thread.start()
         yield robot, process
@@ -258,7 +314,8 @@ def running(role: str, watched: str) -> Iterator[tuple[Robot, subprocess.Popen[b
         process.wait(20)
         executor.shutdown()
         for thread in threads:
-            thread.join(5)
+            if thread.is_alive():
+                thread.join(5)
         robot.node.destroy_node()
 
 
@@ -299,6 +356,13 @@ def cpu_of(pid: int) -> float:
     """CPU seconds of a process, all threads, user and system (proc(5), stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def cpu_of_others(pid: int) -> float:
+    """CPU seconds of the whole machine so far, without this process and the given one."""
+    ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle = ticks[3] + ticks[4]
+    return (sum(ticks) - idle) / TICKS - cpu_of(pid) - time.process_time()
 
 
 def memory_mb(pid: int) -> float:

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from renderocc_ros.config import CameraConfig
 from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.image_messages import peek_header
-from renderocc_ros.node.qos import mismatch, overridden
+from renderocc_ros.node.qos import QUIET_SUBSCRIPTION, mismatch, overridden
 from renderocc_ros.node.statistics import Arrivals
 from renderocc_ros.rig.calibration import camera_model
 
@@ -74,37 +74,37 @@ class CameraInput(SimpleFilter):
         image_topic = camera.image_topic + ("/compressed" if camera.compressed else "")
         self._qos = overridden(node, image_topic, qos)
         self._last_info: dict[str, Any] | None = None
-        self._subscriptions = [
-            node.create_subscription(
-                CompressedImage if camera.compressed else Image,
-                image_topic,
-                self._take_image,
-                self._qos,
-                raw=True,
-            ),
-            node.create_subscription(
-                CameraInfo,
-                camera.camera_info_topic,
-                self._take_info,
-                QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            ),
-        ]
+        self._infos = node.create_subscription(
+            CameraInfo,
+            camera.camera_info_topic,
+            self._take_info,
+            QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            event_callbacks=QUIET_SUBSCRIPTION,
+        )
+        self._images = node.create_subscription(
+            CompressedImage if camera.compressed else Image,
+            image_topic,
+            self._take_image,
+            self._qos,
+            raw=True,
+            event_callbacks=QUIET_SUBSCRIPTION,
+        )
 
     def destroy(self) -> None:
         """Unsubscribe."""
-        for subscription in self._subscriptions:
+        for subscription in (self._infos, self._images):
             self._node.destroy_subscription(subscription)
 
     @property
     def topic(self) -> str:
         """The image topic by its full, remapped name."""
-        return str(self._subscriptions[0].topic_name)
+        return str(self._images.topic_name)
 
     @property
     def info_topic(self) -> str:
         """The CameraInfo topic by its full, remapped name."""
-        return str(self._subscriptions[1].topic_name)
+        return str(self._infos.topic_name)
 
     @property
     def publisher_count(self) -> int:

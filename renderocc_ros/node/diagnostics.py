@@ -11,13 +11,14 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from renderocc_ros.node.camera_input import CameraInput
 from renderocc_ros.node.statistics import Percentiles
-from renderocc_ros.rig.matched_set import MatchCounters
+from renderocc_ros.rig.stamp_matching import StampMatcher
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LEVELS = (OK, WARN, ERROR)
+LOGGED_ELSEWHERE = ("state", "lifecycle", "inference")
 
 # A camera is silent when nothing came for this long and for this many of its own periods.
 SILENT_S, SILENT_PERIODS = 0.3, 2.5
@@ -36,15 +37,17 @@ class Finding:
 
 
 def camera_finding(
-    camera: CameraInput, counters: MatchCounters, offset_ns: int | None, transform_problem: str
+    camera: CameraInput, matcher: StampMatcher[Any], transform_problem: str
 ) -> Finding:
     """State of one camera of an active node.
 
+    Of its images, received = used + waiting + all that are dropped; 'reused' ones are not counted.
+
     Args:
-        counters, offset_ns: of the matcher.
         transform_problem: why this camera has no pose; empty if it has one.
     """
-    name = camera.config.name
+    name, counters = camera.config.name, matcher.counters
+    offset_ns = matcher.offsets_ns[name]
     level, message = _camera_verdict(camera, transform_problem)
     received, used = counters.received[name], counters.used[name]
     age_s = camera.arrivals.age_s
@@ -54,6 +57,8 @@ def camera_finding(
         "rate_hz": f"{camera.arrivals.rate_hz:.2f}",
         "age_s": "never" if age_s is None else f"{age_s:.3f}",
         "received": str(camera.arrivals.count),
+        "used": str(used),
+        "waiting": str(matcher.waiting[name]),
         "matched_percent": f"{100 * used / received:.1f}" if received else "",
         "offset_ms": "" if offset_ns is None else f"{offset_ns / 1e6:.2f}",
         "camera_info": camera.info_problem or ("ok" if camera.model else "missing"),
@@ -92,6 +97,24 @@ def _camera_verdict(camera: CameraInput, transform_problem: str) -> tuple[Any, s
             "mix; stop one or remap it"
         )
     return OK, f"{rate_hz:.1f} Hz"
+
+
+class Changes:
+    """Tells what began to be wrong and what came right, each once: for the log."""
+
+    def __init__(self) -> None:
+        self._wrong: set[str] = set()
+
+    def of(self, findings: Sequence[Finding]) -> tuple[list[str], list[str]]:
+        """Words of the parts that became wrong, and of those that came right, since the last call.
+
+        Left out are the whole, which repeats its worst part, and what the node logs when it occurs.
+        """
+        wrong = {f.name: f for f in findings if f.level != OK and f.name not in LOGGED_ELSEWHERE}
+        broken = [f.message for name, f in wrong.items() if name not in self._wrong]
+        mended = [f"{name}: ok again" for name in sorted(self._wrong - wrong.keys())]
+        self._wrong = set(wrong)
+        return broken, mended
 
 
 def latency_finding(percentiles: Mapping[str, Percentiles]) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -28,6 +29,7 @@ class Inputs:
         node: the rclpy node; all callbacks run in its executor.
         rig: all cameras of the robot.
         parameters: which of them, and how.
+        on_image: told of each image before its set can be complete.
         on_set: takes each set that is ready.
         on_time_jump: called when the time line starts anew.
 
@@ -40,6 +42,7 @@ class Inputs:
         node: Any,
         rig: RigConfig,
         parameters: NodeParameters,
+        on_image: Callable[[CameraInput, ArrivedImage], None],
         on_set: Callable[[ReadySet], None],
         on_time_jump: Callable[[], None],
         times: StageTimes,
@@ -56,11 +59,15 @@ class Inputs:
             depth=parameters.image_depth,
             reliability=ReliabilityPolicy[parameters.image_reliability.upper()],
         )
+        # Of what waits, an executor takes first what was subscribed to first: the transforms that
+        # a set needs before its images, so it need not wait for them.
+        self._buffer = Buffer()
+        self._listener = TransformListener(self._buffer, node, spin_thread=False)
         self.cameras = {
             camera.name: CameraInput(node, camera, qos, self._on_bad) for camera in used.cameras
         }
-        self._buffer = Buffer()
-        self._listener = TransformListener(self._buffer, node, spin_thread=False)
+        for camera in self.cameras.values():
+            camera.registerCallback(partial(on_image, camera))
         self._synchroniser = CameraSynchroniser(
             used, self.cameras, node, stamp_ns_of=lambda image: image.stamp_ns
         )
@@ -94,14 +101,8 @@ class Inputs:
 
     def findings(self) -> list[Finding]:
         """The state of every camera, for diagnostics."""
-        offsets_ns = self.matcher.offsets_ns
         return [
-            camera_finding(
-                camera,
-                self.matcher.counters,
-                offsets_ns[name],
-                self._poses.problems.get(name, ""),
-            )
+            camera_finding(camera, self.matcher, self._poses.problems.get(name, ""))
             for name, camera in self.cameras.items()
         ]
 

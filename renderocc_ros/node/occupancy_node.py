@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from functools import wraps
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from renderocc_ros.config import RigConfig, load_rig
 from renderocc_ros.node import diagnostics, parameters
+from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
 from renderocc_ros.node.inputs import Inputs
 from renderocc_ros.node.model_loading import load_predictor, release_memory, warm_up
 from renderocc_ros.node.outputs import Outputs
 from renderocc_ros.node.parameters import Change
+from renderocc_ros.node.process import run_until_signalled
+from renderocc_ros.node.qos import QUIET_PUBLISHER
 from renderocc_ros.node.ready_set import ReadySet
+from renderocc_ros.node.reported import reported
 from renderocc_ros.node.saving import save_occupancy
 from renderocc_ros.node.set_processor import SetProcessor
 from renderocc_ros.node.statistics import StageTimes, Tally
@@ -37,32 +36,8 @@ if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
-STOP_S = 0.6  # an inference that takes longer is left behind at shutdown
-
-
-Transition = Callable[["OccupancyNode", LifecycleState], TransitionCallbackReturn]
-
-
-def reported(transition: Transition) -> Transition:
-    """A transition whose errors are told; rclpy itself would swallow them.
-
-    What a user can mend (a wrong file, a device that is not there) is a failure and the node stays
-    in its state; anything else is an error, and the node lets everything go.
-    """
-
-    @wraps(transition)
-    def told(node: OccupancyNode, state: LifecycleState) -> TransitionCallbackReturn:
-        name = transition.__name__.removeprefix("on_")
-        try:
-            return transition(node, state)
-        except (ValueError, OSError, RuntimeError) as error:
-            node.failed(name, error)
-            return TransitionCallbackReturn.FAILURE
-        except Exception as error:
-            node.failed(name, RuntimeError(f"{type(error).__name__}: {error}"))
-            return TransitionCallbackReturn.ERROR
-
-    return told
+STOP_S = 0.6  # an inference that takes longer is left behind at the end of the process
+DEACTIVATE_S = 10.0  # and is waited for so long on deactivate, which is to give its memory back
 
 
 class OccupancyNode(LifecycleNode):
@@ -79,6 +54,7 @@ class OccupancyNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self._times, self._tally = StageTimes(), Tally()
+        self._changes = diagnostics.Changes()
         self._problem = ""  # why the last transition failed
         self._inference_problem = ""
         self._rig: RigConfig | None = None
@@ -89,7 +65,9 @@ class OccupancyNode(LifecycleNode):
         self._processor: SetProcessor | None = None
         self._reset_wanted = False
         self._last_start_s = float("-inf")
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, "/diagnostics", 10, event_callbacks=QUIET_PUBLISHER
+        )
         self._diagnostics_timer = self.create_timer(
             self._settings.diagnostics_period_s, self._publish_diagnostics
         )
@@ -106,8 +84,8 @@ class OccupancyNode(LifecycleNode):
         reason = parameters.refusal(self._settings, {}, True, self._rig.names)
         if reason:
             raise ValueError(reason)
-        self._load()
-        self._outputs = Outputs(self, self._rig, self._times, self._tally)
+        image = self._load().config.image
+        self._outputs = Outputs(self, self._rig, image, self._times, self._tally)
         self._problem = ""
         return SUCCESS
 
@@ -116,28 +94,29 @@ class OccupancyNode(LifecycleNode):
         """Subscribe; load the model again if deactivate had let it go."""
         assert self._rig is not None
         assert self._outputs is not None
-        if self._predictor is None:
-            self._load()
-        super().on_activate(state)  # enables the publishers
+        predictor = self._predictor or self._load()
         self._worker = NewestFirstWorker(self._process, self._on_superseded, self._on_error)
         self._open_inputs()
-        assert self._predictor is not None
-        self._outputs.publish_classes(self._predictor.class_set, self.get_clock().now().nanoseconds)
+        super().on_activate(state)  # enables the publishers
+        self._outputs.publish_classes(predictor.class_set, self.get_clock().now().nanoseconds)
         self._problem = ""
         return SUCCESS
 
+    @reported
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, finish the set in hand, give the GPU back."""
-        self._stop()
+        self._stop(DEACTIVATE_S)
         if self._predictor is not None and self._predictor.device.type == "cuda":
             self._release_model()
         return super().on_deactivate(state)
 
+    @reported
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Forget rig and model."""
         self._release()
         return SUCCESS
 
+    @reported
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop everything."""
         self._stop()
@@ -159,16 +138,17 @@ class OccupancyNode(LifecycleNode):
         """End quickly, in whatever state, for the end of the process."""
         self._stop()
 
-    def failed(self, transition: str, error: Exception) -> None:
+    def failed(self, transition: str, reason: str) -> None:
         """Say why a transition failed, in the log and, until one succeeds, in /diagnostics."""
-        self._problem = f"{transition} failed: {error}"
-        self.get_logger().error(self._problem)
+        self._stop()
         if transition == "configure":
             self._release()
+        self._problem = f"{transition} failed: {reason}"
+        self.get_logger().error(self._problem)
 
     # ----------------------------------------------------------------------------------- parts
 
-    def _load(self) -> None:
+    def _load(self) -> Predictor:
         started_s = time.perf_counter()
         self._predictor = load_predictor(self._settings)
         assert self._rig is not None
@@ -182,6 +162,7 @@ class OccupancyNode(LifecycleNode):
             f"rig '{self._rig.name}', network '{self._predictor.config.name}' on "
             f"{self._predictor.device}, ready after {time.perf_counter() - started_s:.1f} s"
         )
+        return self._predictor
 
     def _open_inputs(self) -> None:
         assert self._rig is not None
@@ -191,6 +172,7 @@ class OccupancyNode(LifecycleNode):
             self,
             self._rig,
             self._settings,
+            self._on_image,
             self._on_set,
             self._on_time_jump,
             self._times,
@@ -213,10 +195,10 @@ class OccupancyNode(LifecycleNode):
             self._inputs.destroy()
             self._inputs = None
 
-    def _stop(self) -> None:
+    def _stop(self, patience_s: float = STOP_S) -> None:
         self._close_inputs()
-        if self._worker is not None and not self._worker.stop(STOP_S):
-            self._problem = f"the inference thread still works after {STOP_S} s"
+        if self._worker is not None and not self._worker.stop(patience_s):
+            self._problem = f"the inference thread still works after {patience_s} s"
         if self._processor is not None:
             self._processor.close()
         self._worker = self._processor = None
@@ -234,6 +216,12 @@ class OccupancyNode(LifecycleNode):
             release_memory()
 
     # ------------------------------------------------------------------------------------ sets
+
+    def _on_image(self, camera: CameraInput, image: ArrivedImage) -> None:
+        """In the executor's thread."""
+        idle = self._worker is not None and self._worker.is_idle
+        if idle and self._processor is not None and not self._settings.max_rate_hz:
+            self._processor.look_ahead(camera, image)
 
     def _on_set(self, ready: ReadySet) -> None:
         """In the executor's thread."""
@@ -345,6 +333,11 @@ class OccupancyNode(LifecycleNode):
         if self._predictor is not None:
             findings.append(diagnostics.device_finding(self._predictor))
         findings.insert(0, diagnostics.overall(self._state_label, findings, counts))
+        broken, mended = self._changes.of(findings)
+        for words in broken:  # one line of code a severity: rclpy wants it so
+            self.get_logger().warning(words)
+        for words in mended:
+            self.get_logger().info(words)
         self._diagnostics.publish(
             diagnostics.to_message(
                 findings,
@@ -357,22 +350,7 @@ class OccupancyNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the node until it is told to stop; ends the process, with status 1 if it cannot start."""
-    # rclpy's own handler, which wakes the executor, calls this one as well: so a signal ends even
-    # a model that is loading.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    status = 0
-    try:
-        _run(args)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except ValueError as error:
-        print(f"renderocc: {error}", file=sys.stderr)
-        status = 1
-    # All is released. Python's own end would take seconds with torch loaded, and crash where an
-    # inference still runs.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    run_until_signalled(lambda: _run(args))
 
 
 def _run(args: list[str] | None) -> None:

@@ -15,11 +15,12 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import RigConfig
 from renderocc_ros.msg import SemanticClasses
 from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
+from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.node import conversions, marker_bytes
-from renderocc_ros.node.costmap import to_costmap
+from renderocc_ros.node.costmap import Sight, layers_between, to_costmap
 from renderocc_ros.node.diagnostics import OK, WARN, Finding
 from renderocc_ros.node.parameters import NodeParameters
-from renderocc_ros.node.qos import mismatch
+from renderocc_ros.node.qos import QUIET_PUBLISHER, mismatch
 from renderocc_ros.node.rendered_views import RenderedViews
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.rig.camera_set import CameraSet
@@ -43,13 +44,17 @@ class Outputs:
     Args:
         node: an rclpy LifecycleNode; its publishers publish only while it is active.
         rig: names the frame of the results and the cameras.
+        image: the network's, which says how much of a camera's image it looks at.
 
     Attributes:
         views: what is rendered per camera.
     """
 
-    def __init__(self, node: Any, rig: RigConfig, times: StageTimes, tally: Tally) -> None:
+    def __init__(
+        self, node: Any, rig: RigConfig, image: ImageConfig, times: StageTimes, tally: Tally
+    ) -> None:
         self._node, self._frame = node, rig.base_frame
+        self._sight = Sight(image)
         self.views = RenderedViews(node, rig.names, times)
         self._times, self._tally = times, tally
         overrides = QoSOverridingOptions.with_default_policies
@@ -59,10 +64,13 @@ class Outputs:
                 f"~/{name}",
                 RELIABLE,
                 qos_overriding_options=overrides(),
+                event_callbacks=QUIET_PUBLISHER,
             )
             for name, kind in TYPES.items()
         }
-        self._classes = node.create_lifecycle_publisher(SemanticClasses, "~/classes", LATCHED)
+        self._classes = node.create_lifecycle_publisher(
+            SemanticClasses, "~/classes", LATCHED, event_callbacks=QUIET_PUBLISHER
+        )
         self._plain_markers = not marker_bytes.is_exact()
 
     def publish_classes(self, class_set: ClassSet, stamp_ns: int) -> None:
@@ -90,12 +98,7 @@ class Outputs:
             "occupancy": lambda: conversions.to_occupancy_message(
                 occupancy, self._frame, stamps_ns, cameras.missing
             ),
-            "costmap": lambda: to_costmap(
-                occupancy,
-                self._frame,
-                (parameters.costmap_height_m[0], parameters.costmap_height_m[1]),
-                parameters.costmap_free_classes,
-            ),
+            "costmap": lambda: self._costmap(occupancy, cameras, parameters),
         }
         for name, publisher in self._publishers.items():
             if name in parameters.outputs and publisher.get_subscription_count() > 0:
@@ -131,6 +134,14 @@ class Outputs:
         self.views.destroy()
         for publisher in (*self._publishers.values(), self._classes):
             self._node.destroy_lifecycle_publisher(publisher)
+
+    def _costmap(
+        self, occupancy: SemanticOccupancy, cameras: CameraSet, parameters: NodeParameters
+    ) -> OccupancyGrid:
+        height_m = (parameters.costmap_height_m[0], parameters.costmap_height_m[1])
+        in_sight = self._sight.of(occupancy, cameras, layers_between(occupancy.grid, height_m))
+        classes = parameters.costmap_free_classes
+        return to_costmap(occupancy, self._frame, height_m, classes, in_sight)
 
     def _markers(self, occupancy: SemanticOccupancy, limit: int) -> Any:
         make = conversions.to_markers if self._plain_markers else marker_bytes.to_marker_bytes

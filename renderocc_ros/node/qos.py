@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+# For topics of which the node's own diagnostics tell what does not fit together: the executor looks
+# at each of rclpy's default event handlers, two a topic, anew with every message that comes.
+QUIET_SUBSCRIPTION = SubscriptionEventCallbacks(use_default_callbacks=False)
+QUIET_PUBLISHER = PublisherEventCallbacks(use_default_callbacks=False)
 
 
 def overridden(node: Any, topic: str, qos: QoSProfile) -> QoSProfile:

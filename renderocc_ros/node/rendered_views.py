@@ -13,6 +13,7 @@ from sensor_msgs.msg import Image
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.node.conversions import to_header
+from renderocc_ros.node.qos import QUIET_PUBLISHER
 from renderocc_ros.node.statistics import StageTimes
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 
@@ -34,7 +35,10 @@ class RenderedViews:
         self._node, self._times = node, times
         self._publishers = {
             (name, kind): node.create_lifecycle_publisher(
-                Image, f"~/rendered/{topic_token(name)}/{kind}", QOS
+                Image,
+                f"~/rendered/{topic_token(name)}/{kind}",
+                QOS,
+                event_callbacks=QUIET_PUBLISHER,
             )
             for name in names
             for kind in ("semantics", "depth")

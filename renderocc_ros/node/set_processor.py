@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from renderocc_ros.node.camera_input import CameraInput
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.geometry import CameraModel
+from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
 from renderocc_ros.node.image_messages import decode
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.ready_set import ReadySet
@@ -24,6 +29,18 @@ if TYPE_CHECKING:
 Publish = Callable[[SemanticOccupancy, CameraSet, dict[str, str]], None]
 
 DECODERS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoding:
+    """An image that is decoded, or is being decoded, and the calibration that it was decoded for.
+
+    The result is the pixels, and the model of them: scaled and reduced as the pixels are.
+    """
+
+    arrived: ArrivedImage
+    model: CameraModel
+    result: Future[tuple[NDArray[np.uint8], CameraModel]]
 
 
 class SetProcessor:
@@ -53,6 +70,16 @@ class SetProcessor:
         self._preprocessor = ImagePreprocessor(predictor.config.image)
         self._own_threshold = predictor.threshold
         self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._ahead: dict[str, _Decoding] = {}
+
+    def look_ahead(self, camera: CameraInput, arrived: ArrivedImage) -> None:
+        """Begin to decode an image while its set waits for the other cameras.
+
+        In the executor's thread; only while nothing else is to be done, so that no image is decoded
+        whose set is to be dropped.
+        """
+        if camera.model is not None:
+            self._ahead[camera.config.name] = self._decoding(camera, arrived, camera.model)
 
     def process(self, ready: ReadySet) -> None:
         """Decode, predict, publish; drop the set if not enough of its images are readable."""
@@ -60,8 +87,8 @@ class SetProcessor:
         self._times.add("wait for inference", (started_s - ready.ready_s) * 1e3)
         parameters = self._parameters()
         with self._times.stage("decode"):
-            # OpenCV lets go of Python's lock, so two images decode at once.
-            decoded = self._pool.map(lambda name: self._reading(ready, name), ready.images)
+            begun = {name: self._begun(ready, name) for name in ready.images}
+            decoded = [self._reading(ready, name, decoding) for name, decoding in begun.items()]
             readings = {reading.name: reading for reading in decoded if reading is not None}
         if len(readings) < ready.needed:
             self._tally.add("dropped.unreadable images")
@@ -88,25 +115,42 @@ class SetProcessor:
         """End the decoding threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _reading(self, ready: ReadySet, name: str) -> CameraReading | None:
-        arrived = ready.images[name]
+    def _begun(self, ready: ReadySet, name: str) -> _Decoding:
+        arrived, model = ready.images[name], ready.models[name]
+        ahead = self._ahead.get(name)
+        if ahead is not None and ahead.arrived is arrived and ahead.model is model:
+            return ahead
+        return self._decoding(self._cameras[name], arrived, model)
+
+    def _decoding(
+        self, camera: CameraInput, arrived: ArrivedImage, model: CameraModel
+    ) -> _Decoding:
+        # OpenCV lets go of Python's lock, so two images decode at once.
+        result = self._pool.submit(self._decode, camera.config.compressed, arrived, model)
+        return _Decoding(arrived, model, result)
+
+    def _decode(
+        self, compressed: bool, arrived: ArrivedImage, model: CameraModel
+    ) -> tuple[NDArray[np.uint8], CameraModel]:
+        reduction = self._preprocessor.reduction(model) if compressed else 1
+        image = decode(arrived.serialised, compressed, reduction)
+        height, width = image.shape[:2]
+        if (width, height) != (-(-model.width // reduction), -(-model.height // reduction)):
+            model = scaled_to_image(model, width * reduction, height * reduction)
+        return image, reduced_model(model, reduction)
+
+    def _reading(self, ready: ReadySet, name: str, decoding: _Decoding) -> CameraReading | None:
         camera = self._cameras[name]
         try:
-            model = ready.models[name]
-            compressed = camera.config.compressed
-            reduction = self._preprocessor.reduction(model) if compressed else 1
-            image = decode(arrived.serialised, compressed, reduction)
-            height, width = image.shape[:2]
-            if (width, height) != (-(-model.width // reduction), -(-model.height // reduction)):
-                model = scaled_to_image(model, width * reduction, height * reduction)
-            model = reduced_model(model, reduction)
+            image, model = decoding.result.result()
         except ValueError as error:
             camera.image_problem = f"image on {camera.topic}: {error}"
             self._tally.add("bad_images")
             self._tally.add(f"bad_images.{name}")
             return None
         camera.image_problem = ""
-        return CameraReading(name, arrived.stamp_ns, image, model, ready.ego_from_camera[name])
+        stamp_ns, pose = decoding.arrived.stamp_ns, ready.ego_from_camera[name]
+        return CameraReading(name, stamp_ns, image, model, pose)
 
     def _apply_threshold(self, threshold: float) -> None:
         self._predictor.threshold = self._own_threshold if threshold < 0 else threshold

@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import numpy as np
 
 WINDOW = 200  # the last durations of a stage that its percentiles are taken over
 RATE_WINDOW_S = 3.0
@@ -21,6 +19,22 @@ class Percentiles:
 
     p50: float
     p95: float
+
+    @staticmethod
+    def of(durations_ms: Sequence[float]) -> Percentiles:
+        """Of some durations, at least one; linear between two of them.
+
+        Not by numpy, whose overhead for such short lists holds up the images that come meanwhile.
+        """
+        ordered = sorted(durations_ms)
+
+        def at(fraction: float) -> float:
+            place = fraction * (len(ordered) - 1)
+            before = ordered[int(place)]
+            after = ordered[min(int(place) + 1, len(ordered) - 1)]
+            return before + (place - int(place)) * (after - before)
+
+        return Percentiles(at(0.5), at(0.95))
 
 
 class StageTimes:
@@ -48,10 +62,7 @@ class StageTimes:
         """By stage, in the order in which the stages first came."""
         with self._lock:
             values = {name: list(window) for name, window in self._durations_ms.items()}
-        return {
-            name: Percentiles(*(float(v) for v in np.percentile(window, (50, 95))))
-            for name, window in values.items()
-        }
+        return {name: Percentiles.of(window) for name, window in values.items()}
 
 
 class Tally:

@@ -69,33 +69,33 @@ class TransformReader:
             stamp_ns: the set's stamp.
             cameras: optical frame and own stamp in nanoseconds, by camera name.
         """
-        odom_from_ego = None
+        odom_from_ego = ego_from_odom = None
         try:
             if self._odom is not None:
                 odom_from_ego = self.lookup(self._odom, self._base, stamp_ns)
+                ego_from_odom = odom_from_ego.inverse()
         except TransformMissing as problem:
             return SetPoses(None, {}, dict.fromkeys(cameras, problem))
         found, missing = {}, {}
         for name, (frame, camera_ns) in cameras.items():
             try:
-                found[name] = self._ego_from_camera(stamp_ns, frame, camera_ns)
+                found[name] = self._base_from_camera(frame, camera_ns)
+                if ego_from_odom is not None and camera_ns != stamp_ns:
+                    odom_from_base = self.lookup(str(self._odom), self._base, camera_ns)
+                    found[name] = ego_from_odom @ odom_from_base @ found[name]
             except TransformMissing as problem:
+                found.pop(name, None)
                 missing[name] = problem
         return SetPoses(odom_from_ego, found, missing)
 
-    def _ego_from_camera(self, stamp_ns: int, frame: str, camera_ns: int) -> RigidTransform:
+    def _base_from_camera(self, frame: str, camera_ns: int) -> RigidTransform:
         if not frame:
             raise TransformMissing(
                 "the image header names no frame_id: set it in the driver, or 'frame' in the rig",
                 False,
                 (),
             )
-        base_from_camera = self.lookup(self._base, frame, camera_ns)
-        if self._odom is None or camera_ns == stamp_ns:
-            return base_from_camera
-        there = self.lookup(self._odom, self._base, camera_ns)
-        here = self.lookup(self._odom, self._base, stamp_ns)
-        return here.inverse() @ there @ base_from_camera
+        return self.lookup(self._base, frame, camera_ns)
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> RigidTransform:
         """``target_from_source`` at a time.

@@ -22,6 +22,8 @@ from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 
+from renderocc_ros.node.conversions import to_stamp_ns
+
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 NETWORK = str(Path(__file__).with_name("tiny_network.yaml"))
 PATIENCE_S = 60.0
@@ -75,12 +77,14 @@ class Listener:
     Attributes:
         messages: all that came, by topic.
         status: the last diagnostics of each part of each node: name to status.
+        evaluated_ns: when the node evaluated each of its diagnostics, by its own clock.
     """
 
     def __init__(self, node: Any) -> None:
         self.node = node
         self.messages: dict[str, list[Any]] = {}
         self.status: dict[str, DiagnosticStatus] = {}
+        self.evaluated_ns: list[int] = []
         self._changed = threading.Condition()
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
 
@@ -126,6 +130,7 @@ class Listener:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._changed:
+            self.evaluated_ns.append(to_stamp_ns(message.header.stamp))
             self.status.update({status.name: status for status in message.status})
             self._changed.notify_all()
 
@@ -156,10 +161,18 @@ def ros_node(name: str) -> Iterator[Any]:
 
 @contextmanager
 def occupancy_node(
-    *arguments: str, network: str = NETWORK, **parameters: Any
+    *arguments: str, network: str = NETWORK, first: str = "", **parameters: Any
 ) -> Iterator[subprocess.Popen[str]]:
-    """The node in a process of its own; names of parameters with ``__`` for the dot."""
-    command = [sys.executable, "-m", "renderocc_ros.node.occupancy_node", "--ros-args"]
+    """The node in a process of its own; names of parameters with ``__`` for the dot.
+
+    Args:
+        first: Python that breaks the node's module ``occupancy_node`` before its ``main`` runs.
+    """
+    program = ["-m", "renderocc_ros.node.occupancy_node"]
+    if first:
+        module = "from renderocc_ros.node import occupancy_node"
+        program = ["-c", f"{module}; {first}; occupancy_node.main()"]
+    command = [sys.executable, *program, "--ros-args"]
     for name, value in {"network": network, "threads": 1, **parameters}.items():
         command += ["-p", f"{name.replace('__', '.')}:={_yaml(value)}"]
     process = subprocess.Popen([*command, *arguments], text=True, stderr=subprocess.PIPE)

@@ -11,8 +11,19 @@ from nav_msgs.msg import OccupancyGrid
 from rclpy.serialization import deserialize_message, serialize_message
 
 from renderocc_ros.config import load_class_set
-from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.node.costmap import BLOCKED, FREE, UNKNOWN, to_costmap, to_costs
+from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
+from renderocc_ros.network_config import ImageConfig
+from renderocc_ros.node.costmap import (
+    BLOCKED,
+    FREE,
+    UNKNOWN,
+    Sight,
+    layers_between,
+    to_costmap,
+    to_costs,
+)
+from renderocc_ros.node.model_loading import LOOKING_FORWARD
+from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 pytestmark = pytest.mark.ros
@@ -46,6 +57,33 @@ def test_only_what_stands_in_the_way_costs() -> None:
 
 def test_road_costs_where_it_is_not_called_free() -> None:
     assert to_costs(scene(), HEIGHT_M, ())[3, 1] == BLOCKED
+
+
+def test_what_an_obstacle_hides_is_unknown() -> None:
+    """A camera at the rear end, in the middle, that looks forward at a car across its way."""
+    grid = VoxelGrid((-1.0, -5.0, -1.0), 0.5, (24, 20, 8))
+    labels = np.full(grid.size, OCC3D.free_id, np.uint8)
+    labels[8, 6:14, :6] = CAR
+    labels[20, 10, 3] = CAR  # hidden, but the network says that something stands there
+    result = SemanticOccupancy(5, grid, OCC3D, labels, labels, np.ones(grid.size, bool))
+    image = ImageConfig(height=128, width=352)
+    model = CameraModel(352, 128, np.array([[176.0, 0, 175.5], [0, 176.0, 63.5], [0, 0, 1]]))
+    pixels = np.zeros((128, 352, 3), np.uint8)
+    sight = Sight(image)
+
+    def costs(x_m: float) -> np.ndarray:
+        pose = RigidTransform(LOOKING_FORWARD.rotation, np.array([x_m, 0.0, 1.0]))
+        cameras = CameraSet(5, ("a",), (CameraReading("a", 5, pixels, model, pose),), None)
+        in_sight = sight.of(result, cameras, layers_between(grid, HEIGHT_M))
+        return to_costs(result, HEIGHT_M, (), in_sight)
+
+    before = costs(0.0)
+    assert (before[8, 6:14] == BLOCKED).all()
+    assert before[20, 10] == BLOCKED
+    assert (before[3:8, 10] == FREE).all()
+    assert (before[9:19, 10] == UNKNOWN).all()
+    assert before[4, 1] == UNKNOWN  # to the side of the image
+    assert costs(5.0)[12, 10] == FREE  # the camera has passed the car
 
 
 def test_heights_between_no_layers_say_nothing() -> None:

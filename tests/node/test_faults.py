@@ -128,9 +128,15 @@ def test_odometry_that_stops_is_named_with_its_last_time(scene: Scene) -> None:
 
 
 def test_odometry_that_comes_late_is_waited_for(scene: Scene) -> None:
-    scene.robot.odom_delay_s = 0.06
+    scene.robot.odom_delay_s = 0.1
     scene.next_result(ALL)
     scene.next_result(ALL)
+
+    def waited() -> bool:
+        latency = scene.listener.values("latency")
+        return float(latency["sync and transforms.p95_ms"]) > 80
+
+    scene.listener.wait(waited, "sets that wait for their transforms")
 
 
 def test_two_publishers_on_one_topic_are_named(scene: Scene) -> None:

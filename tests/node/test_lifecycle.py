@@ -13,18 +13,25 @@ import yaml
 pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 
 import itertools
+import weakref
 
+import rclpy
+import torch
 from builtin_interfaces.msg import Time
-from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.msg import Transition, TransitionEvent
 from renderocc_ros.msg import SemanticOccupancy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 
+import renderocc_ros.node.occupancy_node as occupancy_node_module
 from renderocc_ros.node.conversions import to_stamp_ns
-from renderocc_ros.node.parameters import DEFAULTS, SPECS
+from renderocc_ros.node.model_loading import release_memory
+from renderocc_ros.node.occupancy_node import SUCCESS
+from renderocc_ros.node.parameters import DEFAULTS, SPECS, NodeParameters
+from renderocc_ros.prediction import Predictor
 from tests.contracts.checkout import ROOT
 from tests.node import robot as robots
-from tests.node.live import Control, Listener, occupancy_node, ros_node
+from tests.node.live import NETWORK, Control, Listener, occupancy_node, ros_node
 
 pytestmark = pytest.mark.ros
 
@@ -62,6 +69,61 @@ def test_wrong_checkpoint_and_device_are_named(node: Any, rig: str, tmp_path: Pa
         assert control.set(checkpoint="", device="warp") == ""
         assert not control.change(Transition.TRANSITION_CONFIGURE)
         listener.wait(listener.says("lifecycle", "device = 'warp'"), "the next reason")
+
+
+def test_error_that_nobody_expects_reaches_the_error_state_with_its_reason(
+    node: Any, rig: str
+) -> None:
+    listener, control = Listener(node), Control(node)
+    transitions = listener.listen(TransitionEvent, "/renderocc/transition_event")
+    broken = "occupancy_node.load_predictor = lambda parameters: parameters.no_such_thing"
+    with occupancy_node(rig=rig, autostart=False, first=broken):
+        assert not control.change(Transition.TRANSITION_CONFIGURE)
+        listener.wait(
+            lambda: (
+                [t.goal_state.label for t in transitions][-2:]
+                == ["errorprocessing", "unconfigured"]
+            ),
+            "error state",
+        )
+        said = listener.wait(lambda: listener.message("lifecycle"), "the reason")
+        assert said.startswith("configure failed: AttributeError: ")
+        assert "no_such_thing" in said
+
+
+def test_deactivate_lets_go_of_a_model_on_a_gpu(rig: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be no GPU here, so a model on the CPU says that it is on one."""
+    loaded: list[weakref.ref[Predictor]] = []
+
+    def load(parameters: NodeParameters) -> Predictor:
+        predictor = Predictor.from_preset(NETWORK, device="cpu")
+        predictor.device = torch.device("cuda")
+        loaded.append(weakref.ref(predictor))
+        return predictor
+
+    released: list[bool] = []
+
+    def release() -> None:
+        release_memory()
+        released.append(loaded[-1]() is None)
+
+    monkeypatch.setattr(occupancy_node_module, "load_predictor", load)
+    monkeypatch.setattr(occupancy_node_module, "warm_up", lambda predictor, names: None)
+    monkeypatch.setattr(occupancy_node_module, "release_memory", release)
+    context = rclpy.Context()
+    # In a namespace of its own: what Python keeps of this node must not answer the other tests.
+    arguments = ["--ros-args", "-r", "__ns:=/gpu", "-p", f"rig:={rig}"]
+    rclpy.init(args=arguments, context=context)
+    node = occupancy_node_module.OccupancyNode(context=context)
+    for _ in range(2):
+        assert (node.trigger_configure() if not loaded else SUCCESS) == SUCCESS
+        assert node.trigger_activate() == SUCCESS
+        assert loaded[-1]() is not None
+        assert node.trigger_deactivate() == SUCCESS
+        assert released[-1]
+    assert len(loaded) == 2
+    node.destroy_node()
+    rclpy.shutdown(context=context)
 
 
 def test_deactivate_stops_and_activate_goes_on(node: Any, rig: str) -> None:

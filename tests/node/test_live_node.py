@@ -20,7 +20,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.conversions import from_occupancy_message, to_stamp_ns
-from renderocc_ros.node.costmap import to_costs
+from renderocc_ros.node.costmap import BLOCKED, FREE, UNKNOWN, Sight, layers_between, to_costs
 from renderocc_ros.node.rendered_views import colours_of
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rendering.camera_view import render_view
@@ -110,11 +110,11 @@ def test_result_is_the_networks_own_for_the_images_that_were_sent(
 
 
 def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]) -> None:
-    _, listener = running
+    robot, listener = running
     outputs = ("points", "markers", "occupancy", "costmap")
 
     def matching() -> Any:
-        for message in reversed(listener.messages["/renderocc/occupancy"]):
+        for message in reversed(whole_sets(listener)):
             stamp = message.header.stamp
             cloud = same_stamp(listener.messages["/renderocc/points"], stamp)
             costmap = same_stamp(listener.messages["/renderocc/costmap"], stamp)
@@ -142,8 +142,15 @@ def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]
     labels, counts = np.unique(points["label"], return_counts=True)
     assert cubes == dict(zip(labels.tolist(), counts.tolist(), strict=True))
     free = ("driveable_surface", "other_flat", "sidewalk", "terrain")
-    costs = to_costs(result, (0.3, 2.0), free)
-    assert (np.array(costmap.data, np.int8).reshape(costs.T.shape) == costs.T).all()
+    sent = next(s for s in robot.sent if s.stamp_ns == result.stamp_ns)
+    predictor, cameras = predicted(sent, robot.start_ns)[1:]
+    layers = layers_between(result.grid, (0.3, 2.0))
+    in_sight = Sight(predictor.config.image).of(result, cameras, layers)
+    costs = to_costs(result, (0.3, 2.0), free, in_sight)
+    got = np.array(costmap.data, np.int8).reshape(costs.T.shape).T
+    assert ((got == BLOCKED) == (costs == BLOCKED)).all()
+    assert (got == costs).mean() > 0.98  # sight was planned where the cameras were a little before
+    assert set(np.unique(got)) == {BLOCKED, FREE, UNKNOWN}
 
 
 def test_rendered_views_are_the_field_seen_from_the_camera(

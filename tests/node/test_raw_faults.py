@@ -31,7 +31,7 @@ def test_incompatible_image_qos_is_named_with_its_cure(tmp_path: Any) -> None:
             occupancy_node(rig=rig, image_reliability="reliable"),
         ):
             scene = Scene(robot, listener, Control(node), results)
-            scene.named("camera front", "incompatible QoS", "set image_reliability: best_effort")
+            scene.told("camera front", "incompatible QoS", "set image_reliability: best_effort")
             assert scene.control.set(image_reliability="best_effort") == ""
             scene.recovered()
 

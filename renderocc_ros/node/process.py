@@ -1,0 +1,46 @@
+"""How the node's process ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from rclpy.executors import ExternalShutdownException
+
+
+def run_until_signalled(run: Callable[[], None]) -> NoReturn:
+    """Run in this, the main thread, until it returns, fails, or SIGINT or SIGTERM comes.
+
+    Ends the process: with status 1, and the reason on stderr, if ``run`` failed by itself.
+    """
+    signals: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> NoReturn:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    # rclpy's own handler, which wakes the executor, calls this one as well: so a signal ends even
+    # a model that is loading.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    status = 0
+    try:
+        run()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except ValueError as error:
+        print(f"renderocc: {error}", file=sys.stderr)
+        status = 1
+    except Exception:
+        if not signals:  # else the signal struck inside of rclpy, and came out of it as this
+            traceback.print_exc()
+            status = 1
+    # All is released. Python's own end would take seconds with torch loaded, and crash where an
+    # inference still runs.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
