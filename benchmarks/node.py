@@ -128,10 +128,8 @@ class Robot:
 
     def on_cloud(self, cloud: Any) -> None:
         stamp_ns = conversions.to_stamp_ns(cloud.header.stamp)
-        sent_s = min(
-            (s for stamp, s in self.sent_s.items() if abs(stamp - stamp_ns) < 40_000_000),
-            default=None,
-        )
+        recent = list(self.sent_s.items())[-24:]  # a copy: the other thread adds to it meanwhile
+        sent_s = min((s for stamp, s in recent if abs(stamp - stamp_ns) < 40_000_000), default=None)
         if sent_s is not None:
             self.latencies_ms.append((time.perf_counter() - sent_s) * 1e3)
 
