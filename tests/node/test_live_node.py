@@ -241,5 +241,10 @@ def test_moved_robot_is_seen_in_the_poses_and_counts_add_up(
         - dropped
     )
     assert 0 <= in_flight <= 3
+    for name in robots.NAMES:
+        images = listener.values(f"camera {name}")
+        lost = sum(int(n) for key, n in images.items() if key.startswith("dropped."))
+        assert int(images["received"]) == int(images["used"]) + int(images["waiting"]) + lost
+        assert int(images["used"]) > 5
     assert listener.values("camera front")["frame"] == "front_optical"
     assert float(listener.values("latency")["total.p50_ms"]) > 0

@@ -1,0 +1,36 @@
+"""What diagnostics are made of, without a node."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
+
+from renderocc_ros.node.diagnostics import ERROR, OK, Changes, Finding
+from renderocc_ros.node.statistics import Percentiles
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 200])
+def test_percentiles_are_those_of_numpy(count: int) -> None:
+    durations_ms = np.random.default_rng(count).exponential(5.0, count).tolist()
+    told = Percentiles.of(durations_ms)
+    assert (told.p50, told.p95) == pytest.approx(np.percentile(durations_ms, (50, 95)))
+
+
+def finding(name: str, level: object, message: str) -> Finding:
+    return Finding(name, level, message, {})
+
+
+def test_each_change_is_told_once() -> None:
+    changes = Changes()
+    good = [finding("state", OK, "active"), finding("camera a", OK, "10 Hz")]
+    silent = [finding("state", ERROR, "no a"), finding("camera a", ERROR, "no a, 0.4 s ago")]
+    longer = [finding("state", ERROR, "no a"), finding("camera a", ERROR, "no a, 0.9 s ago")]
+    assert changes.of(good) == ([], [])
+    assert changes.of(silent) == (["no a, 0.4 s ago"], [])
+    assert changes.of(longer) == ([], [])
+    assert changes.of(good) == ([], ["camera a: ok again"])
+    assert changes.of([]) == ([], [])
