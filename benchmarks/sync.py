@@ -2,8 +2,8 @@
 
 The same messages go through StampMatcher alone, through CameraSynchroniser and through
 message_filters' ApproximateTimeSynchronizer (the last two where ROS is there). One JSON object a
-line: scenario, what, us_per_message, ratio to ApproximateTimeSynchronizer, sets, complete sets,
-cycles of which all images came, and sets that mix cycles.
+line: scenario, what, us_per_message (of CPU), ratio to ApproximateTimeSynchronizer, sets, complete
+sets, cycles of which all images came, and sets that mix cycles.
 """
 
 from __future__ import annotations
@@ -110,20 +110,20 @@ def with_approximate(stream: list[Message], offsets_ms: tuple[int, ...]) -> Sets
 
 
 def feed(inputs: list[Any], stream: list[Message]) -> None:
-    """Pass every message to its camera's filter, and keep the time that took."""
-    started = time.perf_counter()
+    """Pass every message to its camera's filter, and keep the CPU time that took."""
+    started = time.process_time()
     for message in stream:
         inputs[message.camera].signalMessage(message)
-    feed.seconds = time.perf_counter() - started  # type: ignore[attr-defined]
+    feed.seconds = time.process_time() - started  # type: ignore[attr-defined]
 
 
 def measure(run: Callable[..., Sets], stream: list[Message], offsets: Any) -> tuple[float, Sets]:
-    """Microseconds per message, the best of several runs, and the sets."""
+    """CPU microseconds per message, the best of several runs, and the sets."""
     best, sets = float("inf"), []
     for _ in range(REPEATS):
-        started = time.perf_counter()
+        started = time.process_time()
         sets = run(stream, offsets)
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         if run is not with_matcher:
             seconds = feed.seconds  # type: ignore[attr-defined]
         best = min(best, seconds / len(stream) * 1e6)
