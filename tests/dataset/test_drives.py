@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_training.dataset.drives import open_drives
-from renderocc_training.dataset.frames import Drive, inside_box
+from renderocc_ros.geometry import RigidTransform
+from renderocc_training.dataset.drives import hold_out, open_drives
+from renderocc_training.dataset.frames import Drive, Frame, inside_box
 from renderocc_training.dataset.lidar_files import read_point_labels, read_points
 from renderocc_training.labels.interface import NoClasses
 from renderocc_training.labels.lidar_depth import LidarLabels
@@ -203,3 +205,38 @@ def test_files_that_do_not_fit_are_named(karlsruhe: Drive, tmp_path: Path) -> No
         open_drives(tmp_path, "semantickitti")
     with pytest.raises(ValueError, match="no sequence 09"):
         open_drives(tmp_path, "semantickitti", scenes=["09"])
+
+
+def named_drive(name: str, frames: int) -> Drive:
+    frame = Frame("t", 0, 0, RigidTransform.identity(), ())
+    numbered = (replace(frame, token=f"{name}-{i}", number=i) for i in range(frames))
+    return Drive(name, Path(), (), tuple(numbered))
+
+
+def tokens(drives: list[Drive]) -> list[list[str]]:
+    return [[frame.token for frame in drive.frames] for drive in drives]
+
+
+def test_whole_scenes_and_parts_are_held_out() -> None:
+    drives = [named_drive("a", 2), named_drive("b", 4)]
+    assert hold_out(drives, ()) == (drives, [])
+    assert hold_out(drives, ("a",)) == ([drives[1]], [drives[0]])
+    kept, held = hold_out(drives, ("b[3:]",))
+    assert tokens(kept) == [["a-0", "a-1"], ["b-0", "b-1", "b-2"]] and tokens(held) == [["b-3"]]
+    kept, held = hold_out(drives, ("b[1:2]", "a"))
+    assert tokens(kept) == [["b-0"], ["b-2", "b-3"]] and tokens(held) == [["a-0", "a-1"], ["b-1"]]
+    assert [frame.number for frame in kept[1].frames] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        (("c",), r"no scene c to hold out; there are: \['a'\]"),
+        (("a[:1]", "a[1:]"), "held out twice"),
+        (("a[5:]",), "has 2 frames, none in 5:2"),
+        (("a[:]",), "nothing to train on"),
+    ],
+)
+def test_what_cannot_be_held_out(held_out: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        hold_out([named_drive("a", 2)], held_out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +16,7 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set, validate
 from renderocc_ros.network.renderocc import Network, RenderOcc, build_network
 from renderocc_ros.network_config import load_network_config
-from renderocc_training.dataset.drives import open_drives
-from renderocc_training.dataset.frames import Drive
+from renderocc_training.dataset.drives import hold_out, open_drives
 from renderocc_training.dataset.source import TrainingSource
 from renderocc_training.dataset.truth import TruthFolder
 from renderocc_training.labels.config import LabelConfig, open_store
@@ -43,7 +41,9 @@ def train(
     version: Annotated[str | None, typer.Option(help="folder of nuScenes tables")] = None,
     held_out: Annotated[
         list[str] | None,
-        typer.Option(help="scene that only chooses the threshold; may be repeated"),
+        typer.Option(
+            help="scene, or part as 'NAME[30:]', that only chooses the threshold; may be repeated"
+        ),
     ] = None,
     depth: Annotated[str, typer.Option(help="lidar, images, mono or none")] = DEFAULTS.depth,
     semantics: Annotated[
@@ -100,7 +100,7 @@ def train(
     store = open_store(label_config, class_set, labels or out / "labels")
     drives = open_drives(root, format, version)  # type: ignore[arg-type]
     volumes = None if truth is None else TruthFolder.open(truth, class_set)
-    training, rest = _split(drives, held_out or ())
+    training, rest = hold_out(drives, held_out or ())
     fabric = make_fabric(plan, _number(devices), nodes)
     fabric.launch()
     source = TrainingSource(training, store, config, class_set, plan, volumes)
@@ -133,17 +133,6 @@ def train(
 
 def _silent(report: StepReport) -> None:
     """Of several processes one tells."""
-
-
-def _split(drives: Sequence[Drive], held_out: Sequence[str]) -> tuple[list[Drive], list[Drive]]:
-    names = [drive.name for drive in drives]
-    unknown = [name for name in held_out if name not in names]
-    if unknown:
-        raise ValueError(f"no scene {', '.join(unknown)} to hold out; there are: {names}")
-    training = [drive for drive in drives if drive.name not in held_out]
-    if not training:
-        raise ValueError("every scene is held out: there is nothing to train on")
-    return training, [drive for drive in drives if drive.name in held_out]
 
 
 def _number(devices: str) -> int | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from renderocc_training.dataset.frames import Drive
 
 DataFormat = Literal["nuscenes", "semantickitti", "ddad"]
+PART = re.compile(r"(.+?)(?:\[(\d*):(\d*)\])?")  # scene-0523, scene-0523[30:], scene-0523[:10]
 
 
 def open_drives(
@@ -49,3 +51,38 @@ def _only_version(root: Path) -> str:
         there = f"there are {', '.join(found)}" if found else "there is none"
         raise ValueError(f"{root}: which tables? {there}; give --version")
     return found[0]
+
+
+def hold_out(drives: Sequence[Drive], held_out: Sequence[str]) -> tuple[list[Drive], list[Drive]]:
+    """What is left of some drives, and what is held out; neither knows frames of the other.
+
+    Args:
+        drives: all of them.
+        held_out: names of whole drives, or of a part of their key frames as Python writes it:
+            "monday", "scene-0523[30:]", "scene-0523[:10]".
+
+    Raises:
+        ValueError: no such drive or frames, a drive named twice, or nothing left.
+    """
+    parts: dict[str, tuple[int, int]] = {}
+    sizes = {drive.name: len(drive) for drive in drives}
+    for text in held_out:
+        name, first, last = PART.fullmatch(text).groups()  # type: ignore[union-attr]
+        if name not in sizes:
+            raise ValueError(f"no scene {name} to hold out; there are: {list(sizes)}")
+        if name in parts:
+            raise ValueError(f"scene {name} is held out twice; name one part of it")
+        parts[name] = int(first or 0), min(int(last or sizes[name]), sizes[name])
+    kept, held = [], []
+    for drive in drives:
+        first, last = parts.get(drive.name, (0, 0))
+        if drive.name in parts:
+            held.append(_part(drive, first, last))
+        kept += [_part(drive, a, b) for a, b in ((0, first), (last, len(drive))) if a < b]
+    if not kept:
+        raise ValueError("every scene is held out: there is nothing to train on")
+    return kept, held
+
+
+def _part(drive: Drive, first: int, last: int) -> Drive:
+    return drive if (first, last) == (0, len(drive)) else drive.part(first, last)
