@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,21 @@ import pytest
 import torch
 from box_world import STREET
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.config import validate
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.network.renderocc import build_network
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.rig.image_preprocessing import target_model
 from renderocc_training.dataset.frames import Drive
 from renderocc_training.dataset.source import TrainingSource
 from renderocc_training.dataset.training_sample import collate
-from renderocc_training.dataset.truth import TruthFolder, coarser
+from renderocc_training.dataset.truth import TruthFolder, coarser, describe_grid
 from renderocc_training.labels.cache import LabelStore
 from renderocc_training.labels.config import LabelConfig, open_store
 from renderocc_training.labels.voxel_votes import count_votes, voted_labels
+from renderocc_training.trainer.held_out import score_held_out
 from renderocc_training.trainer.objective import Objective, Sealed
 from renderocc_training.trainer.recipe import Recipe, load_recipe
 
@@ -335,6 +336,13 @@ def test_the_most_frequent_class_names_a_coarse_cell(occ3d: ClassSet) -> None:
     assert coarse.item() == 15 and seen.item()
 
 
+def test_what_is_there_without_a_class_is_not_free_when_cells_are_joined(occ3d: ClassSet) -> None:
+    labels = np.full((2, 2, 4), 17, np.uint8)
+    labels[0, 0, 0], labels[0, 0, 2], labels[1, 0, 2] = IGNORE_ID, IGNORE_ID, 4
+    coarse, _ = coarser(labels, np.ones_like(labels, dtype=bool), 2, occ3d)
+    assert coarse.ravel().tolist() == [IGNORE_ID, 4]
+
+
 def test_grids_that_do_not_match_are_refused(drive: Drive, occ3d: ClassSet, tmp_path: Path) -> None:
     other = VoxelGrid((-24.0, -24.0, -2.3), 0.5, (96, 96, 12))
     labels = np.full(other.size, 17, np.uint8)
@@ -349,12 +357,10 @@ def test_a_truth_folder_says_its_own_grid(drive: Drive, occ3d: ClassSet, tmp_pat
     folder.mkdir(parents=True)
     labels, seen = np.full(GRID.size, 4, np.uint8), np.ones(GRID.size, dtype=bool)
     np.savez(folder / "labels.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
-    grid = {"origin_m": GRID.origin_m, "resolution_m": 1.0, "size": GRID.size}
-    file = folder.parent / "grid.json"
-    file.write_text(json.dumps(grid | {"class_table": "occ3d"}))
+    describe_grid(folder.parent, GRID, "occ3d")
     truth = TruthFolder.open(tmp_path, occ3d)
     assert (truth.labels(drive, drive.frames[0], GRID) == 4).all()
-    file.write_text(json.dumps(grid | {"class_table": "mine"}))
+    describe_grid(folder.parent, GRID, "mine")
     with pytest.raises(ValueError, match="classes of {'mine'}"):
         TruthFolder.open(tmp_path, occ3d)
 
@@ -366,3 +372,59 @@ def test_real_truth_files_fit_the_nano_grid(
     labels, visible = coarser(occ3d_truth["semantics"], seen, 2, occ3d)
     assert labels.shape == (100, 100, 8) and (labels < 17).sum() > 39092 / 8
     assert 0.05 < visible.mean() < 0.5
+
+
+class Known(torch.nn.Module):
+    """Says the same about the world whatever it sees."""
+
+    def __init__(self, config: NetworkConfig, labels: np.ndarray, classes: int) -> None:
+        super().__init__()
+        self.config, self.grid = config, config.grid.build()
+        self.anchor = torch.nn.Parameter(torch.zeros(()))
+        solid = torch.from_numpy((labels < classes) | (labels == OCCUPIED_ID))
+        name = torch.from_numpy(np.where(labels < classes, labels, 0).astype(np.int64))
+        logits = 20.0 * torch.nn.functional.one_hot(name, classes).movedim(-1, 0)
+        self.field = OccupancyField(50.0 * solid[None].float(), logits[None])
+
+    def forward(self, current: object, past: object) -> OccupancyField:
+        return self.field
+
+
+def test_held_out_scores_of_what_is_known(
+    drive: Drive, mapping: Path, occ3d: ClassSet, tmp_path: Path
+) -> None:
+    source = make_source(drive.part(1, 2), mapping, occ3d)
+    (place,) = source.places
+    votes = source.votes(*place)
+    config, free = network_config(), np.full(GRID.size, occ3d.free_id, np.uint8)
+    exact = np.where(votes == OCCUPIED_ID, 15, votes)
+    (tmp_path / drive.name).mkdir()
+    np.savez(
+        tmp_path / drive.name / "frame1.npz",
+        semantics=exact,
+        mask_camera=votes < 255,
+        mask_lidar=votes < 255,
+    )
+    describe_grid(tmp_path / drive.name, GRID, "occ3d")
+    networks = {
+        "all": Known(config, exact, len(occ3d)),
+        "nothing": Known(config, free, len(occ3d)),
+    }
+    scores = score_held_out(
+        networks,
+        source,
+        occ3d,
+        recipe(),
+        TruthFolder.open(tmp_path, occ3d),  # type: ignore[arg-type]
+    )
+    assert scores["all"].votes_iou == 1 and scores["all"].truth_iou == scores["all"].truth_miou == 1
+    # Rays that graze the ground meet the tops of its cells of one metre long before it.
+    assert scores["all"].depth.abs_rel < 0.4 and scores["all"].ray_miou > 0.5
+    assert scores["nothing"].votes_iou == 0 and scores["nothing"].depth.abs_rel > 0.5
+    constant = scores["constant range"].depth
+    own = source.own_rays(0)
+    assert not own.is_auxiliary.any() and constant.pixels == scores["all"].depth.pixels
+    inside = own.range_m[np.isfinite(own.range_m) & (own.range_m < 20)]
+    near = np.abs(np.median(inside) / inside - 1).mean()
+    assert constant.abs_rel == pytest.approx(near, rel=0.25)
+    assert scores["all"].depth.abs_rel < constant.abs_rel

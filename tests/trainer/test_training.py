@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_world import CLASSES, ToyWorld, empty_rays, toy_network, toy_recipe, wall_distance
 
 from renderocc_ros.checkpoint import load_checkpoint
@@ -19,6 +20,8 @@ from renderocc_ros.network.occupancy_field import read_out
 from renderocc_training.dataset.training_sample import collate, mirrored
 from renderocc_training.trainer.loop import StepReport, TrainingStopped, make_fabric, train
 from renderocc_training.trainer.objective import Objective, Sealed
+from renderocc_training.trainer.pictures import sample_picture
+from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.recipe import load_recipe
 from renderocc_training.trainer.schedule import StepSampler, learning_rate
 
@@ -50,7 +53,33 @@ def test_a_wall_and_the_ground_are_learned_from_rays_alone(tmp_path: Path) -> No
             layers.append(int(np.argmax(ahead == 1)) == int(wall_distance(index)))
             ground.extend(labels[3 : int(wall_distance(index)), 6, 0])  # nearer is below the image
     assert sum(layers) >= 6
+    sample = world.sample(4, np.random.default_rng(99))
+    picture = sample_picture(model.network, sample, CLASSES)
+    assert picture.shape == (3 * 32, 64, 3)  # image, depth, classes
+    wall, road = (tuple(entry.colour) for entry in reversed(CLASSES.classes))
+    assert tuple(picture[64 + 12, 32]) == wall and tuple(picture[95, 32]) == road
     assert np.mean(np.array(ground) == 0) > 0.8
+
+
+def test_pictures_on_the_way_change_nothing(tmp_path: Path) -> None:
+    network, sample = toy_network(), ToyWorld().sample(0, np.random.default_rng(0))
+
+    def draw(report: StepReport) -> None:
+        progress(report)
+        progress.picture(report.step, sample_picture(network, sample, CLASSES))
+
+    recipe = toy_recipe(steps=3)
+    without = train(toy_network(), CLASSES, ToyWorld(), recipe, tmp_path / "without", fabric())
+    with Progress(tmp_path / "with", 3) as progress:
+        drawn = train(
+            network, CLASSES, ToyWorld(), recipe, tmp_path / "with", fabric(), on_step=draw
+        )
+    for name, value in weights_of(without).items():
+        assert torch.equal(value, weights_of(drawn)[name]), name
+    names = [file.name for file in sorted((tmp_path / "with" / "pictures").iterdir())]
+    assert names == ["000001.png", "000002.png", "000003.png"]
+    events = EventAccumulator(str(tmp_path / "with" / "tensorboard")).Reload()
+    assert [event.step for event in events.Images("rendered")] == [1, 2, 3]
 
 
 def test_the_paper_recipe_descends_its_own_losses(tmp_path: Path) -> None:

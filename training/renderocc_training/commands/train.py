@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +20,12 @@ from renderocc_ros.network_config import load_network_config
 from renderocc_training.dataset.drives import hold_out, open_drives
 from renderocc_training.dataset.source import TrainingSource
 from renderocc_training.dataset.truth import TruthFolder
+from renderocc_training.evaluation.results import without_nan
 from renderocc_training.labels.config import LabelConfig, open_store
+from renderocc_training.trainer.held_out import held_out_table, score_held_out
 from renderocc_training.trainer.loop import StepReport, TrainingStopped, make_fabric
 from renderocc_training.trainer.loop import train as run
+from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.recipe import load_recipe
 from renderocc_training.trainer.threshold import best_threshold
@@ -42,7 +46,8 @@ def train(
     held_out: Annotated[
         list[str] | None,
         typer.Option(
-            help="scene, or part as 'NAME[30:]', that only chooses the threshold; may be repeated"
+            help="scene, or part of one as 'NAME[30:]', that chooses the threshold and is scored, "
+            "but never trained on; may be repeated"
         ),
     ] = None,
     depth: Annotated[str, typer.Option(help="lidar, images, mono or none")] = DEFAULTS.depth,
@@ -61,10 +66,12 @@ def train(
         Path | None, typer.Option(help="folder of `labels make`; <out>/labels if not given")
     ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="folder of 3D labels, for recipes that use them")
+        Path | None,
+        typer.Option(help="folder of 3D labels, for recipes that use them and for the scores"),
     ] = None,
     start_from: Annotated[
-        Path | None, typer.Option(help="checkpoint whose weights the run begins with")
+        Path | None,
+        typer.Option(help="checkpoint whose network and weights the run begins with"),
     ] = None,
     pretrained: Annotated[
         bool, typer.Option(help="begin with the backbone's pretrained weights")
@@ -73,6 +80,9 @@ def train(
     nodes: Annotated[int, typer.Option(min=1, help="machines, each started by torchrun")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="processes that load samples")] = 2,
     save_every: Annotated[int, typer.Option(min=1, help="steps between two writes")] = 500,
+    pictures_every: Annotated[
+        int, typer.Option(min=0, help="steps between rendered pictures of a sample; 0: none")
+    ] = 500,
 ) -> None:
     """Train a network on a data set with 2D labels.
 
@@ -80,10 +90,16 @@ def train(
 
     The model with averaged weights is <out>/model.safetensors, and the node loads it as it is.
     """
-    plan, config = load_recipe(recipe), load_network_config(network)
+    plan = load_recipe(recipe)
     if steps is not None:
         plan = plan.model_copy(update={"steps": steps})
-    class_set = load_class_set(config.class_set)
+
+    def first_weights() -> tuple[RenderOcc, ClassSet]:
+        return _first_weights(start_from, network, pretrained, plan.seed)
+
+    model, class_set = first_weights()
+    config = model.config
+    volumes = None if truth is None else TruthFolder.open(truth, class_set)
     given = {
         "depth": depth,
         "semantics": semantics,
@@ -99,16 +115,11 @@ def train(
     )
     store = open_store(label_config, class_set, labels or out / "labels")
     drives = open_drives(root, format, version)  # type: ignore[arg-type]
-    volumes = None if truth is None else TruthFolder.open(truth, class_set)
     training, rest = hold_out(drives, held_out or ())
     fabric = make_fabric(plan, _number(devices), nodes)
     fabric.launch()
     source = TrainingSource(training, store, config, class_set, plan, volumes)
-    model = _trainable(
-        _first_weights(start_from, class_set)
-        if start_from
-        else build_network(config, len(class_set), pretrained=pretrained, seed=plan.seed)
-    )
+    unseen = TrainingSource(rest, store, config, class_set, plan, volumes) if rest else None
     console = Console(stderr=True)
     first = fabric.is_global_zero  # the one process that shows, records and writes
     if first:
@@ -116,55 +127,76 @@ def train(
             f"{len(source)} samples of {len(training)} drives, {plan.steps} steps of "
             f"{plan.batch_size * plan.accumulate * fabric.world_size} on {fabric.device}"
         )
-    try:
-        with Progress(out, plan.steps, console) if first else nullcontext(_silent) as progress:
+    with Progress(out, plan.steps, console) if first else nullcontext() as progress:
+
+        def on_step(report: StepReport) -> None:
+            if progress is None:
+                return
+            progress(report)
+            if pictures_every and report.step % pictures_every == 0:
+                sample = (unseen or source).sample(0, np.random.default_rng(0))
+                progress.picture(report.step, sample_picture(model, sample, class_set))
+
+        try:
             path = run(
                 model, class_set, source, plan, out, fabric,
-                workers=workers, save_every=save_every, on_step=progress,
+                workers=workers, save_every=save_every, on_step=on_step,
             )  # fmt: skip
-    except TrainingStopped as error:
-        raise ValueError(str(error)) from error
-    if first:
-        if rest:
-            unseen = TrainingSource(rest, store, config, class_set, plan, volumes)
-            _choose_threshold(path, unseen, console)
-        typer.echo(json.dumps({"model": str(path), "sha256": file_sha256(path)}))
-
-
-def _silent(report: StepReport) -> None:
-    """Of several processes one tells."""
+        except TrainingStopped as error:
+            raise ValueError(str(error)) from error
+    if not first:
+        return
+    if unseen:
+        networks = {
+            "trained": _trained(path, unseen),
+            "untrained": _with_threshold(first_weights()[0], unseen),
+        }
+        scores = score_held_out(networks, unseen, class_set, plan, volumes)
+        console.print(held_out_table(scores, len(unseen)))
+        written = {name: without_nan(asdict(each)) for name, each in scores.items()}
+        (out / "held_out.json").write_text(json.dumps(written, indent=2) + "\n")
+    typer.echo(json.dumps({"model": str(path), "sha256": file_sha256(path)}))
 
 
 def _number(devices: str) -> int | str:
     return int(devices) if devices.isdigit() else devices
 
 
+def _first_weights(
+    start_from: Path | None, network: str, pretrained: bool, seed: int
+) -> tuple[RenderOcc, ClassSet]:
+    """The network that a run begins with: a checkpoint, or a preset made anew."""
+    if start_from is not None:
+        model = load_checkpoint(start_from)
+        return _trainable(model.network), model.class_set
+    config = load_network_config(network)
+    class_set = load_class_set(config.class_set)
+    built = build_network(config, len(class_set), pretrained=pretrained, seed=seed)
+    return _trainable(built), class_set
+
+
 def _trainable(network: Network) -> RenderOcc:
     if isinstance(network, RenderOcc):
         return network
     raise ValueError(
-        f"'{network.config.name}' runs the published weights as they are; it is not trained here"
+        f"'{network.config.name}' runs the published weights as they are and is not trained here; "
+        "begin with --network r50 --pretrained, or with a checkpoint that was trained here"
     )
 
 
-def _first_weights(path: Path, class_set: ClassSet) -> Network:
+def _trained(path: Path, held_out: TrainingSource) -> RenderOcc:
+    """The model of a run, with its threshold chosen and written."""
     model = load_checkpoint(path)
-    if model.class_set.names != class_set.names:
-        raise ValueError(
-            f"{path} knows the classes {model.class_set.names}, the network's are "
-            f"{class_set.names}; train with the class set of the checkpoint"
-        )
-    return model.network
-
-
-def _choose_threshold(path: Path, source: TrainingSource, console: Console) -> None:
-    model = load_checkpoint(path)
-    samples = (source.sample(i, np.random.default_rng(i)) for i in range(len(source)))
-    network = _trainable(model.network)
-    threshold, score = best_threshold(network, samples)
-    network.config = network.config.model_copy(update={"threshold": threshold})
+    network = _with_threshold(_trainable(model.network), held_out)
     save_checkpoint(Model(network, model.class_set), path)
-    console.print(
-        f"occupied above an opacity of {threshold:.3f}: IoU {100 * score:.1f} % with the votes of "
-        f"{len(source)} held-out samples"
+    return network
+
+
+def _with_threshold(network: RenderOcc, held_out: TrainingSource) -> RenderOcc:
+    samples = (
+        replace(held_out.sample(i, np.random.default_rng(i)), votes=held_out.votes(*place))
+        for i, place in enumerate(held_out.places)
     )
+    threshold, _ = best_threshold(network.eval(), samples)
+    network.config = network.config.model_copy(update={"threshold": threshold})
+    return network

@@ -15,6 +15,7 @@ from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
 from renderocc_training.dataset.drives import DataFormat, open_drives
+from renderocc_training.dataset.truth import describe_grid
 from renderocc_training.evaluation.occupancy_truth import TruthMaker, TruthOptions
 from renderocc_training.evaluation.results import write_truth
 from renderocc_training.labels.box_semantics import BoxClasses
@@ -78,6 +79,7 @@ def truth(
             unknown = made.labels == IGNORE_ID
             occupied = made.labels != class_set.free_id
             sums += (occupied.sum(), unknown.sum(), made.mask_camera.sum(), made.mask_lidar.sum())
+        describe_grid(out / drive.name, cells, class_set.name)
         means = [f"{value / max(len(drive), 1):,.0f}" for value in sums]
         table.add_row(drive.name, str(len(drive)), *means)
     Console().print(table, "cells per frame", sep="\n")

@@ -93,6 +93,10 @@ class SampleLabels:
             batches.append(self._rays(drive, frame, part, usable, part.weight[usable]))
         return RayBatch.concatenate(batches)
 
+    def own_rays(self, drive: Drive, frame: Frame) -> RayBatch:
+        """Every ray of the frame itself."""
+        return self.all_rays(drive, frame, [self._frame_rays(drive, frame, frame)])
+
     def _frame_rays(self, drive: Drive, now: Frame, frame: Frame) -> FrameRays:
         labels = self.store.labels(drive, frame)
         states = box_states(drive.tracks, frame.stamp_ns, now.stamp_ns)

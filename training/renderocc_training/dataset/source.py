@@ -18,6 +18,7 @@ from renderocc_training.dataset.training_sample import CameraViews, TrainingSamp
 from renderocc_training.dataset.truth import TruthFolder
 from renderocc_training.labels.cache import LabelStore, read_arrays, write_arrays
 from renderocc_training.labels.voxel_votes import count_votes, voted_labels
+from renderocc_training.rays.ray_batch import RayBatch
 from renderocc_training.trainer.recipe import Recipe
 
 VOTES_FORMAT = 1  # raise when the votes of the same rays come out differently
@@ -93,6 +94,10 @@ class TrainingSource:
             votes=self.votes(drive, frame, parts) if self._wants_votes else None,
             truth=self._truth.labels(drive, frame, self._grid) if self._truth else None,
         )
+
+    def own_rays(self, index: int) -> RayBatch:
+        """Every labelled ray of the sample's own frame."""
+        return self._labels.own_rays(*self._places[index])
 
     def votes(
         self, drive: Drive, frame: Frame, parts: Sequence[FrameRays] | None = None

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.class_set import ClassSet
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.dataset.frames import Drive, Frame
 from renderocc_training.dataset.training_sample import ignore_unseen
 from renderocc_training.evaluation.occ3d_files import read_truth
 
+GRID_FILE = "grid.json"  # beside the files of a drive, which do not say their grid
 OCC3D_GRID = VoxelGrid((-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
 Labels = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
@@ -35,12 +36,12 @@ class TruthFolder:
 
     @staticmethod
     def open(folder: Path, class_set: ClassSet) -> TruthFolder:
-        """A folder that says its own grid (as ``extract`` writes it), or else has Occ3D's.
+        """A folder that says its own grid (``extract``, ``truth``), or else has Occ3D's.
 
         Raises:
             ValueError: no such folder, drives on different grids, or another class set.
         """
-        described = [json.loads(file.read_text()) for file in folder.glob("*/grid.json")]
+        described = [json.loads(file.read_text()) for file in folder.glob(f"*/{GRID_FILE}")]
         tables = {each["class_table"] for each in described} - {class_set.name}
         if tables:
             raise ValueError(f"{folder} has classes of {tables}, wanted '{class_set.name}'")
@@ -92,11 +93,18 @@ class TruthFolder:
         return factor
 
 
+def describe_grid(folder: Path, grid: VoxelGrid, class_set_name: str) -> None:
+    """Write down what the files of a drive are about."""
+    content = {"origin_m": grid.origin_m, "resolution_m": grid.resolution_m, "size": grid.size}
+    (folder / GRID_FILE).write_text(json.dumps(content | {"class_table": class_set_name}))
+
+
 def coarser(labels: Labels, seen: Flags, factor: int, class_set: ClassSet) -> tuple[Labels, Flags]:
     """Labels and visibility on cells ``factor`` times as long.
 
     A cell is occupied if any of its parts is, by the class that most of them have, and seen if any
-    of those is; a free one is seen if all of its parts are.
+    of those is; a free one is seen if all of its parts are. If what is in it has no class, it is
+    ``IGNORE_ID``.
     """
     if factor == 1:
         return labels, seen
@@ -110,5 +118,6 @@ def coarser(labels: Labels, seen: Flags, factor: int, class_set: ClassSet) -> tu
     counts = np.stack([(small == c).sum(axis=-1) for c in range(len(class_set))], axis=-1)
     occupied = counts.any(axis=-1)
     result = np.where(occupied, counts.argmax(axis=-1), class_set.free_id).astype(np.uint8)
+    result[~occupied & (small == IGNORE_ID).any(axis=-1)] = IGNORE_ID
     solid_seen = (small_seen & (small < class_set.free_id)).any(axis=-1)
     return result, np.where(occupied, solid_seen, small_seen.all(axis=-1))

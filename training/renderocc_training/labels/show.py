@@ -32,7 +32,7 @@ def overlay(image: Picture, labels: PixelLabels, class_set: ClassSet, by: str) -
             unknown); sky is light blue in both.
     """
     shown = (image * DIMMED).astype(np.uint8)
-    colours = _range_colours(labels) if by == "range" else _class_colours(labels, class_set)
+    colours = range_colours(labels.range_m) if by == "range" else _class_colours(labels, class_set)
     radius = max(1, round(image.shape[1] / 700))
     # The farthest first, so that what is in front stays in front.
     order = np.argsort(-np.nan_to_num(labels.range_m, nan=1e9, posinf=1e9), kind="stable")
@@ -82,14 +82,15 @@ def _row(columns: Sequence[Picture], count: int, height: int) -> Picture:
     return np.concatenate(padded, axis=1)
 
 
-def _range_colours(labels: PixelLabels) -> Picture:
-    range_m = np.nan_to_num(labels.range_m, nan=FAR_M, posinf=FAR_M)
-    part = np.log(range_m.clip(NEAR_M, FAR_M) / NEAR_M) / np.log(FAR_M / NEAR_M)
+def range_colours(range_m: NDArray[np.float32]) -> Picture:
+    """(P, 3) red near, blue far, logarithmic; light blue for the sky (inf), grey for NaN."""
+    metres = np.nan_to_num(range_m, nan=FAR_M, posinf=FAR_M)
+    part = np.log(metres.clip(NEAR_M, FAR_M) / NEAR_M) / np.log(FAR_M / NEAR_M)
     turned = ((1 - part) * 255).astype(np.uint8)
     table = cv2.applyColorMap(turned[:, None], cv2.COLORMAP_TURBO)
     colours = cv2.cvtColor(table, cv2.COLOR_BGR2RGB)[:, 0] if len(turned) else np.zeros((0, 3))
-    colours = np.where(np.isinf(labels.range_m)[:, None], SKY, colours)
-    return np.where(np.isnan(labels.range_m)[:, None], UNKNOWN, colours).astype(np.uint8)
+    colours = np.where(np.isinf(range_m)[:, None], SKY, colours)
+    return np.where(np.isnan(range_m)[:, None], UNKNOWN, colours).astype(np.uint8)
 
 
 def _class_colours(labels: PixelLabels, class_set: ClassSet) -> Picture:

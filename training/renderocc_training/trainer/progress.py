@@ -9,6 +9,9 @@ from pathlib import Path
 from statistics import fmean
 from types import TracebackType
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -18,20 +21,21 @@ from renderocc_training.trainer.loop import StepReport
 
 WINDOW = 50  # steps that the shown means are taken over
 LOG_FILE = "steps.jsonl"
+PICTURES = "pictures"
 
 
 class Progress:
     """Shows and records the steps of a run; a context manager around ``train``.
 
     Args:
-        folder: takes ``steps.jsonl``, one object a step, and TensorBoard's files.
+        folder: takes ``steps.jsonl``, one object a step, TensorBoard's files, and pictures.
         steps: of the whole run.
         console: where the table is drawn.
     """
 
     def __init__(self, folder: Path, steps: int, console: Console | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._steps = steps
+        self._folder, self._steps = folder, steps
         self._window: deque[StepReport] = deque(maxlen=WINDOW)
         self._started_s = time.perf_counter()
         self._first: int | None = None
@@ -76,6 +80,13 @@ class Progress:
             self._board.add_scalar(f"loss/{name}", value, report.step)
         self._board.add_scalar("optimiser/gradient_norm", report.gradient_norm, report.step)
         self._board.add_scalar("optimiser/learning_rate", report.learning_rate, report.step)
+
+    def picture(self, step: int, image: NDArray[np.uint8]) -> None:
+        """Keep a picture (H, W, 3) RGB: in TensorBoard, and as ``pictures/<step>.png``."""
+        self._board.add_image("rendered", image, step, dataformats="HWC")
+        file = self._folder / PICTURES / f"{step:06d}.png"
+        file.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(file), image[..., ::-1])
 
     def table(self) -> Table:
         """The means of the last steps."""

@@ -1,0 +1,67 @@
+"""A sample as the network sees it: the images, and the field rendered into each camera."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_ros.network.renderocc import RenderOcc
+from renderocc_ros.network_config import ImageConfig
+from renderocc_ros.rendering.camera_view import CameraView, render_view
+from renderocc_training.dataset.training_sample import TrainingSample, collate
+from renderocc_training.labels.show import SKY, range_colours
+
+Picture = NDArray[np.uint8]
+SHARE = 2  # a rendered pixel is so many of the image
+
+
+@torch.inference_mode()
+def sample_picture(network: RenderOcc, sample: TrainingSample, class_set: ClassSet) -> Picture:
+    """(3·H, N·W, 3) uint8 RGB: a column for each camera, with image, depth and classes.
+
+    Draws no random number and leaves the network as it was, so that training goes on unchanged.
+    """
+    training = network.training
+    batch = collate([sample]).to(next(network.parameters()).device)
+    try:
+        field = network.eval()(batch.current, batch.past)
+    finally:
+        network.train(training)
+    probability = field.semantics[0].float().softmax(dim=0).movedim(0, -1).contiguous()
+    columns = []
+    for image, intrinsics, pose in zip(
+        sample.views.images, sample.views.intrinsics, sample.views.ego_from_camera, strict=True
+    ):
+        picture = _picture(image, network.config.image)
+        height, width = picture.shape[:2]
+        model = CameraModel(width, height, intrinsics).resized(width // SHARE, height // SHARE)
+        ego_from_camera = RigidTransform.from_matrix(pose.astype(np.float64))
+        view = render_view(
+            network.grid, field.density[0].float(), probability, model, ego_from_camera
+        )
+        columns.append(np.concatenate([picture, *_rendered(view, class_set, picture.shape)]))
+    return np.concatenate(columns, axis=1)
+
+
+def _picture(image: NDArray[np.float32], config: ImageConfig) -> Picture:
+    """(H, W, 3) uint8 RGB of a normalised image (3, H, W)."""
+    shown = image.transpose(1, 2, 0) * np.array(config.std) + np.array(config.mean)
+    shown = shown if config.channel_order == "rgb" else shown[..., ::-1]
+    return shown.clip(0, 255).astype(np.uint8)
+
+
+def _rendered(view: CameraView, class_set: ClassSet, size: tuple[int, ...]) -> list[Picture]:
+    """Depth and classes in colour, at the image's size; what meets nothing is sky."""
+    depth_m = np.where(np.isnan(view.depth_m), np.float32(np.inf), view.depth_m)
+    classes = np.where(
+        (view.labels == IGNORE_ID)[..., None], SKY, class_set.colours[view.labels]
+    ).astype(np.uint8)
+    depth = range_colours(depth_m.ravel()).reshape(classes.shape)
+    return [
+        cv2.resize(part, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+        for part in (depth, classes)
+    ]
