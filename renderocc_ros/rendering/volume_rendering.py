@@ -8,19 +8,25 @@ between centres, which is half a cell off what the read-out says.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.rendering.compositing import expected_range, weights_from_density
 from renderocc_ros.rendering.ray_sampling import RaySamples
 
+T = TypeVar("T")
 Lookup = Literal["nearest", "trilinear"]
 
+# Bounds the memory of one group of rays.
+SAMPLES_AT_ONCE = 1 << 19
 # Opacity below which a ray says nothing about a class: keeps the division finite.
 FAINT = 1e-6
 
@@ -70,30 +76,85 @@ def render_rays(
     samples: RaySamples,
     lookup: Lookup = "nearest",
 ) -> RenderedRays:
-    """Render rays without ever holding a class vector per sample.
+    """Render rays a few at a time, without ever holding a class vector per sample.
 
-    Each sample adds its weighted corner cells to the ray's sum straight from the volume
-    (an embedding bag), so memory grows with R·S and not with R·S·K.
+    Each sample adds its weighted corner cells to the ray's sum straight from the volume (an
+    embedding bag). Rays of like length are rendered together, so little is spent on padding; what a
+    gradient needs is made again when it comes, so memory grows with the weights (R, S) alone.
 
     Args:
         grid: where the cells lie.
         density: (B, X, Y, Z) opacity per metre.
         class_probability: (B, X, Y, Z, K), each summing to 1.
-        rays: rays through these volumes, in any order.
+        rays: rays through these volumes, in any order. No gradient flows to them.
         samples: intervals along these rays.
         lookup: value of a point: of its cell, or interpolated between cell centres.
     """
-    cells, shares = _cells_and_shares(grid, rays.at(samples.middles_m), lookup)
-    cells = cells + (rays.volume * grid.cell_count)[:, None, None]
-    sigma = (density.reshape(-1)[cells] * shares).sum(dim=-1)
-    weights = weights_from_density(sigma, samples.lengths_m)
-    classes = functional.embedding_bag(
-        cells.flatten(1),
-        class_probability.flatten(0, 3),
-        per_sample_weights=(weights[..., None] * shares).flatten(1),
-        mode="sum",
+    fields = density.reshape(-1), class_probability.flatten(0, 3)
+    parts, count = _alike(samples), samples.edges_m.shape[1] - 1
+    found = [
+        _forgetful(_weights_and_classes, grid, fields, rays, samples, part, length, lookup)
+        for part, length in parts
+    ]
+    back = torch.cat([part for part, _ in parts]).argsort()
+    weights = torch.cat([functional.pad(w, (0, count - w.shape[1])) for w, _ in found])[back]
+    return _rendered(weights, torch.cat([classes for _, classes in found])[back], samples)
+
+
+def _forgetful(function: Callable[..., T], *arguments: Any) -> T:
+    """Calls it; what its gradient needs is not kept but made again."""
+    if not torch.is_grad_enabled():
+        return function(*arguments)
+    found: T = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return found
+
+
+def _alike(samples: RaySamples) -> list[tuple[Tensor, int]]:
+    """Rays in groups of like length, each with the number of intervals before its padding."""
+    intervals = samples.edges_m.shape[1] - 1
+    lengths = (samples.edges_m < samples.far_m[:, None]).sum(dim=1).clamp(1, intervals)
+    order = lengths.argsort(descending=True)
+    ends = lengths[order].tolist() or [intervals]
+    parts, start = [], 0
+    while start < len(order) or not parts:
+        stop = start + max(1, SAMPLES_AT_ONCE // ends[start])
+        parts.append((order[start:stop], ends[start]))
+        start = stop
+    return parts
+
+
+def _weights_and_classes(
+    grid: VoxelGrid,
+    fields: tuple[Tensor, Tensor],
+    rays: Rays,
+    samples: RaySamples,
+    part: Tensor,
+    intervals: int,
+    lookup: Lookup,
+) -> tuple[Tensor, Tensor]:
+    """Weights (P, intervals) of some rays and their sums of classes (P, K)."""
+    density, classes = fields
+    some = Rays(rays.origin[part], rays.direction[part], rays.volume[part])
+    cut = RaySamples(samples.edges_m[part, : intervals + 1], samples.far_m[part])
+    cells, shares = _cells_and_shares(grid, some, cut.middles_m, lookup)
+    weights = weights_from_density(_look_up(density, cells, shares), cut.lengths_m)
+    of_each = weights if shares is None else (weights[..., None] * shares).flatten(1)
+    return weights, functional.embedding_bag(
+        cells.flatten(1), classes, per_sample_weights=of_each, mode="sum"
     )
-    return _rendered(weights, classes, samples)
+
+
+def _look_up(density: Tensor, cells: Tensor, shares: Tensor | None) -> Tensor:
+    values = density.index_select(0, cells.flatten()).view(cells.shape)
+    return values[..., 0] if shares is None else (values * shares).sum(dim=-1)
+
+
+def ray_weights(
+    grid: VoxelGrid, density: Tensor, rays: Rays, samples: RaySamples, lookup: Lookup = "nearest"
+) -> Tensor:
+    """(R, S) the compositing weights alone, as a coarse pass wants them; arguments as above."""
+    cells, shares = _cells_and_shares(grid, rays, samples.middles_m, lookup)
+    return weights_from_density(_look_up(density.reshape(-1), cells, shares), samples.lengths_m)
 
 
 def render_rays_plain(
@@ -134,26 +195,35 @@ def _rendered(weights: Tensor, classes: Tensor, samples: RaySamples) -> Rendered
     )
 
 
-def _cells_and_shares(grid: VoxelGrid, points: Tensor, lookup: Lookup) -> tuple[Tensor, Tensor]:
-    """Flat indices (R, S, C) of the cells that a point draws on, and their shares.
+def _cells_and_shares(
+    grid: VoxelGrid, rays: Rays, distance_m: Tensor, lookup: Lookup
+) -> tuple[Tensor, Tensor | None]:
+    """Flat indices (R, S, C) of the cells that points of rays draw on, and their shares.
 
-    C is 1 for nearest and 8 for trilinear. Points beyond the outermost centres take the outermost
-    cells' values.
+    C is 1 for nearest, whose shares are all 1 (None), and 8 for trilinear. Points beyond the
+    outermost centres take the outermost cells' values.
     """
-    position = (points - points.new_tensor(grid.origin_m)) / grid.resolution_m
+    along = [
+        (rays.origin[:, axis] - grid.origin_m[axis])[:, None] / grid.resolution_m
+        + distance_m * (rays.direction[:, axis] / grid.resolution_m)[:, None]
+        for axis in range(3)
+    ]
+    first = (rays.volume * grid.cell_count)[:, None]
     if lookup == "nearest":
-        return _flat(grid, torch.floor(position))[..., None], torch.ones_like(points[..., :1])
-    position = position - 0.5
-    base = torch.floor(position)
-    upper_share = position - base
+        return _flat(grid, first, along)[..., None], None
+    lower = [torch.floor(position - 0.5) for position in along]
+    upper_share = [position - 0.5 - low for position, low in zip(along, lower, strict=True)]
     cells, shares = [], []
-    for corner in torch.cartesian_prod(*[torch.arange(2)] * 3).to(points):
-        cells.append(_flat(grid, base + corner))
-        shares.append(torch.where(corner > 0, upper_share, 1 - upper_share).prod(dim=-1))
+    for corner in itertools.product((0, 1), repeat=3):
+        cells.append(_flat(grid, first, [a + c for a, c in zip(lower, corner, strict=True)]))
+        each = [s if c else 1 - s for s, c in zip(upper_share, corner, strict=True)]
+        shares.append(each[0] * each[1] * each[2])
     return torch.stack(cells, dim=-1), torch.stack(shares, dim=-1)
 
 
-def _flat(grid: VoxelGrid, cells: Tensor) -> Tensor:
-    size = cells.new_tensor(grid.size)
-    x, y, z = torch.minimum(cells.clamp(min=0), size - 1).long().unbind(dim=-1)
-    return (x * grid.size[1] + y) * grid.size[2] + z
+def _flat(grid: VoxelGrid, first: Tensor, position: Sequence[Tensor]) -> Tensor:
+    """(R, S) int64 place of the cells that hold positions (R, S), three of them, in cells."""
+    x, y, z = (
+        at.clamp(0, size - 1).to(torch.int64) for at, size in zip(position, grid.size, strict=True)
+    )
+    return x.mul_(grid.size[1]).add_(y).mul_(grid.size[2]).add_(z).add_(first)

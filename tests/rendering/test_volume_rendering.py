@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.rendering import Rays, render_rays, render_rays_plain
+from renderocc_ros.rendering import (
+    Rays,
+    ray_weights,
+    render_rays,
+    render_rays_plain,
+    volume_rendering,
+)
 from renderocc_ros.rendering.compositing import expected_range, weights_from_density
 from renderocc_ros.rendering.ray_sampling import (
     RaySamples,
@@ -65,7 +71,10 @@ def test_uniform_intervals_cover_the_ray_once() -> None:
 
 
 @pytest.mark.parametrize("lookup", ["nearest", "trilinear"])
-def test_fast_equals_plain_in_values_and_gradients(lookup: str) -> None:
+def test_fast_equals_plain_in_values_and_gradients(
+    lookup: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volume_rendering, "SAMPLES_AT_ONCE", 200)  # many groups, of few rays each
     origins, directions = random_rays(64)
     samples = sample_uniform(GRID, origins, directions, 0.23)
     results = []
@@ -74,8 +83,10 @@ def test_fast_equals_plain_in_values_and_gradients(lookup: str) -> None:
         rays = through(origins, directions, volumes=2)
         seen = render(GRID, density, classes, rays, samples, lookup)
         loss = seen.range_m.square().sum() + (seen.classes * seen.opacity[:, None]).square().sum()
+        loss = loss + (seen.weights * samples.middles_m).square().sum()
         gradients = torch.autograd.grad(loss, (density, classes))
         results.append((seen.range_m, seen.opacity, seen.classes, *gradients))
+        assert torch.allclose(ray_weights(GRID, density, rays, samples, lookup), seen.weights)
     for fast, plain in zip(*results, strict=True):
         assert torch.allclose(fast, plain, atol=1e-10, rtol=1e-10)
 

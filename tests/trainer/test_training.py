@@ -16,10 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy_world import CLASSES, ToyWorld, empty_rays, toy_network, toy_recipe, wall_distance
 
 from renderocc_ros.checkpoint import load_checkpoint
-from renderocc_ros.network.occupancy_field import read_out
+from renderocc_ros.network.occupancy_field import OccupancyField, read_out
+from renderocc_ros.rendering import Rays
 from renderocc_training.dataset.training_sample import collate, mirrored
 from renderocc_training.trainer.loop import StepReport, TrainingStopped, make_fabric, train
-from renderocc_training.trainer.objective import Objective, Sealed
+from renderocc_training.trainer.objective import Objective, Sealed, render_field
 from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.recipe import load_recipe
@@ -198,6 +199,22 @@ def test_class_weights_of_a_recipe_reach_the_semantic_losses_and_no_other() -> N
     assert changed == {"query_semantics", "votes_semantics", "semantics"}
 
 
+def test_hierarchical_sampling_finds_the_same_surface_with_fewer_steps() -> None:
+    network = toy_network()
+    density = torch.zeros((1, *network.grid.size))
+    density[:, 7] = 40.0
+    field = OccupancyField(density, torch.zeros((1, 2, *network.grid.size)))
+    way = torch.nn.functional.normalize(torch.tensor([[1.0, 0.3, 0.1], [1.0, 0.0, 0.0]]), dim=1)
+    rays = Rays(torch.tensor([[0.3, 0.0, 0.6]]).expand(2, 3), way, torch.zeros(2).long())
+    exact = (7.0 - 0.3) / way[:, 0]
+    for sampling in ("uniform", "hierarchical"):
+        rays_of = {"step_cells": 0.5, "sampling": sampling, "fine_intervals": 16}
+        seen, samples = render_field(field, network, rays, toy_recipe(rays=rays_of))
+        error = (seen.range_m - exact).abs()
+        assert (error < (0.5 if sampling == "uniform" else 0.2)).all(), (sampling, error)
+    assert samples.lengths_m.shape == (2, 16)
+
+
 def test_mirrored_twice_is_the_sample_and_once_is_a_mirrored_world() -> None:
     grid = toy_network().grid
     sample = ToyWorld().sample(3, np.random.default_rng(0))
@@ -246,7 +263,7 @@ import sys, torch, numpy as np
 sys.path.insert(0, sys.argv[1])
 from toy_world import *
 from renderocc_training.dataset.training_sample import collate
-from renderocc_training.trainer.objective import Objective, Sealed
+from renderocc_training.trainer.objective import Objective, Sealed, render_field
 from renderocc_training.trainer.loop import make_fabric
 recipe = toy_recipe(losses={"votes": 1.0, "votes_semantics": 1.0, "lifting_depth": 1.0})
 fabric = make_fabric(recipe, devices=int(sys.argv[2]))

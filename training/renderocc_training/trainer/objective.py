@@ -11,8 +11,8 @@ from renderocc_ros.network.occupancy_field import OccupancyField, opacity
 from renderocc_ros.network.renderocc import RenderOcc
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network_config import LiftedConfig
-from renderocc_ros.rendering import Rays, RenderedRays, render_rays
-from renderocc_ros.rendering.ray_sampling import RaySamples, sample_uniform
+from renderocc_ros.rendering import Rays, RenderedRays, ray_weights, render_rays
+from renderocc_ros.rendering.ray_sampling import RaySamples, sample_by_weight, sample_uniform
 from renderocc_training import losses
 from renderocc_training.dataset.training_sample import RayTensors, TrainingBatch
 from renderocc_training.rendering.paper_head import CLASS_COUNTS, PaperScene
@@ -221,6 +221,10 @@ def render_field(
     """
     step_m = recipe.rays.step_cells * network.grid.resolution_m
     samples = sample_uniform(network.grid, rays.origin, rays.direction, step_m, generator)
+    if recipe.rays.sampling == "hierarchical":
+        with torch.no_grad():
+            coarse = ray_weights(network.grid, field.density, rays, samples, recipe.rays.lookup)
+        samples = sample_by_weight(samples, coarse, recipe.rays.fine_intervals, generator)
     probability = field.semantics.softmax(dim=1).movedim(1, -1)
     seen = render_rays(network.grid, field.density, probability, rays, samples, recipe.rays.lookup)
     return seen, samples

@@ -52,6 +52,12 @@ class RayConfig(StrictModel):
     free_points: int = Field(16, gt=0, description="points queried before the end of each ray")
     rendered: int = Field(2048, gt=0, description="rays per sample that are rendered")
     step_cells: Positive = Field(0.5, description="length of a rendering step, in cells")
+    sampling: Literal["uniform", "hierarchical"] = Field(
+        "uniform",
+        description="steps of one length, or fine ones placed where a first pass with such steps "
+        "found density",
+    )
+    fine_intervals: int = Field(64, gt=0, description="per ray, for hierarchical sampling")
     head: Literal["metric", "paper"] = Field(
         "metric",
         description="how rays are rendered: metric ranges through the whole grid, or the "
