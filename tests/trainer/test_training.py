@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from toy_world import CLASSES, ToyWorld, empty_rays, toy_network, toy_recipe, wa
 from renderocc_ros.checkpoint import load_checkpoint
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.rendering import Rays
-from renderocc_training.dataset.training_sample import collate, mirrored
+from renderocc_training.dataset.training_sample import TrainingSample, collate, mirrored
+from renderocc_training.trainer import loop
 from renderocc_training.trainer.loop import StepReport, TrainingStopped, make_fabric, train
 from renderocc_training.trainer.objective import Objective, Sealed, render_field
 from renderocc_training.trainer.pictures import sample_picture
@@ -165,6 +167,31 @@ def test_a_loss_that_is_not_finite_names_its_term_and_samples(tmp_path: Path) ->
         network.occupancy_field.out.bias[0] = float("nan")
     with pytest.raises(TrainingStopped, match=r"not finite: \{'query'.*wall at"):
         train(network, CLASSES, ToyWorld(), toy_recipe(), tmp_path, fabric())
+
+
+class BadWorld(ToyWorld):
+    """Its loading process dies, or is held up for longer than the loader waits."""
+
+    def __init__(self, dies: bool) -> None:
+        super().__init__()
+        self.dies = dies
+
+    def sample(self, index: int, random: np.random.Generator) -> TrainingSample:
+        if self.dies:
+            os._exit(1)
+        threading.Event().wait(1.5)
+        return super().sample(index, random)
+
+
+@pytest.mark.parametrize(
+    ("dies", "message"), [(True, "died .*memory ran out"), (False, "no batch within 0.5 s")]
+)
+def test_a_loader_that_dies_or_stalls_is_reported(
+    dies: bool, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOADER_TIMEOUT_S", 60 if dies else 0.5)
+    with pytest.raises(TrainingStopped, match=message):
+        train(toy_network(), CLASSES, BadWorld(dies), toy_recipe(), tmp_path, fabric(), workers=1)
 
 
 def test_a_sample_without_any_label_trains_on_the_others() -> None:

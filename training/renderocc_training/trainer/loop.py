@@ -229,12 +229,17 @@ def _next_batch(batches: Any) -> TrainingBatch:
     try:
         batch: TrainingBatch = next(batches)
     except RuntimeError as error:
-        if "timed out" not in str(error):
-            raise
-        raise TrainingStopped(
-            f"no batch within {LOADER_TIMEOUT_S:.0f} s: the disk or a worker hangs; try fewer "
-            "workers or copy the data set to a local disk"
-        ) from error
+        if "timed out" in str(error):
+            raise TrainingStopped(
+                f"no batch within {LOADER_TIMEOUT_S:g} s: the disk or a worker hangs; try fewer "
+                "workers or copy the data set to a local disk"
+            ) from error
+        if "DataLoader worker (pid" in str(error):
+            raise TrainingStopped(
+                f"a process that loads samples died ({error}), most often because memory ran out; "
+                "try fewer workers, or none to see its own error"
+            ) from error
+        raise
     return batch
 
 
