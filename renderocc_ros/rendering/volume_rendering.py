@@ -115,7 +115,8 @@ def _alike(samples: RaySamples) -> list[tuple[Tensor, int]]:
     lengths = (samples.edges_m < samples.far_m[:, None]).sum(dim=1).clamp(1, intervals)
     order = lengths.argsort(descending=True)
     ends = lengths[order].tolist() or [intervals]
-    parts, start = [], 0
+    parts: list[tuple[Tensor, int]] = []
+    start = 0
     while start < len(order) or not parts:
         stop = start + max(1, SAMPLES_AT_ONCE // ends[start])
         parts.append((order[start:stop], ends[start]))

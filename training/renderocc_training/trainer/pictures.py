@@ -51,7 +51,7 @@ def _picture(image: NDArray[np.float32], config: ImageConfig) -> Picture:
     """(H, W, 3) uint8 RGB of a normalised image (3, H, W)."""
     shown = image.transpose(1, 2, 0) * np.array(config.std) + np.array(config.mean)
     shown = shown if config.channel_order == "rgb" else shown[..., ::-1]
-    return shown.clip(0, 255).astype(np.uint8)
+    return np.asarray(shown.clip(0, 255), np.uint8)
 
 
 def _rendered(view: CameraView, class_set: ClassSet, size: tuple[int, ...]) -> list[Picture]:
