@@ -1,8 +1,9 @@
-"""Compare two results of evaluate frame by frame: differences with bootstrap intervals."""
+"""Compare two results, or two models on recordings: differences with bootstrap intervals."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,15 +13,37 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from renderocc_ros.config import load_rig
 from renderocc_training.evaluation.comparison import CONFIDENCE, RESAMPLES, SEED, compare_results
-from renderocc_training.evaluation.results import read_results, without_nan
+from renderocc_training.evaluation.results import (
+    Results,
+    ResultsWriter,
+    read_results,
+    without_nan,
+)
+from renderocc_training.evaluation.scoring import Mask
 
 NAMED = 5
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="folder that evaluate wrote: before")],
-    second: Annotated[Path, typer.Argument(help="folder that evaluate wrote: after")],
+    first: Annotated[str, typer.Argument(help="before: folder that evaluate wrote, or a model")],
+    second: Annotated[str, typer.Argument(help="after: the same")],
+    bag: Annotated[
+        list[Path] | None,
+        typer.Option(help="evaluate models on this recording; may be given several times"),
+    ] = None,
+    rig: Annotated[str, typer.Option(help="rig of the recordings: shipped name or .yaml")] = (
+        "nuscenes"
+    ),
+    truth: Annotated[
+        Path | None, typer.Option(help="folder of Occ3D files; else the bags' own truth")
+    ] = None,
+    mask: Annotated[Mask, typer.Option(help="score only voxels that this sensor sees")] = "camera",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="keep what models were evaluated to: OUT/first, OUT/second")
+    ] = None,
     block: Annotated[
         int, typer.Option(min=1, help="neighbouring frames drawn together; they are alike")
     ] = 5,
@@ -28,15 +51,24 @@ def compare(
     seed: Annotated[int, typer.Option()] = SEED,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead")] = False,
 ) -> None:
-    """Compare two results of `renderocc-train evaluate` on the same recordings.
+    """Compare two results of `renderocc-train evaluate`, or two models on the same recordings.
 
     renderocc-train compare before after
 
-    Only frames that both scored count. "Better" is said where the 95 % interval of the paired
-    difference leaves out zero.
+    renderocc-train compare old.safetensors new.safetensors --bag monday --bag tuesday
+
+    A model is what evaluate takes: a checkpoint, an .onnx or a network's name. Only frames that
+    both scored count. "Better" is said where the 95 % interval of the paired difference leaves out
+    zero.
     """
     console = Console(stderr=True)
-    a, b = read_results(first), read_results(second)
+    if bag and Path(first).is_dir() and Path(second).is_dir():
+        raise ValueError("--bag is to evaluate models on; these two are results already")
+    with tempfile.TemporaryDirectory(prefix="renderocc-compare-") as scratch:
+        a, b = (
+            _results(given, bag or [], (out or Path(scratch)) / place, rig, truth, mask, device)
+            for place, given in (("first", first), ("second", second))
+        )
     result = compare_results(a, b, block, resamples, seed)
     for name, tokens in ((a.name, result.only_first), (b.name, result.only_second)):
         if tokens:
@@ -67,6 +99,31 @@ def compare(
         row = (_percent(each.first), _percent(each.second), _points(each.difference), interval)
         table.add_row(name, *row, each.verdict.replace("first", a.name).replace("second", b.name))
     Console().print(table)
+
+
+def _results(
+    given: str,
+    bags: list[Path],
+    folder: Path,
+    rig: str,
+    truth: Path | None,
+    mask: Mask,
+    device: str,
+) -> Results:
+    """Results that are there, or those of a model on the bags."""
+    if Path(given).is_dir():
+        return read_results(Path(given))
+    if not bags:
+        raise ValueError(
+            f"'{given}' is no folder that evaluate wrote; to compare models give recordings: --bag"
+        )
+    from renderocc_training.commands.evaluate import evaluated, load_predictor
+
+    console = Console(stderr=True)
+    predictor, about = load_predictor(given, console, device=device)
+    writer = ResultsWriter(folder, keep_predictions=False, keep_images=False)
+    evaluated(predictor, about, given, bags, writer, load_rig(rig), mask, console, truth=truth)
+    return read_results(folder)
 
 
 def _percent(value: float) -> str:

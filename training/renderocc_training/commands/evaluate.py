@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -133,40 +133,21 @@ def evaluate(
         published = _played_live(
             recordings[0], rig, model, about["random"], out, predictor, rate, options, console
         )
-    labels = {"depth": depth_labels, "classes": class_labels} if views else {}
-    problems: list[str] = []
-    with ExitStack() as stack:
-        output = None
-        if bag is not None:
-            opened = stack.enter_context(BagWriter(bag, compress=True))
-            output = BagOutput(opened, predictor.class_set, config.base_frame, config.odom_frame)
-        evaluation = Evaluation(predictor, writer, mask, output, published)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-            for recording in recordings:
-                for source, left_out in _sources(
-                    recording, predictor, config, truth, truth_topic, labels, problems, stack
-                ):
-                    task = progress.add_task(source.name, total=None)
-                    evaluation.run(source, lambda _, task=task: progress.advance(task))  # type: ignore[misc]
-                    evaluation.skipped.update(left_out)
-    if not evaluation.frames:
-        raise ValueError(
-            "no set could be evaluated: "
-            + (
-                "; ".join(f"{what}: {why} ({n})" for (what, why), n in evaluation.skipped.items())
-                or "the recordings hold no images"
-            )
-        )
-    content = _content(evaluation, predictor, config, about, name or out.name, recordings, mask)
-    content["problems"] = problems
-    if rays:
-        console.print("casting rays …")
-        content["ray_iou"] = drive_ray_scores(
-            out, evaluation.poses, predictor.grid, predictor.class_set, lidar_at
-        )
-    writer.finish(
-        content, predictor.class_set, predictor.grid, evaluation.frames, evaluation.confusions
+    content = evaluated(
+        predictor,
+        about,
+        name or out.name,
+        recordings,
+        writer,
+        config,
+        mask,
+        console,
+        truth=truth,
+        truth_topic=truth_topic,
+        labels={"depth": depth_labels, "classes": class_labels} if views else {},
+        bag=bag,
+        lidar_at=lidar_at if rays else None,
+        published=published,
     )
     shown = {key: value for key, value in content.items() if key not in ("confusion",)}
     if as_json:
@@ -174,6 +155,65 @@ def evaluate(
     else:
         _show(content, Console())
     console.print(f"results: {out}", soft_wrap=True)
+
+
+def evaluated(
+    predictor: Predictor,
+    about: dict[str, Any],
+    name: str,
+    recordings: list[Path],
+    writer: ResultsWriter,
+    rig: RigConfig,
+    mask: Mask,
+    console: Console,
+    truth: Path | None = None,
+    truth_topic: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    bag: Path | None = None,
+    lidar_at: tuple[float, float, float] | None = None,
+    published: Published | None = None,
+) -> dict[str, Any]:
+    """Run a predictor on recordings and write the results; see :func:`evaluate` for the options.
+
+    Args:
+        about: what is known of the model.
+        lidar_at: for RayIoU; None for none.
+
+    Returns:
+        what ``results.json`` holds, without its frames.
+    """
+    problems: list[str] = []
+    with ExitStack() as stack:
+        output = None
+        if bag is not None:
+            opened = stack.enter_context(BagWriter(bag, compress=True))
+            output = BagOutput(opened, predictor.class_set, rig.base_frame, rig.odom_frame)
+        evaluation = Evaluation(predictor, writer, mask, output, published)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+            for recording in recordings:
+                for source, left_out in _sources(
+                    recording, predictor, rig, truth, truth_topic, labels or {}, problems, stack
+                ):
+                    task = progress.add_task(source.name, total=None)
+                    evaluation.run(source, lambda _, task=task: progress.advance(task))  # type: ignore[misc]
+                    evaluation.skipped.update(left_out)
+    if not evaluation.frames:
+        reasons = [f"{what}: {why} ({n})" for (what, why), n in evaluation.skipped.items()]
+        raise ValueError(
+            f"no set could be evaluated: {'; '.join(reasons) or 'the recordings hold no images'}"
+        )
+    content = _content(evaluation, predictor, rig, about, name, recordings, mask)
+    content["problems"] = problems
+    if lidar_at is not None:
+        console.print("casting rays …")
+        content["ray_iou"] = drive_ray_scores(
+            writer.folder, evaluation.poses, predictor.grid, predictor.class_set, lidar_at
+        )
+    writer.finish(
+        content, predictor.class_set, predictor.grid, evaluation.frames, evaluation.confusions
+    )
+    return content
 
 
 def load_predictor(
@@ -205,7 +245,7 @@ def _sources(
     rig: RigConfig,
     truth: Path | None,
     truth_topic: str | None,
-    labels: dict[str, str],
+    labels: Mapping[str, str],
     problems: list[str],
     stack: ExitStack,
 ) -> Iterator[tuple[Source, Counter[tuple[str, str]]]]:
