@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
@@ -145,6 +146,9 @@ class Evaluation:
         except ValueError as error:
             self.skipped["sets", f"prediction: {error}"] += 1
             return
+        if not _is_finite(self._predictor.field):  # or all would count as free
+            self.skipped["sets", "prediction: the model gives NaN or infinity; its weights?"] += 1
+            return
         predicted_ms = (time.perf_counter() - started_s) * 1e3
         latency = {
             "read and decode": decoded_ms,
@@ -177,7 +181,7 @@ class Evaluation:
                 frame_scores(counts),
             )
         )
-        self._writer.add(token, occupancy, truth, pictures)
+        self._writer.add(token, occupancy, truth, pictures, camera_set)
         if self._bag is not None:
             self._bag.add(occupancy, truth, camera_set)
 
@@ -203,6 +207,11 @@ class Evaluation:
             pictures[f"{reading.name}.depth"] = depth_picture(view)
             pictures[f"{reading.name}.classes"] = class_picture(view, class_set)
         return depth, confusion
+
+
+def _is_finite(field_: OccupancyField | None) -> bool:
+    volumes = () if field_ is None else (field_.density, field_.semantics)
+    return all(bool(volume.isfinite().all()) for volume in volumes)
 
 
 def _unscored(truth: Occ3dTruth | None, counts: FrameCounts) -> str:

@@ -8,6 +8,7 @@
 | predictions/TOKEN.npz | semantics, confidence (X, Y, Z) uint8; stamp_ns, origin_m, resolution_m |
 | truth/TOKEN/labels.npz | semantics, mask_camera, mask_lidar, as Occ3D has them |
 | images/TOKEN/CAMERA.jpg | what the camera saw, small |
+| images/TOKEN/cameras.json | where the cameras were and how they project |
 
 ``renderocc-train score OUT/predictions OUT/truth`` reads the same files.
 """
@@ -28,7 +29,9 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_training.evaluation.camera_files import read_cameras, write_cameras
 from renderocc_training.evaluation.occ3d_files import Occ3dTruth, read_truth
 from renderocc_training.evaluation.voxel_scores import Counts
 
@@ -109,6 +112,11 @@ class Results:
         names = [name for name in self.content["cameras"] if name in found]
         return {name: found[name] for name in [*names, *sorted(found.keys() - set(names))]}
 
+    def cameras(self, frame: FrameResult) -> CameraSet | None:
+        """The small pictures of a frame with their poses and models; None if not kept."""
+        folder = self.folder / "images" / frame.token
+        return read_cameras(folder, frame.stamp_ns, self.images(frame.token))
+
 
 def read_results(folder: Path) -> Results:
     """Read what ``renderocc-train evaluate`` wrote.
@@ -173,8 +181,14 @@ class ResultsWriter:
         occupancy: SemanticOccupancy,
         truth: Occ3dTruth | None,
         images: Mapping[str, NDArray[np.uint8]],
+        cameras: CameraSet | None = None,
     ) -> None:
-        """Write the files of one frame."""
+        """Write the files of one frame.
+
+        Args:
+            images: to keep a small picture of, by name: what cameras saw, and rendered views.
+            cameras: the set that they belong to.
+        """
         if self._keep_predictions:
             write_prediction(self.folder / "predictions" / f"{token}.npz", occupancy)
             if truth is not None:
@@ -182,6 +196,8 @@ class ResultsWriter:
         if self._keep_images:
             for name, image in images.items():
                 _write_thumbnail(self.folder / "images" / token / f"{name}.jpg", image)
+            if cameras is not None:
+                write_cameras(self.folder / "images" / token, cameras)
 
     def finish(
         self,
