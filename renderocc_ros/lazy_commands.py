@@ -35,6 +35,7 @@ EXTRA_OF_MODULE = {
     "transformers": "label",
     "onnx": "export",
     "onnxruntime": "export",
+    "av": "view",
     "rerun": "view",
     "pyvista": "view",
     "pytest": "test",

@@ -38,21 +38,21 @@ def overview(
     above_width = VOXELS_HEIGHT
     beside_width = WIDTH - 3 * GAP - above_width
     views = [
-        _captioned(from_above(occupancy, above_width, VOXELS_HEIGHT), "from above, forward is up"),
-        _captioned(in_perspective(occupancy, beside_width, VOXELS_HEIGHT), "from behind"),
+        captioned(from_above(occupancy, above_width, VOXELS_HEIGHT), "from above, forward is up"),
+        captioned(in_perspective(occupancy, beside_width, VOXELS_HEIGHT), "from behind"),
     ]
-    rows = [_text_line(title)] if title else []
-    rows += [camera_mosaic(images), _row(views), class_legend(occupancy)]
-    return np.concatenate([_padded(row) for row in rows])
+    rows = [text_line(title)] if title else []
+    rows += [camera_mosaic(images), side_by_side(views), class_legend(occupancy)]
+    return np.concatenate([padded(row) for row in rows])
 
 
 def camera_mosaic(images: Mapping[str, Picture], columns: int | None = None) -> Picture:
     """All images with their names in a grid, (H, 1920, 3); 3 columns for up to 6 cameras."""
     columns = columns or min(len(images), 3 if len(images) <= 6 else 4) or 1
     width = (WIDTH - (columns + 1) * GAP) // columns
-    tiles = [_captioned(_fitted(image, width), name) for name, image in images.items()]
+    tiles = [captioned(_fitted(image, width), name) for name, image in images.items()]
     lines = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    return np.concatenate([_padded(_row(line)) for line in lines])
+    return np.concatenate([padded(side_by_side(line)) for line in lines])
 
 
 def class_legend(occupancy: SemanticOccupancy) -> Picture:
@@ -60,7 +60,7 @@ def class_legend(occupancy: SemanticOccupancy) -> Picture:
     entries = class_counts(occupancy)
     columns = 6
     height = LINE * max(1, math.ceil(len(entries) / columns)) + GAP
-    legend = _blank(height, WIDTH)
+    legend = blank(height, WIDTH)
     for place, (name, count) in enumerate(entries.items()):
         row, column = divmod(place, columns)
         left, top = GAP + column * (WIDTH // columns), GAP + row * LINE
@@ -99,7 +99,8 @@ def _fitted(image: Picture, width: int) -> Picture:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _captioned(image: Picture, text: str) -> Picture:
+def captioned(image: Picture, text: str) -> Picture:
+    """The image with a word in its corner."""
     picture = image.copy()
     (width, height), below = cv2.getTextSize(text, FONT, 0.6, 1)
     cv2.rectangle(picture, (0, 0), (width + 18, height + below + 12), INK, cv2.FILLED)
@@ -107,8 +108,9 @@ def _captioned(image: Picture, text: str) -> Picture:
     return picture
 
 
-def _text_line(text: str) -> Picture:
-    line = _blank(LINE + GAP, WIDTH)
+def text_line(text: str) -> Picture:
+    """(46, 1920, 3): a line of text."""
+    line = blank(LINE + GAP, WIDTH)
     _write(line, text, (GAP, LINE - 4), INK, 0.75)
     return line
 
@@ -119,19 +121,22 @@ def _write(
     cv2.putText(picture, text, place, FONT, scale, colour, 1, cv2.LINE_AA)
 
 
-def _row(tiles: list[Picture]) -> Picture:
+def side_by_side(tiles: list[Picture]) -> Picture:
+    """Tiles side by side, with gaps."""
     height = max(tile.shape[0] for tile in tiles)
     parts = []
     for tile in tiles:
-        spare = _blank(height - tile.shape[0], tile.shape[1])
-        parts += [_blank(height, GAP), np.concatenate([tile, spare])]
+        spare = blank(height - tile.shape[0], tile.shape[1])
+        parts += [blank(height, GAP), np.concatenate([tile, spare])]
     return np.concatenate(parts, axis=1)
 
 
-def _padded(row: Picture) -> Picture:
-    wide = np.concatenate([row, _blank(row.shape[0], WIDTH - row.shape[1])], axis=1)
-    return np.concatenate([wide, _blank(GAP, WIDTH)])
+def padded(row: Picture) -> Picture:
+    """The row at full width, with a gap below."""
+    wide = np.concatenate([row, blank(row.shape[0], WIDTH - row.shape[1])], axis=1)
+    return np.concatenate([wide, blank(GAP, WIDTH)])
 
 
-def _blank(height: int, width: int) -> Picture:
+def blank(height: int, width: int) -> Picture:
+    """Empty paper."""
     return np.full((height, width, 3), PAPER, np.uint8)

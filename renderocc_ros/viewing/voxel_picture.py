@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from vtkmodules.vtkCommonCore import vtkLogger
 
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.voxel_surface import voxel_surface
 
 BACKGROUND = "#dde1e7"
+FRUSTUM_M = 3.5
+FRUSTUM_COLOUR, LIDAR_COLOUR = "#0b57d0", "#101418"
 # Brightness of faces by the direction they look to, so that shapes show in any class colour.
 SHADE_BOTTOM, SHADE_TOP, SHADE_X, SHADE_Y = 0.45, 1.0, 0.78, 0.62
 SHADE_LOW_SPAN_M = 4.0
@@ -35,8 +38,19 @@ def from_above(occupancy: SemanticOccupancy, width: int, height: int) -> NDArray
     return _render(occupancy, width, height, look)
 
 
-def in_perspective(occupancy: SemanticOccupancy, width: int, height: int) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB: seen from behind and above the robot, looking forward."""
+def in_perspective(
+    occupancy: SemanticOccupancy,
+    width: int,
+    height: int,
+    cameras: CameraSet | None = None,
+    lidar_m: NDArray[np.float32] | None = None,
+) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB: seen from behind and above the robot, looking forward.
+
+    Args:
+        cameras: drawn as frusta.
+        lidar_m: (N, 3) points in the ego frame, drawn as dots.
+    """
 
     def look(plotter: pyvista.Plotter) -> None:
         _, span = _middle(occupancy.grid)
@@ -45,8 +59,28 @@ def in_perspective(occupancy: SemanticOccupancy, width: int, height: int) -> NDA
         plotter.camera.focal_point = (0.06 * reach, 0.0, 0.0)
         plotter.camera.up = (0.0, 0.0, 1.0)
         plotter.camera.view_angle = 50.0
+        for reading in cameras.readings if cameras else ():
+            if reading is not None:
+                edges = pyvista.line_segments_from_points(frustum_edges(reading, FRUSTUM_M))
+                plotter.add_mesh(edges, color=FRUSTUM_COLOUR, line_width=2)
+        if lidar_m is not None and len(lidar_m):
+            # A scan lies inside the voxels that it fills: along the line of sight out of them.
+            sight = np.array(plotter.camera.position) - lidar_m
+            out_m = 2 * occupancy.grid.resolution_m / np.linalg.norm(sight, axis=1, keepdims=True)
+            plotter.add_points(lidar_m + out_m * sight, color=LIDAR_COLOUR, point_size=3)
 
     return _render(occupancy, width, height, look)
+
+
+def frustum_edges(reading: CameraReading, length_m: float) -> NDArray[np.float64]:
+    """(16, 3): ends of the 8 edges of what a camera sees, in the ego frame, two by two, metres."""
+    model = reading.model
+    right, bottom = model.width - 0.5, model.height - 0.5
+    rays = model.rays([(-0.5, -0.5), (right, -0.5), (right, bottom), (-0.5, bottom)])
+    eye, corners = np.zeros(3), np.nan_to_num(rays) * length_m
+    ends = [(eye, corner) for corner in corners]
+    ends += [(corners[i], corners[(i + 1) % 4]) for i in range(4)]
+    return np.asarray(reading.ego_from_camera.apply(np.reshape(ends, (16, 3))))
 
 
 def _render(

@@ -55,3 +55,13 @@ def voxel_surface(occupancy: SemanticOccupancy) -> VoxelSurface:
         colours=np.concatenate(colours),
         normals=np.concatenate(normals),
     )
+
+
+def visible_cells(occupancy: SemanticOccupancy) -> NDArray[np.int64]:
+    """(N, 3) indices of the occupied cells that are not buried among others."""
+    occupied = np.pad(occupancy.occupied, 1)
+    buried = occupied.copy()
+    for axis in range(3):
+        for step in (-1, 1):
+            buried &= np.roll(occupied, step, axis)
+    return np.argwhere((occupied & ~buried)[1:-1, 1:-1, 1:-1])

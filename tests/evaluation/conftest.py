@@ -1,11 +1,15 @@
-"""A short drive with exact truth, made once."""
+"""A short drive with exact truth, made and evaluated once."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from renderocc_training.cli import app
 from renderocc_training.synthetic.drive import write_drive
 from renderocc_training.synthetic.spec import DriveSpec
 from renderocc_training.synthetic.world.town import TownSpec
@@ -20,3 +24,21 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     town = TownSpec(seed=5, seconds=SETS / 2, traffic=4, walkers=4)
     write_drive(DriveSpec(town, rig="two_cameras", preset="tiny"), path)
     return path
+
+
+def evaluate(*words: str | Path) -> tuple[int, str, str]:
+    command = ["evaluate", "nano", *map(str, words), "--rig", "two_cameras", "--threads", "1"]
+    result = CliRunner().invoke(app, command)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="session")
+def evaluated(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("evaluated")
+    code, out, err = evaluate(
+        drive, "--out", folder / "results", "--json", "--views", "--bag", folder / "bag"
+    )
+    assert code == 0, err
+    return folder, json.loads(out)

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from renderocc_ros.checkpoint import save_checkpoint
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_rig
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.network_config import load_network_config
 from renderocc_ros.prediction import Predictor
+from renderocc_ros.prediction.models import untrained_model
 from renderocc_training.cli import app
 from renderocc_training.evaluation.drive_rays import drive_ray_scores
 from renderocc_training.evaluation.recorded_sets import RecordedSets
@@ -24,27 +27,9 @@ from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_s
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.bag_writer import BagWriter
-from tests.evaluation.conftest import SETS
+from tests.evaluation.conftest import SETS, evaluate
 
 TRUTH = "/ground_truth/occupancy"
-
-
-def evaluate(*words: str | Path) -> tuple[int, str, str]:
-    command = ["evaluate", "nano", *map(str, words), "--rig", "two_cameras", "--threads", "1"]
-    result = CliRunner().invoke(app, command)
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
-@pytest.fixture(scope="session")
-def evaluated(drive: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    folder = tmp_path_factory.mktemp("evaluated")
-    code, out, err = evaluate(
-        drive, "--out", folder / "results", "--json", "--views", "--bag", folder / "bag"
-    )
-    assert code == 0, err
-    return folder, json.loads(out)
 
 
 def copied(source: Path, target: Path, change: Any) -> Path:
@@ -345,3 +330,37 @@ def pose_of(record: dict[str, Any]) -> np.ndarray:
     from pyquaternion import Quaternion
 
     return transform_matrix(record["translation"], Quaternion(record["rotation"]))
+
+
+def test_models_are_compared_on_a_bag(
+    evaluated: tuple[Path, Any], drive: Path, tmp_path: Path
+) -> None:
+    """A result and a model; the same network both times, so nothing differs."""
+    words = ["compare", str(evaluated[0] / "results"), "nano", "--bag", str(drive), "--json"]
+    words += ["--rig", "two_cameras", "--block", "2", "--out", str(tmp_path)]
+    run = CliRunner().invoke(app, words)
+    assert run.exit_code == 0, run.stderr
+    said = json.loads(run.stdout)
+    assert (said["second"], said["frames"]) == ("nano", SETS)
+    assert said["scores"]["iou"]["second"] == pytest.approx(evaluated[1]["scores"]["iou"])
+    assert said["scores"]["iou"]["verdict"] == "no difference shown"
+    assert read_results(tmp_path / "second").content["frames_scored"] == SETS
+
+
+def test_a_model_without_a_bag_cannot_be_compared(evaluated: tuple[Path, Any]) -> None:
+    run = CliRunner().invoke(app, ["compare", str(evaluated[0] / "results"), "new.safetensors"])
+    assert run.exit_code == 1 and "--bag" in run.stderr
+
+
+def test_a_model_that_gives_nan_is_said_and_not_scored(drive: Path, tmp_path: Path) -> None:
+    model = untrained_model("nano", 0)
+    with torch.no_grad():
+        for weights in model.network.parameters():
+            weights.fill_(float("nan"))
+    path = tmp_path / "nan.safetensors"
+    save_checkpoint(model, path)
+    command = ["evaluate", str(path), str(drive), "--rig", "two_cameras"]
+    run = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out")])
+    assert run.exit_code == 1
+    said = run.stderr.replace("\n", " ")
+    assert f"the model gives NaN or infinity; its weights? ({SETS})" in said

@@ -103,6 +103,19 @@ class RecordedSets:
         for reason, count in matcher.counters.sets_dropped.items():
             self.skipped["sets", reason.value] += count
 
+    def ego_from_sensor(self, stamp_ns: int, frame: str, sensor_stamp_ns: int) -> RigidTransform:
+        """From a sensor's frame at its own stamp to the ego frame at a set's stamp.
+
+        Raises:
+            ValueError: not known, or not yet: transforms come with the sets.
+        """
+        base_from_sensor = self._tree.lookup(self._rig.base_frame, frame, sensor_stamp_ns)
+        if self._rig.odom_frame is None or sensor_stamp_ns == stamp_ns:
+            return base_from_sensor
+        there, here = self._odom_from_ego(sensor_stamp_ns), self._odom_from_ego(stamp_ns)
+        assert there is not None and here is not None
+        return here.inverse() @ there @ base_from_sensor
+
     # ------------------------------------------------------------------------------- messages in
 
     def _read_ahead(self, reader: BagReader) -> None:
@@ -190,7 +203,7 @@ class RecordedSets:
     def _poses_known(self, matched: MatchedSet[RecordedImage]) -> bool:
         try:
             for image in _present(matched).values():
-                self._ego_from_camera(matched.stamp_ns, image)
+                self.ego_from_sensor(matched.stamp_ns, image.item.frame, image.stamp_ns)
             self._odom_from_ego(matched.stamp_ns)
         except ValueError:
             return False
@@ -205,7 +218,7 @@ class RecordedSets:
             return None
         for name, image in _present(matched).items():
             try:
-                pose = self._ego_from_camera(matched.stamp_ns, image)
+                pose = self.ego_from_sensor(matched.stamp_ns, image.item.frame, image.stamp_ns)
                 readings[name] = self._reading(name, image, pose)
             except ValueError as error:
                 self.skipped[f"images of {name}", without_numbers(str(error))] += 1
@@ -224,14 +237,6 @@ class RecordedSets:
         if self._rig.odom_frame is None:
             return None
         return self._tree.lookup(self._rig.odom_frame, self._rig.base_frame, stamp_ns)
-
-    def _ego_from_camera(self, stamp_ns: int, image: MatchedImage[RecordedImage]) -> RigidTransform:
-        base_from_camera = self._tree.lookup(self._rig.base_frame, image.item.frame, image.stamp_ns)
-        if self._rig.odom_frame is None or image.stamp_ns == stamp_ns:
-            return base_from_camera
-        there, here = self._odom_from_ego(image.stamp_ns), self._odom_from_ego(stamp_ns)
-        assert there is not None and here is not None
-        return here.inverse() @ there @ base_from_camera
 
     def _reading(
         self, name: str, image: MatchedImage[RecordedImage], ego_from_camera: RigidTransform
