@@ -114,7 +114,7 @@ class _LiveWatch:
         node.create_subscription(SemanticOccupancy, occupancy_topic, self._on_said, RELIABLE)
         if _truth_of(truth_topic):
             node.create_subscription(
-                SemanticOccupancy, _truth_of(truth_topic), self._truths.append, RELIABLE
+                SemanticOccupancy, _truth_of(truth_topic), self._on_truth, RELIABLE
             )
         if lidar_topic:
             self._listen_to_lidar(lidar_topic)
@@ -162,6 +162,12 @@ class _LiveWatch:
     def _on_said(self, message: SemanticOccupancy) -> None:
         self._said.append((time.monotonic(), message))
 
+    def _on_truth(self, message: SemanticOccupancy) -> None:
+        self._truths.append(message)
+
+    def _on_scan(self, message: PointCloud2) -> None:
+        self._scans.append(message)
+
     def _on_classes(self, message: SemanticClasses) -> None:
         self._tables[message.class_table] = class_set_of(message)
 
@@ -185,7 +191,7 @@ class _LiveWatch:
 
     def _listen_to_lidar(self, topic: str) -> None:
         self._lidar_topic = topic
-        self._node.create_subscription(PointCloud2, topic, self._scans.append, LOSSY)
+        self._node.create_subscription(PointCloud2, topic, self._on_scan, LOSSY)
 
     def _cameras(self, ready: ReadySet) -> CameraSet | None:
         """Decoded; a camera whose image cannot be read is missing."""

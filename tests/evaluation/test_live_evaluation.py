@@ -74,10 +74,11 @@ def test_live_and_replay_agree_voxel_for_voxel(drive: Path, tmp_path: Path) -> N
         roads = value_of(seen, "/world/ego/truth/driveable_surface:PoseTranslation3D", row)
         cells, inside = results.grid.index_of(np.array(roads))
         assert inside.all() and (truth.labels[tuple(cells.T)] == 11).all()
-        assert value_of(seen, "/world/ego/lidar:Position3D", row)
         for reading in cameras.readings:
             assert reading is not None
             entity = f"/world/ego/cameras/{reading.name}"
             place = value_of(seen, f"{entity}:Translation3D", row)
             assert np.allclose(place, reading.ego_from_camera.translation, atol=1e-4)
             assert value_of(seen, f"{entity}:Blob", row)
+    # The LiDAR's topic is looked for when the first set comes.
+    assert len(value_of(seen, "/world/ego/lidar:Position3D", seen.num_rows - 1)) > 500
