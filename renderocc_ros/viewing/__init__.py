@@ -1,1 +1,1 @@
-"""Pictures of voxels and cameras where there is no rviz: PNGs rendered off screen."""
+"""Voxels and cameras where there is no rviz: in Rerun, or as pictures and films made off screen."""
