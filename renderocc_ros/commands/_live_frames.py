@@ -101,9 +101,15 @@ class _LiveWatch:
         self._truths: deque[SemanticOccupancy] = deque(maxlen=KEPT)
         self._scans: deque[PointCloud2] = deque(maxlen=KEPT)
         self._said: deque[tuple[float, SemanticOccupancy]] = deque(maxlen=KEPT)
-        parameters = NodeParameters(image_depth=10)
         self._inputs = Inputs(
-            node, rig, parameters, self._on_set, lambda: None, StageTimes(), Tally()
+            node,
+            rig,
+            NodeParameters(image_depth=10),
+            on_image=lambda camera, image: None,
+            on_set=self._on_set,
+            on_time_jump=lambda: None,
+            times=StageTimes(),
+            tally=Tally(),
         )
         self._buffer = Buffer()
         self._listener = TransformListener(self._buffer, node, spin_thread=False)
