@@ -68,17 +68,22 @@ def test_live_and_replay_agree_voxel_for_voxel(drive: Path, tmp_path: Path) -> N
     seen = read_rrd(tmp_path / "seen.rrd")
     stamps = [stamp.value for stamp in seen.column("time")]
     assert stamps == [frame.stamp_ns for frame in results.frames]
+    truths = 0
     for row, frame in enumerate(results.frames):
         truth, cameras = results.truth(frame.token), results.cameras(frame)
         assert truth is not None and cameras is not None
         roads = value_of(seen, "/world/ego/truth/driveable_surface:PoseTranslation3D", row)
-        cells, inside = results.grid.index_of(np.array(roads))
-        assert inside.all() and (truth.labels[tuple(cells.T)] == 11).all()
+        if roads is not None:
+            truths += 1
+            cells, inside = results.grid.index_of(np.array(roads))
+            assert inside.all() and (truth.labels[tuple(cells.T)] == 11).all()
         for reading in cameras.readings:
             assert reading is not None
             entity = f"/world/ego/cameras/{reading.name}"
             place = value_of(seen, f"{entity}:Translation3D", row)
             assert np.allclose(place, reading.ego_from_camera.translation, atol=1e-4)
             assert value_of(seen, f"{entity}:Blob", row)
+    # The player waits for the node alone: the first truth may come before the viewer listens.
+    assert truths >= seen.num_rows - 1
     # The LiDAR's topic is looked for when the first set comes.
     assert len(value_of(seen, "/world/ego/lidar:Position3D", seen.num_rows - 1)) > 500
