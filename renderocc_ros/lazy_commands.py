@@ -30,6 +30,7 @@ EXTRA_OF_MODULE = {
     "lightning_fabric": "train",
     "tensorboard": "train",
     "scipy": "train",
+    "threadpoolctl": "train",
     "trimesh": "train",
     "embreex": "train",
     "transformers": "label",

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import pickle
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from renderocc_training.recording.bag_writer import BagWriter
 from renderocc_training.synthetic.drive_messages import DriveMessages
 from renderocc_training.synthetic.faults import settled
-from renderocc_training.synthetic.frames import DriveRenderer, SetFrame, render_set, renderer
+from renderocc_training.synthetic.frames import (
+    DriveRenderer,
+    SetFrame,
+    render_set,
+    renderer,
+    warm_up,
+)
 from renderocc_training.synthetic.rig import load_simulated_rig
 from renderocc_training.synthetic.spec import DriveSpec
 
@@ -65,44 +75,64 @@ def write_drive(
     rig = load_simulated_rig(spec.rig).config
     faults = settled(spec.faults, rig.names, rig.reference_name, spec.town.seconds)
     spec = replace(spec, faults=faults)
-    source = renderer(spec)
     rays = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with BagWriter(path, compress=True, custom_data=_about(spec, source)) as bag:
-        writer = DriveMessages(bag, spec, source)
-        writer.begin()
-        for frame in _rendered(spec, processes):
-            writer.add(frame)
-            rays += frame.rays
-            advance()
-        writer.finish()
+    with _pool(min(processes, spec.sets)) as pool:  # which starts while the town is built here
+        source = renderer(spec)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with BagWriter(path, compress=True, custom_data=_about(spec, source)) as bag:
+            writer = DriveMessages(bag, spec, source)
+            writer.begin()
+            for frame in _rendered(source, pool, ahead=2 * processes):
+                writer.add(frame)
+                rays += frame.rays
+                advance()
+            writer.finish()
     return DriveReport(rays, time.perf_counter() - start, spec.sets, processes, bag.counts)
 
 
-def _rendered(spec: DriveSpec, processes: int) -> Iterator[SetFrame]:
+@contextmanager
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes that render, or None where this one does. At the end they drop what waits.
+
+    Raises:
+        ChildProcessError: one of them died.
+    """
     if processes == 1:
-        for number in range(spec.sets):
-            yield render_set(spec, number)
+        yield None
         return
-    # Embree's threads do not survive a fork, so each worker builds the town for itself.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, spec.sets), mp_context=context) as pool:
-        ahead: list[Future[SetFrame]] = []
-        try:
-            for number in range(spec.sets):
-                ahead.append(pool.submit(render_set, spec, number))
-                if len(ahead) > 2 * processes:
-                    yield ahead.pop(0).result()
-            while ahead:
-                yield ahead.pop(0).result()
-        except BrokenProcessPool as error:
-            raise ChildProcessError(
-                "a process that renders died, killed perhaps for want of memory (about 1 GB each; "
-                f"'dmesg' tells): fewer at a time need less, --processes {max(processes // 2, 1)}"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    # Embree's threads do not survive a fork.
+    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        for _ in range(processes):
+            pool.submit(warm_up)
+        yield pool
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a process that renders died, killed perhaps for want of memory (about 1 GB each; "
+            f"'dmesg' tells): fewer at a time need less, --processes {processes // 2}"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _rendered(
+    source: DriveRenderer, pool: ProcessPoolExecutor | None, ahead: int
+) -> Iterator[SetFrame]:
+    """All sets in order; the pool gets at most so many more than are taken."""
+    spec = source.spec
+    if pool is None:
+        yield from map(source.render, range(spec.sets))
+        return
+    with TemporaryDirectory() as folder:
+        town_file = Path(folder) / "town"
+        town_file.write_bytes(pickle.dumps(source.town))
+        begun: deque[Future[SetFrame]] = deque()
+        for number in range(spec.sets):
+            begun.append(pool.submit(render_set, spec, town_file, number))
+            if len(begun) > ahead:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 def _about(spec: DriveSpec, source: DriveRenderer) -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel, RigidTransform
@@ -71,13 +74,17 @@ class SetFrame:
 
 
 class DriveRenderer:
-    """A town ready to be looked at."""
+    """A town ready to be looked at.
 
-    def __init__(self, spec: DriveSpec) -> None:
+    Args:
+        town: of ``spec.town``; built if not given.
+    """
+
+    def __init__(self, spec: DriveSpec, town: Town | None = None) -> None:
         self.spec = spec
         self.classes = load_class_set("occ3d")
         self.rig: SimulatedRig = load_simulated_rig(spec.rig)
-        self.town: Town = build_town(spec.town, self.classes)
+        self.town: Town = town or build_town(spec.town, self.classes)
         preset = PRESETS[spec.preset]
         self.grid = preset.grid
         self.models = {
@@ -107,6 +114,11 @@ class DriveRenderer:
 
     def render(self, number: int) -> SetFrame:
         """One set; the same whichever process does it."""
+        # The products are so small that BLAS's threads would do little but wait, and spin for it.
+        with threadpool_limits(1, user_api="blas"):
+            return self._render(number)
+
+    def _render(self, number: int) -> SetFrame:
         time_s = self.spec.set_time_s(number)
         truth = self.spec.has_truth(number)
         near = self._near(time_s)
@@ -221,11 +233,17 @@ def _inside_image(model: CameraModel, camera_from_ego: RigidTransform) -> InView
 
 
 @lru_cache(maxsize=1)
-def renderer(spec: DriveSpec) -> DriveRenderer:
-    """The renderer of this process."""
-    return DriveRenderer(spec)
+def renderer(spec: DriveSpec, town_file: Path | None = None) -> DriveRenderer:
+    """The renderer of this process, its town read from the file of a pickled one if given."""
+    if town_file is None:
+        return DriveRenderer(spec)
+    return DriveRenderer(spec, pickle.loads(town_file.read_bytes()))
 
 
-def render_set(spec: DriveSpec, number: int) -> SetFrame:
+def render_set(spec: DriveSpec, town_file: Path, number: int) -> SetFrame:
     """For process pools: render a set with this process's renderer."""
-    return renderer(spec).render(number)
+    return renderer(spec, town_file).render(number)
+
+
+def warm_up() -> None:
+    """For process pools: bring this module into the process, before there is a town."""

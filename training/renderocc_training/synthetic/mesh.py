@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import trimesh
 from numpy.typing import ArrayLike, NDArray
 
 from renderocc_ros.geometry import RigidTransform
@@ -143,9 +142,7 @@ class MeshBuilder:
     ) -> None:
         """The skin through rings (N, 3) of equal N, with fans over the two ends."""
         stack = np.asarray(rings, dtype=np.float32)
-        following = np.roll(stack, -1, axis=1)
-        quads = np.stack([stack[:-1], following[:-1], following[1:], stack[1:]], axis=2)
-        self.quads(quads, material)
+        self.triangles(stack.reshape(-1, 3)[_skin(*stack.shape[:2])], material)
         if caps:
             for ring in (stack[0], stack[-1]):
                 self.fan(ring, material if cap_material is None else cap_material)
@@ -153,8 +150,8 @@ class MeshBuilder:
     def fan(self, ring: ArrayLike, material: int) -> None:
         """A star-shaped polygon (N, 3), filled from its middle."""
         edge = np.asarray(ring, dtype=np.float32)
-        middle = np.broadcast_to(edge.mean(axis=0), edge.shape)
-        self.triangles(np.stack([edge, np.roll(edge, -1, axis=0), middle], axis=1), material)
+        points = np.concatenate([edge, edge.mean(axis=0, keepdims=True)])
+        self.triangles(points[_star(len(edge))], material)
 
     def profile(
         self,
@@ -188,11 +185,11 @@ class MeshBuilder:
         a, b = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
         axis = (b - a) / max(float(np.linalg.norm(b - a)), 1e-9)
         helper = np.eye(3)[int(np.argmin(np.abs(axis)))]
-        first = np.cross(axis, helper)
+        first = _cross(axis, helper)
         first /= np.linalg.norm(first)
-        second = np.cross(axis, first)
-        angle = np.arange(sides) * (2 * np.pi / sides)
-        circle = np.cos(angle)[:, None] * first + np.sin(angle)[:, None] * second
+        second = _cross(axis, first)
+        cosine, sine = _circle(sides)
+        circle = cosine * first + sine * second
         last = radius if end_radius is None else end_radius
         self.loft([a + radius * circle, b + last * circle], material, caps, cap_material)
 
@@ -229,8 +226,39 @@ class MeshBuilder:
         self.triangles(middle[:, None] + offsets, material)
 
 
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``np.cross`` of two vectors (3,), without its overhead."""
+    (x, y, z), (p, q, r) = a.tolist(), b.tolist()
+    return np.array([y * r - z * q, z * p - x * r, x * q - y * p])
+
+
+@lru_cache(maxsize=64)
+def _circle(sides: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cosine and sine (sides, 1) of equal steps."""
+    angle = np.arange(sides)[:, None] * (2 * np.pi / sides)
+    return np.cos(angle), np.sin(angle)
+
+
+@lru_cache(maxsize=256)
+def _skin(rings: int, count: int) -> NDArray[np.int64]:
+    """Corners (F, 3) of the triangles between rings of points, numbered ring by ring."""
+    number = np.arange(rings * count).reshape(rings, count)
+    following = np.roll(number, -1, axis=1)
+    quads = np.stack([number[:-1], following[:-1], following[1:], number[1:]], axis=2)
+    return np.asarray(quads.reshape(-1, 4)[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3))
+
+
+@lru_cache(maxsize=64)
+def _star(count: int) -> NDArray[np.int64]:
+    """Corners (F, 3) of the triangles from a ring's edges to the point after its last."""
+    number = np.arange(count)
+    return np.stack([number, np.roll(number, -1), np.full(count, count)], axis=1)
+
+
 @lru_cache(maxsize=4)
 def _sphere(level: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    import trimesh  # takes longer to import than all else; processes that only render need it not
+
     sphere = trimesh.creation.icosphere(subdivisions=level)
     return np.asarray(sphere.vertices), np.asarray(sphere.faces)
 

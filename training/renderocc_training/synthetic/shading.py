@@ -49,7 +49,8 @@ class Shader:
             pixel_rad: angle that one pixel covers.
             rng: for the soft edges of shadows.
         """
-        result = self.sky(directions)
+        result = np.empty((len(directions), 3), np.float32)
+        result[~hits.met] = self.sky(directions[~hits.met])
         met = np.flatnonzero(hits.met)
         if not len(met):
             return result

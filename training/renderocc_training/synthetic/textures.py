@@ -41,7 +41,8 @@ class Tile:
             here = np.flatnonzero(level == number)
             picture = self._levels[number]
             size = picture.shape[0]
-            place = np.mod(points[here] * (1.0 / size_m), 1.0) * size - 0.5
+            place = points[here] * (1.0 / size_m)
+            place = (place - np.floor(place)) * size - 0.5
             result[here] = _remap(picture, place.astype(np.float32))
         return result
 
