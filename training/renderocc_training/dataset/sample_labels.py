@@ -80,18 +80,31 @@ class SampleLabels:
         batches, start = [], 0
         for part, end in zip(parts, ends, strict=True):
             mine = chosen[(chosen >= start) & (chosen < end)]
-            batches.append(self._rays(drive, frame, part, mine - start, weight[mine]))
+            rays = self._moved_rays(drive, frame, part, mine - start, weight[mine])
+            batches.append(self._silenced(drive, frame, part, rays))
             start = end
         rays = RayBatch.concatenate(batches)
         return RayBatch.concatenate([rays, RayBatch.padding(self.config.budget - len(rays))])
 
     def all_rays(self, drive: Drive, frame: Frame, parts: Sequence[FrameRays]) -> RayBatch:
-        """Every ray that may be drawn: what votes."""
-        batches = []
-        for part in parts:
-            usable = np.flatnonzero(part.weight > 0)
-            batches.append(self._rays(drive, frame, part, usable, part.weight[usable]))
-        return RayBatch.concatenate(batches)
+        """Every ray that may be drawn."""
+        return self.voting_rays(drive, frame, parts, sum(len(part.labels) for part in parts))[1]
+
+    def voting_rays(
+        self, drive: Drive, frame: Frame, parts: Sequence[FrameRays], traced: int
+    ) -> tuple[RayBatch, RayBatch]:
+        """Every ray that may be drawn, for where it ends, and about ``traced`` of them, drawn
+        evenly, for what they pass."""
+        usable = [np.flatnonzero(part.weight > 0) for part in parts]
+        share = traced / max(sum(len(each) for each in usable), 1)
+        random = np.random.default_rng(0)
+        hitting, passing = [], []
+        for part, each in zip(parts, usable, strict=True):
+            rays = self._moved_rays(drive, frame, part, each, part.weight[each])
+            some = slice(None) if share >= 1 else np.flatnonzero(random.random(len(each)) < share)
+            hitting.append(rays)
+            passing.append(self._silenced(drive, frame, part, rays[some]))
+        return RayBatch.concatenate(hitting), RayBatch.concatenate(passing)
 
     def own_rays(self, drive: Drive, frame: Frame) -> RayBatch:
         """Every ray of the frame itself."""
@@ -109,7 +122,7 @@ class SampleLabels:
         )
         return FrameRays(frame, labels, states, weight)
 
-    def _rays(
+    def _moved_rays(
         self,
         drive: Drive,
         now: Frame,
@@ -124,7 +137,10 @@ class SampleLabels:
             for place, camera in enumerate(part.frame.cameras)
             if camera is not None
         ]
-        rays = replace(RayBatch.concatenate(batches), weight=weight.astype(np.float32))
+        return replace(RayBatch.concatenate(batches), weight=weight.astype(np.float32))
+
+    def _silenced(self, drive: Drive, now: Frame, part: FrameRays, rays: RayBatch) -> RayBatch:
+        """Rays that claim nothing where something else moved into their way."""
         if part.frame is now or not drive.tracks:
             return rays
         elsewhere = part.states.moving | part.states.appeared

@@ -21,7 +21,7 @@ from renderocc_training.labels.voxel_votes import count_votes, voted_labels
 from renderocc_training.rays.ray_batch import RayBatch
 from renderocc_training.trainer.recipe import Recipe
 
-VOTES_FORMAT = 1  # raise when the votes of the same rays come out differently
+VOTES_FORMAT = 2  # raise when the votes of the same rays come out differently
 
 
 class TrainingSource:
@@ -107,10 +107,12 @@ class TrainingSource:
         found = read_arrays(file, key) if file else None
         if found is not None:
             return found["votes"]
-        rays = self._labels.all_rays(
-            drive, frame, parts if parts is not None else self._labels.frames(drive, frame)
-        )
-        labels = voted_labels(count_votes(rays, self._grid, self._class_set), self._class_set)
+        if parts is None:
+            parts = self._labels.frames(drive, frame)
+        config = self._labels.config
+        rays, passing = self._labels.voting_rays(drive, frame, parts, config.traced)
+        votes = count_votes(rays, self._grid, self._class_set, passing)
+        labels = voted_labels(votes, self._class_set, config.min_passes, config.min_hit_share)
         if file:
             file.parent.mkdir(exist_ok=True)
             write_arrays(file, key, {"votes": labels})
@@ -125,10 +127,11 @@ class TrainingSource:
         return folder / f"votes-{which}" / f"{frame.token}.npz"
 
     def _votes_key(self, drive: Drive, frame: Frame) -> str:
-        offsets = self._labels.config.auxiliary_frames
-        reach = max((abs(offset) for offset in offsets), default=0)
+        config = self._labels.config
+        reach = max((abs(offset) for offset in config.auxiliary_frames), default=0)
         near = drive.near(frame.number, reach)
-        parts = [str(VOTES_FORMAT), f"{self._grid}", f"{offsets}", f"{self._class_set}"]
+        rules = (config.auxiliary_frames, config.traced, config.min_passes, config.min_hit_share)
+        parts = [str(VOTES_FORMAT), f"{self._grid}", f"{rules}", f"{self._class_set}"]
         parts += [self._labels.store.key(drive, each) for each in near]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 

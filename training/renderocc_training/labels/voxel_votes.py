@@ -20,7 +20,7 @@ from renderocc_training.rays.ray_batch import RayBatch
 # A cell is called free only after this many passes: one pixel may be mislabelled.
 MIN_PASSES = 2
 # Share of the votes that hits need: hits are few and exact, passes many and grazing.
-MIN_HIT_SHARE = 0.2
+MIN_HIT_SHARE = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,22 +38,32 @@ class VoxelVotes:
     hits_of_unknown: NDArray[np.int32]
 
 
-def count_votes(rays: RayBatch, grid: VoxelGrid, class_set: ClassSet) -> VoxelVotes:
-    """Count passes and hits of all valid rays whose range is known; sky passes to the far end.
+def count_votes(
+    rays: RayBatch, grid: VoxelGrid, class_set: ClassSet, passing: RayBatch | None = None
+) -> VoxelVotes:
+    """Count hits and passes of valid rays whose range is known; sky passes to the far end.
+
+    ``passing`` are those of the rays whose passes count, all if not given. A part is enough: a cell
+    that the ray of a pixel passes its neighbours pass too, while far ahead each row of pixels hits
+    ground that no other does.
 
     Far ahead one pixel row covers metres of ground, and its ray skims over cells that hold ground
     themselves. So a ray that ends on a ground class counts as passing only where it runs at least
     one cell above its own end.
     """
-    known = rays[rays.valid & ~np.isnan(rays.range_m)]
-    passing = PassingRays(
-        known.origin.astype(np.float64),
-        known.direction.astype(np.float64),
-        known.start_m.astype(np.float64),
-        known.range_m.astype(np.float64),
-        _lowest_pass(known, class_set.ground_ids, grid.resolution_m),
+    known = _known(rays)
+    followed = known if passing is None else _known(passing)
+    passes = count_passes(
+        PassingRays(
+            followed.origin.astype(np.float64),
+            followed.direction.astype(np.float64),
+            followed.start_m.astype(np.float64),
+            followed.range_m.astype(np.float64),
+            _lowest_pass(followed, class_set.ground_ids, grid.resolution_m),
+        ),
+        grid,
     )
-    return VoxelVotes(count_passes(passing, grid), *_hits(known, grid, class_set))
+    return VoxelVotes(passes, *_hits(known, grid, class_set))
 
 
 def voted_labels(
@@ -77,6 +87,10 @@ def voted_labels(
     with_class = occupied & (by_class > 0)
     labels[with_class] = votes.hits[with_class].argmax(axis=-1)
     return labels
+
+
+def _known(rays: RayBatch) -> RayBatch:
+    return rays[rays.valid & ~np.isnan(rays.range_m)]
 
 
 def _lowest_pass(

@@ -49,6 +49,18 @@ class RayConfig(StrictModel):
     class_weights: Literal["tempered", "paper", "none"] = Field(
         "tempered", description="how the rarity of its class raises a ray's chance"
     )
+    traced: int = Field(
+        120_000,
+        gt=0,
+        description="rays per sample that are followed for the cells that they pass, for votes; "
+        "all rays vote for the cells that they end in",
+    )
+    min_passes: int = Field(2, gt=0, description="passes that make a cell free")
+    min_hit_share: Share = Field(
+        0.02,
+        description="share of a cell's votes that hits need: low for exact ranges, higher (0.2) "
+        "for those of a monocular model",
+    )
     free_points: int = Field(16, gt=0, description="points queried before the end of each ray")
     rendered: int = Field(2048, gt=0, description="rays per sample that are rendered")
     step_cells: Positive = Field(0.5, description="length of a rendering step, in cells")
