@@ -200,6 +200,24 @@ def test_votes_are_those_of_all_rays_and_kept_on_disk(
         make_source(drive, mapping, occ3d, tmp_path, auxiliary_frames=(1,)).votes(drive, frame)
 
 
+def test_all_rays_hit_and_the_traced_part_of_them_passes(
+    drive: Drive, mapping: Path, occ3d: ClassSet
+) -> None:
+    labels, frame = make_source(drive, mapping, occ3d)._labels, drive.frames[1]
+    parts = labels.frames(drive, frame)
+    every = labels.all_rays(drive, frame, parts)
+    hitting, passing = labels.voting_rays(drive, frame, parts, traced=len(every) // 4)
+    assert 0.23 < len(passing) / len(every) < 0.27
+    known = set(zip(*every.direction.T.tolist(), every.start_m.tolist(), strict=True))
+    assert known.issuperset(zip(*passing.direction.T.tolist(), passing.start_m.tolist(), strict=True))
+    all_votes = count_votes(every, GRID, occ3d)
+    votes = count_votes(hitting, GRID, occ3d, passing)
+    assert np.array_equal(votes.hits, all_votes.hits)
+    assert np.array_equal(votes.hits_of_unknown, all_votes.hits_of_unknown)
+    assert (votes.passes <= all_votes.passes).all()
+    assert 0.2 < votes.passes.sum() / all_votes.passes.sum() < 0.3
+
+
 def test_votes_find_walls_ground_and_cars(drive: Drive, mapping: Path, occ3d: ClassSet) -> None:
     frame = drive.frames[1]
     votes = make_source(drive, mapping, occ3d).votes(drive, frame)

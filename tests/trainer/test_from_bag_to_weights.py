@@ -19,7 +19,7 @@ from renderocc_training.dataset.training_sample import collate
 from renderocc_training.labels.config import LabelConfig, open_store
 from renderocc_training.trainer.recipe import load_recipe
 
-STEPS = 60
+STEPS = 90
 NETWORK = """
 name: small
 image: {width: 176, height: 64}

@@ -21,7 +21,13 @@ from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.rendering import Rays
 from renderocc_training.dataset.training_sample import TrainingSample, collate, mirrored
 from renderocc_training.trainer import loop
-from renderocc_training.trainer.loop import StepReport, TrainingStopped, make_fabric, train
+from renderocc_training.trainer.loop import (
+    StepReport,
+    TrainingStopped,
+    make_fabric,
+    train,
+    usable_precision,
+)
 from renderocc_training.trainer.objective import Objective, Sealed, render_field
 from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
@@ -129,8 +135,22 @@ def test_a_run_killed_at_any_step_and_resumed_equals_the_whole_one(tmp_path: Pat
 
 def test_a_run_goes_on_only_with_its_own_recipe(tmp_path: Path) -> None:
     train(toy_network(), CLASSES, ToyWorld(), toy_recipe(steps=1), tmp_path, fabric())
-    with pytest.raises(ValueError, match="another recipe: {'steps': \\(1, 2\\)}"):
-        train(toy_network(), CLASSES, ToyWorld(), toy_recipe(steps=2), tmp_path, fabric())
+    with pytest.raises(ValueError, match="another recipe: {'seed': \\(0, 5\\)}"):
+        train(toy_network(), CLASSES, ToyWorld(), toy_recipe(steps=1, seed=5), tmp_path, fabric())
+
+
+def test_a_run_may_be_made_longer_but_not_shorter_than_it_is(tmp_path: Path) -> None:
+    train(toy_network(), CLASSES, ToyWorld(), toy_recipe(steps=2), tmp_path, fabric())
+    reports: list[StepReport] = []
+    longer = toy_recipe(steps=4)
+    train(
+        toy_network(), CLASSES, ToyWorld(), longer, tmp_path, fabric(), on_step=reports.append
+    )
+    assert [report.step for report in reports] == [3, 4]
+    rates = [learning_rate(step, 4, longer.optimiser) for step in (2, 3)]
+    assert [report.learning_rate for report in reports] == rates
+    with pytest.raises(ValueError, match="4 steps already, which is more than steps = 3"):
+        train(toy_network(), CLASSES, ToyWorld(), toy_recipe(steps=3), tmp_path, fabric())
 
 
 def test_a_run_goes_on_only_with_its_own_network(tmp_path: Path) -> None:
@@ -320,3 +340,14 @@ def test_two_processes_give_the_gradients_of_one_with_the_double_batch(tmp_path:
     assert found[0].keys() == found[1].keys() and len(found[0]) > 50
     for name, gradient in found[0].items():
         assert torch.allclose(gradient, found[1][name], atol=1e-6, rtol=1e-4), name
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about a CPU alone")
+@pytest.mark.parametrize(("bf16", "used"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_cpu_without_bf16_arithmetic_is_not_made_to_emulate_it(
+    monkeypatch: pytest.MonkeyPatch, bf16: bool, used: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    recipe = toy_recipe().model_copy(update={"precision": "bf16-mixed"})
+    assert usable_precision(recipe) == used

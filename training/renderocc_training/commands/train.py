@@ -23,7 +23,12 @@ from renderocc_training.dataset.truth import TruthFolder
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.labels.config import LabelConfig, open_store
 from renderocc_training.trainer.held_out import held_out_table, score_held_out
-from renderocc_training.trainer.loop import StepReport, TrainingStopped, make_fabric
+from renderocc_training.trainer.loop import (
+    StepReport,
+    TrainingStopped,
+    make_fabric,
+    usable_precision,
+)
 from renderocc_training.trainer.loop import train as run
 from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
@@ -39,6 +44,7 @@ def train(
     network: Annotated[str, typer.Option(help="a shipped preset, or a .yaml")] = "nano",
     recipe: Annotated[str, typer.Option(help="a shipped recipe, or a .yaml")] = "default",
     steps: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
     format: Annotated[
         str, typer.Option(help="nuscenes (also what extract writes), semantickitti, ddad")
     ] = "nuscenes",
@@ -91,8 +97,8 @@ def train(
     The model with averaged weights is <out>/model.safetensors, and the node loads it as it is.
     """
     plan = load_recipe(recipe)
-    if steps is not None:
-        plan = plan.model_copy(update={"steps": steps})
+    instead = {"steps": steps, "batch_size": batch_size}
+    plan = plan.model_copy(update={k: v for k, v in instead.items() if v is not None})
 
     def first_weights() -> tuple[RenderOcc, ClassSet]:
         return _first_weights(start_from, network, pretrained, plan.seed)
@@ -125,7 +131,8 @@ def train(
     if first:
         console.print(
             f"{len(source)} samples of {len(training)} drives, {plan.steps} steps of "
-            f"{plan.batch_size * plan.accumulate * fabric.world_size} on {fabric.device}"
+            f"{plan.batch_size * plan.accumulate * fabric.world_size} on {fabric.device}, "
+            f"precision {usable_precision(plan)}"
         )
     with Progress(out, plan.steps, console) if first else nullcontext() as progress:
 

@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from renderocc_ros.config import StrictModel, config_path, load_yaml
+from renderocc_training.labels.voxel_votes import MIN_HIT_SHARE, MIN_PASSES
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class LossWeights(StrictModel):
@@ -55,9 +57,9 @@ class RayConfig(StrictModel):
         description="rays per sample that are followed for the cells that they pass, for votes; "
         "all rays vote for the cells that they end in",
     )
-    min_passes: int = Field(2, gt=0, description="passes that make a cell free")
+    min_passes: int = Field(MIN_PASSES, gt=0, description="passes that make a cell free")
     min_hit_share: Share = Field(
-        0.02,
+        MIN_HIT_SHARE,
         description="share of a cell's votes that hits need: low for exact ranges, higher (0.2) "
         "for those of a monocular model",
     )
@@ -110,7 +112,9 @@ class Recipe(StrictModel):
     steps: int = Field(gt=0, description="optimiser steps")
     batch_size: int = Field(4, gt=0, description="samples per step and process")
     accumulate: int = Field(1, gt=0, description="batches whose gradients make one step")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Precision = Field(
+        "bf16-mixed", description="of the arithmetic; 32-true on a CPU that has none for bf16"
+    )
     seed: int = Field(0, ge=0)
     mirror: Share = Field(0.5, description="part of the samples whose left and right are swapped")
     class_weights: Literal["none", "tempered"] = Field(

@@ -1,0 +1,96 @@
+"""How much of the exact 3D truth 2D labels can tell: the voxel labels before any network.
+
+    ./run bench label_ceiling DATA
+
+DATA is what ``extract`` makes of synthetic drives, with depth and class images as labels. For each
+distance of labelled pixels, and for rays of the key frame alone and of seven frames, the labels
+that the rays vote for are scored against the truth of the recording, where a camera sees it. One
+JSON object a line: precision, recall and IoU of occupied cells and mIoU among cells that have a
+label, and the shares of seen and of occupied cells that have one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
+from renderocc_ros.config import load_class_set
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.network_config import load_network_config
+from renderocc_training.dataset.drives import open_drives
+from renderocc_training.dataset.source import TrainingSource
+from renderocc_training.dataset.truth import TruthFolder
+from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
+from renderocc_training.labels.config import LabelConfig, open_store
+from renderocc_training.trainer.recipe import load_recipe
+
+Labels = NDArray[np.uint8]
+SEVEN_FRAMES = (-3, -2, -1, 1, 2, 3)
+
+
+def main(
+    data: Path,
+    stride_px: Annotated[list[int], typer.Option(help="may be repeated")] = [8, 4, 2, 1],  # noqa: B006
+    every: Annotated[int, typer.Option(min=1, help="take every so many-th key frame")] = 6,
+    network: str = "nano",
+) -> None:
+    for stride in stride_px:
+        for offsets in ((), SEVEN_FRAMES):
+            found = {"stride_px": stride, "frames": len(offsets) + 1}
+            print(json.dumps(found | _score(data, network, stride, offsets, every)), flush=True)
+
+
+def _score(
+    data: Path, network: str, stride_px: int, offsets: tuple[int, ...], every: int
+) -> dict[str, float]:
+    config, recipe = load_network_config(network), load_recipe("default")
+    class_set = load_class_set(config.class_set)
+    rays = recipe.rays.model_copy(update={"auxiliary_frames": offsets})
+    labels = LabelConfig(depth="images", semantics="images", stride_px=stride_px)
+    source = TrainingSource(
+        open_drives(data, "nuscenes", None),
+        open_store(labels, class_set, None),
+        config,
+        class_set,
+        recipe.model_copy(update={"rays": rays}),
+    )
+    volumes = TruthFolder.open(data / "gts", class_set)
+    counts = np.zeros((class_set.free_id + 1,) * 2, np.int64)
+    shares = []
+    for votes, truth in _pairs(source, volumes, config.grid.build(), every):
+        seen, labelled = truth != IGNORE_ID, votes != IGNORE_ID
+        occupied = seen & (truth != class_set.free_id)
+        shares.append((labelled[seen].mean(), labelled[occupied].mean()))
+        # Occupied by nobody knows what counts as the first class: occupied all the same.
+        told = np.where(votes == OCCUPIED_ID, 0, votes)
+        counts += confusion_matrix(truth, told, class_set, seen & labelled)
+    scores = voxel_scores(counts)
+    seen_share, occupied_share = np.mean(shares, axis=0)
+    return {
+        "iou": scores.iou,
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "miou": scores.miou,
+        "labelled_of_seen": float(seen_share),
+        "labelled_of_occupied": float(occupied_share),
+        "key_frames": len(shares),
+    }
+
+
+def _pairs(
+    source: TrainingSource, volumes: TruthFolder, grid: VoxelGrid, every: int
+) -> Iterator[tuple[Labels, Labels]]:
+    """Voted labels and true ones, both (X, Y, Z)."""
+    for drive, frame in source.places[::every]:
+        yield source.votes(drive, frame), volumes.labels(drive, frame, grid)
+
+
+if __name__ == "__main__":
+    typer.run(main)
