@@ -208,8 +208,8 @@ def test_all_rays_hit_and_the_traced_part_of_them_passes(
     every = labels.all_rays(drive, frame, parts)
     hitting, passing = labels.voting_rays(drive, frame, parts, traced=len(every) // 4)
     assert 0.23 < len(passing) / len(every) < 0.27
-    known = set(zip(*every.direction.T.tolist(), every.start_m.tolist(), strict=True))
-    assert known.issuperset(zip(*passing.direction.T.tolist(), passing.start_m.tolist(), strict=True))
+    known = set(map(tuple, np.column_stack([every.direction, every.start_m])))
+    assert known.issuperset(map(tuple, np.column_stack([passing.direction, passing.start_m])))
     all_votes = count_votes(every, GRID, occ3d)
     votes = count_votes(hitting, GRID, occ3d, passing)
     assert np.array_equal(votes.hits, all_votes.hits)

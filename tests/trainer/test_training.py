@@ -143,9 +143,7 @@ def test_a_run_may_be_made_longer_but_not_shorter_than_it_is(tmp_path: Path) -> 
     train(toy_network(), CLASSES, ToyWorld(), toy_recipe(steps=2), tmp_path, fabric())
     reports: list[StepReport] = []
     longer = toy_recipe(steps=4)
-    train(
-        toy_network(), CLASSES, ToyWorld(), longer, tmp_path, fabric(), on_step=reports.append
-    )
+    train(toy_network(), CLASSES, ToyWorld(), longer, tmp_path, fabric(), on_step=reports.append)
     assert [report.step for report in reports] == [3, 4]
     rates = [learning_rate(step, 4, longer.optimiser) for step in (2, 3)]
     assert [report.learning_rate for report in reports] == rates
