@@ -33,6 +33,9 @@ def workspace_environment(layout: Layout) -> dict[str, str]:
         env["_ROS_WHEELS_BOOTSTRAP_COMPLETE"] = "1"
         # colcon and CMake shall not look at a ROS installation that is not the workspace's.
         env.pop("COLCON_PREFIX_PATH", None)
+    # Compiled once, and beside no source: without that each start of PyTorch compiles it anew.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env["PYTHONPYCACHEPREFIX"] = str(layout.state / "bytecode")
     # OpenMP's threads spin while they wait, which takes the cores from DDS and from each other.
     env.setdefault("OMP_WAIT_POLICY", "passive")
     env["PATH"] = _join(layout.install / "bin", layout.venv / "bin", *_split(env.get("PATH")))
