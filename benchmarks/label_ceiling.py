@@ -12,17 +12,14 @@ label, and the shares of seen and of occupied cells that have one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
 from renderocc_ros.config import load_class_set
-from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network_config import load_network_config
 from renderocc_training.dataset.drives import open_drives
 from renderocc_training.dataset.source import TrainingSource
@@ -31,7 +28,6 @@ from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_s
 from renderocc_training.labels.config import LabelConfig, open_store
 from renderocc_training.trainer.recipe import load_recipe
 
-Labels = NDArray[np.uint8]
 SEVEN_FRAMES = (-3, -2, -1, 1, 2, 3)
 
 
@@ -51,7 +47,7 @@ def _score(
     data: Path, network: str, stride_px: int, offsets: tuple[int, ...], every: int
 ) -> dict[str, float]:
     config, recipe = load_network_config(network), load_recipe("default")
-    class_set = load_class_set(config.class_set)
+    class_set, grid = load_class_set(config.class_set), config.grid.build()
     rays = recipe.rays.model_copy(update={"auxiliary_frames": offsets})
     labels = LabelConfig(depth="images", semantics="images", stride_px=stride_px)
     source = TrainingSource(
@@ -64,7 +60,8 @@ def _score(
     volumes = TruthFolder.open(data / "gts", class_set)
     counts = np.zeros((class_set.free_id + 1,) * 2, np.int64)
     shares = []
-    for votes, truth in _pairs(source, volumes, config.grid.build(), every):
+    for drive, frame in source.places[::every]:
+        votes, truth = source.votes(drive, frame), volumes.labels(drive, frame, grid)
         seen, labelled = truth != IGNORE_ID, votes != IGNORE_ID
         occupied = seen & (truth != class_set.free_id)
         shares.append((labelled[seen].mean(), labelled[occupied].mean()))
@@ -82,14 +79,6 @@ def _score(
         "labelled_of_occupied": float(occupied_share),
         "key_frames": len(shares),
     }
-
-
-def _pairs(
-    source: TrainingSource, volumes: TruthFolder, grid: VoxelGrid, every: int
-) -> Iterator[tuple[Labels, Labels]]:
-    """Voted labels and true ones, both (X, Y, Z)."""
-    for drive, frame in source.places[::every]:
-        yield source.votes(drive, frame), volumes.labels(drive, frame, grid)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ def train(
     out: Annotated[Path, typer.Option(help="folder of the run; a run found there goes on")],
     network: Annotated[str, typer.Option(help="a shipped preset, or a .yaml")] = "nano",
     recipe: Annotated[str, typer.Option(help="a shipped recipe, or a .yaml")] = "default",
-    steps: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="instead of the recipe's")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="instead of the recipe's")] = None,
     format: Annotated[
         str, typer.Option(help="nuscenes (also what extract writes), semantickitti, ddad")
     ] = "nuscenes",
