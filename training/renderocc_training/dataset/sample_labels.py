@@ -101,9 +101,9 @@ class SampleLabels:
         hitting, passing = [], []
         for part, each in zip(parts, usable, strict=True):
             rays = self._moved_rays(drive, frame, part, each, part.weight[each])
-            some = slice(None) if share >= 1 else np.flatnonzero(random.random(len(each)) < share)
             hitting.append(rays)
-            passing.append(self._silenced(drive, frame, part, rays[some]))
+            some = rays[random.random(len(each)) < share]
+            passing.append(self._silenced(drive, frame, part, some))
         return RayBatch.concatenate(hitting), RayBatch.concatenate(passing)
 
     def own_rays(self, drive: Drive, frame: Frame) -> RayBatch:
