@@ -7,9 +7,17 @@ be laid beside the camera's own.
 from renderocc_ros.rendering.volume_rendering import (
     Rays,
     RenderedRays,
+    ray_densities,
     ray_weights,
     render_rays,
     render_rays_plain,
 )
 
-__all__ = ["Rays", "RenderedRays", "ray_weights", "render_rays", "render_rays_plain"]
+__all__ = [
+    "Rays",
+    "RenderedRays",
+    "ray_densities",
+    "ray_weights",
+    "render_rays",
+    "render_rays_plain",
+]

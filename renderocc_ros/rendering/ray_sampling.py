@@ -18,25 +18,35 @@ SMALLEST_SLOPE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class RaySamples:
-    """Intervals along rays; padding intervals have length zero.
+    """Intervals along rays, ascending; padding ones come last and have length zero.
 
     Attributes:
-        edges_m: (R, S + 1) ascending distances; interval s lies between edges s and s + 1.
+        starts_m, ends_m: (R, S) distances.
         far_m: (R,) where the ray leaves the grid; 0 for a ray that misses it.
     """
 
-    edges_m: Tensor
+    starts_m: Tensor
+    ends_m: Tensor
     far_m: Tensor
+
+    @classmethod
+    def between(cls, edges_m: Tensor, far_m: Tensor) -> RaySamples:
+        """Intervals without gaps, from their edges (R, S + 1)."""
+        return cls(edges_m[:, :-1], edges_m[:, 1:], far_m)
 
     @property
     def middles_m(self) -> Tensor:
         """(R, S) distances of the intervals' middles."""
-        return 0.5 * (self.edges_m[:, :-1] + self.edges_m[:, 1:])
+        return 0.5 * (self.starts_m + self.ends_m)
 
     @property
     def lengths_m(self) -> Tensor:
         """(R, S) lengths of the intervals."""
-        return self.edges_m[:, 1:] - self.edges_m[:, :-1]
+        return self.ends_m - self.starts_m
+
+    def some(self, rays: Tensor, count: int) -> RaySamples:
+        """The first ``count`` intervals of some rays."""
+        return RaySamples(self.starts_m[rays, :count], self.ends_m[rays, :count], self.far_m[rays])
 
 
 def clip_to_grid(grid: VoxelGrid, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,7 +89,23 @@ def sample_uniform(
     count = max(int(-(-longest // step_m)), 1)
     steps = torch.arange(count + 1, device=near.device, dtype=near.dtype) * step_m
     edges = start[:, None] + steps
-    return RaySamples(torch.minimum(torch.maximum(edges, near[:, None]), far[:, None]), far)
+    edges = torch.minimum(torch.maximum(edges, near[:, None]), far[:, None])
+    return RaySamples.between(edges, far)
+
+
+def keep_where(samples: RaySamples, wanted: Tensor) -> RaySamples:
+    """The wanted intervals alone: occupancy-grid skipping (Müller et al. 2022, Instant NGP, E.2).
+
+    Args:
+        samples: intervals.
+        wanted: (R, S) bool; what an unwanted interval held counts as empty.
+    """
+    wanted = wanted & (samples.lengths_m > 0)
+    count = max(int(wanted.sum(dim=1).max()), 1) if len(wanted) else 1
+    order = wanted.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
+    kept, far = wanted.gather(1, order), samples.far_m[:, None]
+    starts, ends = samples.starts_m.gather(1, order), samples.ends_m.gather(1, order)
+    return RaySamples(torch.where(kept, starts, far), torch.where(kept, ends, far), samples.far_m)
 
 
 def sample_by_weight(
@@ -109,6 +135,6 @@ def sample_by_weight(
         u[:, 1:-1] += (shift.to(u) - 0.5) / count
     right = torch.searchsorted(cumulative, u, right=True).clamp(1, cumulative.shape[1] - 1)
     low, high = cumulative.gather(1, right - 1), cumulative.gather(1, right)
-    start, end = coarse.edges_m.gather(1, right - 1), coarse.edges_m.gather(1, right)
+    start, end = coarse.starts_m.gather(1, right - 1), coarse.ends_m.gather(1, right - 1)
     part = ((u - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-    return RaySamples(start + part * (end - start), coarse.far_m)
+    return RaySamples.between(start + part * (end - start), coarse.far_m)

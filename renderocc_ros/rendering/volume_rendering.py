@@ -91,7 +91,7 @@ def render_rays(
         lookup: value of a point: of its cell, or interpolated between cell centres.
     """
     fields = density.reshape(-1), class_probability.flatten(0, 3)
-    parts, count = _alike(samples), samples.edges_m.shape[1] - 1
+    parts, count = _alike(samples), samples.starts_m.shape[1]
     found = [
         _forgetful(_weights_and_classes, grid, fields, rays, samples, part, length, lookup)
         for part, length in parts
@@ -111,8 +111,8 @@ def _forgetful(function: Callable[..., T], *arguments: Any) -> T:
 
 def _alike(samples: RaySamples) -> list[tuple[Tensor, int]]:
     """Rays in groups of like length, each with the number of intervals before its padding."""
-    intervals = samples.edges_m.shape[1] - 1
-    lengths = (samples.edges_m < samples.far_m[:, None]).sum(dim=1).clamp(1, intervals)
+    intervals = samples.starts_m.shape[1]
+    lengths = (samples.starts_m < samples.far_m[:, None]).sum(dim=1).clamp(1, intervals)
     order = lengths.argsort(descending=True)
     ends = lengths[order].tolist() or [intervals]
     parts: list[tuple[Tensor, int]] = []
@@ -136,7 +136,7 @@ def _weights_and_classes(
     """Weights (P, intervals) of some rays and their sums of classes (P, K)."""
     density, classes = fields
     some = Rays(rays.origin[part], rays.direction[part], rays.volume[part])
-    cut = RaySamples(samples.edges_m[part, : intervals + 1], samples.far_m[part])
+    cut = samples.some(part, intervals)
     cells, shares = _cells_and_shares(grid, some, cut.middles_m, lookup)
     weights = weights_from_density(_look_up(density, cells, shares), cut.lengths_m)
     of_each = weights if shares is None else (weights[..., None] * shares).flatten(1)
@@ -154,8 +154,16 @@ def ray_weights(
     grid: VoxelGrid, density: Tensor, rays: Rays, samples: RaySamples, lookup: Lookup = "nearest"
 ) -> Tensor:
     """(R, S) the compositing weights alone, as a coarse pass wants them; arguments as above."""
+    found = ray_densities(grid, density, rays, samples, lookup)
+    return weights_from_density(found, samples.lengths_m)
+
+
+def ray_densities(
+    grid: VoxelGrid, density: Tensor, rays: Rays, samples: RaySamples, lookup: Lookup = "nearest"
+) -> Tensor:
+    """(R, S) the density in each interval, per metre; arguments as above."""
     cells, shares = _cells_and_shares(grid, rays, samples.middles_m, lookup)
-    return weights_from_density(_look_up(density.reshape(-1), cells, shares), samples.lengths_m)
+    return _look_up(density.reshape(-1), cells, shares)
 
 
 def render_rays_plain(

@@ -135,7 +135,7 @@ def test_distortion_is_the_double_sum() -> None:
     generator = torch.Generator().manual_seed(0)
     edges = torch.rand((7, 12), generator=generator).cumsum(dim=1)
     weights = torch.rand((7, 11), generator=generator)
-    samples = RaySamples(edges, edges[:, -1])
+    samples = RaySamples.between(edges, edges[:, -1])
     t = (samples.middles_m - edges[:, :1]) / (edges[:, -1:] - edges[:, :1])
     delta = samples.lengths_m / (edges[:, -1:] - edges[:, :1])
     pairs = weights[:, :, None] * weights[:, None] * (t[:, :, None] - t[:, None]).abs()
@@ -256,7 +256,7 @@ EMPTY: dict[str, Callable[[], Tensor]] = {
     "sky": lambda: losses.sky_loss(torch.ones(1, 5), ~ALL),
     "entropy": lambda: losses.opacity_entropy_loss(torch.ones(1, 5), ~ALL),
     "distortion": lambda: losses.distortion_loss(
-        torch.ones(5, 3), RaySamples(torch.zeros(5, 4), torch.zeros(5)), ~ALL
+        torch.ones(5, 3), RaySamples.between(torch.zeros(5, 4), torch.zeros(5)), ~ALL
     ),
     "depth": lambda: losses.depth_distribution_loss(
         torch.ones(1, 5, 4) / 4, torch.zeros(1, 5).long(), ~ALL
@@ -290,7 +290,9 @@ def test_gradients_are_finite_for_any_magnitude(magnitude: float) -> None:
     rendered = torch.full((1, 5), magnitude, requires_grad=True)
     density = torch.full((1, *GRID.size), magnitude, requires_grad=True)
     share = torch.full((5, 3), min(magnitude, 1.0), requires_grad=True)
-    samples = RaySamples(torch.arange(4.0).expand(5, 4) * min(magnitude, 1e6), torch.ones(5))
+    samples = RaySamples.between(
+        torch.arange(4.0).expand(5, 4) * min(magnitude, 1e6), torch.ones(5)
+    )
     field = field_of(density, torch.zeros(1, 2, *GRID.size))
     total = (
         losses.scale_invariant_log_loss(rendered, RANGE, ALL)

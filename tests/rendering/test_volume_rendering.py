@@ -11,6 +11,7 @@ from torch import Tensor
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.rendering import (
     Rays,
+    ray_densities,
     ray_weights,
     render_rays,
     render_rays_plain,
@@ -20,6 +21,7 @@ from renderocc_ros.rendering.compositing import expected_range, weights_from_den
 from renderocc_ros.rendering.ray_sampling import (
     RaySamples,
     clip_to_grid,
+    keep_where,
     sample_by_weight,
     sample_uniform,
 )
@@ -143,12 +145,34 @@ def test_weighted_sampling_goes_where_the_weight_is() -> None:
     weights[:, 3] = 1.0
     fine = sample_by_weight(coarse, weights, 64)
     assert (fine.lengths_m >= -1e-12).all()
-    inside = (fine.middles_m > coarse.edges_m[:, 3:4]) & (fine.middles_m < coarse.edges_m[:, 4:5])
+    inside = (fine.middles_m > coarse.starts_m[:, 3:4]) & (fine.middles_m < coarse.ends_m[:, 3:4])
     long_enough = coarse.lengths_m[:, 3] > 0.2
     assert (inside.double().mean(dim=1)[long_enough] > 0.95).all()
     even = sample_by_weight(coarse, torch.zeros_like(weights), 10)
     lengths = even.lengths_m[coarse.far_m > 0]
     assert torch.allclose(lengths, lengths.mean(dim=1, keepdim=True).expand_as(lengths))
+
+
+@pytest.mark.parametrize("lookup", ["nearest", "trilinear"])
+def test_skipping_empty_cells_changes_nothing_but_the_work(lookup: str) -> None:
+    origins, directions = random_rays(64)
+    density, classes = random_field()
+    draw = torch.rand(density.shape, generator=torch.Generator().manual_seed(3))
+    density = torch.where(draw < 0.8, 0.0, density.detach() + 0.1)
+    rays = through(origins, directions)
+    everywhere = sample_uniform(GRID, origins, directions, 0.2)
+    wanted = ray_densities(GRID, density, rays, everywhere, lookup) > 0
+    samples = keep_where(everywhere, wanted)
+    assert samples.lengths_m.shape[1] == (wanted & (everywhere.lengths_m > 0)).sum(dim=1).max()
+    assert (samples.starts_m.diff(dim=1) >= 0).all()
+    whole, skipping = (
+        render_rays(GRID, density, classes, rays, each, lookup) for each in (everywhere, samples)
+    )
+    for name in ("range_m", "opacity", "classes"):
+        assert torch.allclose(getattr(whole, name), getattr(skipping, name), atol=1e-10)
+    nothing = keep_where(everywhere, torch.zeros_like(wanted))
+    seen = render_rays(GRID, density, classes, rays, nothing, lookup)
+    assert not seen.opacity.any() and torch.equal(seen.range_m, everywhere.far_m)
 
 
 def test_the_integral_converges_to_the_exact_one() -> None:
@@ -162,7 +186,7 @@ def test_the_integral_converges_to_the_exact_one() -> None:
         density,
         classes,
         through(origins, directions),
-        RaySamples(edges, torch.tensor([11.0])),
+        RaySamples.between(edges, torch.tensor([11.0])),
     )
     assert seen.opacity.item() == pytest.approx(1 - math.exp(-3.0), rel=1e-6)
 

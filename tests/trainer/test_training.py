@@ -244,7 +244,7 @@ def test_class_weights_of_a_recipe_reach_the_semantic_losses_and_no_other() -> N
     assert changed == {"query_semantics", "votes_semantics", "semantics"}
 
 
-def test_hierarchical_sampling_finds_the_same_surface_with_fewer_steps() -> None:
+def test_other_samplings_find_the_same_surface_with_fewer_steps() -> None:
     network = toy_network()
     density = torch.zeros((1, *network.grid.size))
     density[:, 7] = 40.0
@@ -252,12 +252,14 @@ def test_hierarchical_sampling_finds_the_same_surface_with_fewer_steps() -> None
     way = torch.nn.functional.normalize(torch.tensor([[1.0, 0.3, 0.1], [1.0, 0.0, 0.0]]), dim=1)
     rays = Rays(torch.tensor([[0.3, 0.0, 0.6]]).expand(2, 3), way, torch.zeros(2).long())
     exact = (7.0 - 0.3) / way[:, 0]
-    for sampling in ("uniform", "hierarchical"):
+    counts = {}
+    for sampling in ("uniform", "hierarchical", "occupied"):
         rays_of = {"step_cells": 0.5, "sampling": sampling, "fine_intervals": 16}
         seen, samples = render_field(field, network, rays, toy_recipe(rays=rays_of))
         error = (seen.range_m - exact).abs()
-        assert (error < (0.5 if sampling == "uniform" else 0.2)).all(), (sampling, error)
-    assert samples.lengths_m.shape == (2, 16)
+        assert (error < (0.2 if sampling == "hierarchical" else 0.5)).all(), (sampling, error)
+        counts[sampling] = samples.lengths_m.shape[1]
+    assert counts["hierarchical"] == 16 and counts["occupied"] <= 3 < counts["uniform"]
 
 
 def test_mirrored_twice_is_the_sample_and_once_is_a_mirrored_world() -> None:

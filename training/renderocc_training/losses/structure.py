@@ -21,8 +21,8 @@ def distortion_loss(weights: Tensor, samples: RaySamples, mask: Tensor) -> Tenso
         samples: their intervals.
         mask: (B, R) bool, the rays that count.
     """
-    first = samples.edges_m[:, :1]
-    scale = (samples.edges_m[:, -1:] - first).clamp(min=1e-6)
+    first = samples.starts_m[:, :1]
+    scale = (samples.ends_m[:, -1:] - first).clamp(min=1e-6)
     t = (samples.middles_m - first) / scale
     mass, moment = weights, weights * t
     mass_before = torch.cumsum(mass, dim=1) - mass

@@ -11,8 +11,19 @@ from renderocc_ros.network.occupancy_field import OccupancyField, opacity
 from renderocc_ros.network.renderocc import RenderOcc
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network_config import LiftedConfig
-from renderocc_ros.rendering import Rays, RenderedRays, ray_weights, render_rays
-from renderocc_ros.rendering.ray_sampling import RaySamples, sample_by_weight, sample_uniform
+from renderocc_ros.rendering import (
+    Rays,
+    RenderedRays,
+    ray_densities,
+    ray_weights,
+    render_rays,
+)
+from renderocc_ros.rendering.ray_sampling import (
+    RaySamples,
+    keep_where,
+    sample_by_weight,
+    sample_uniform,
+)
 from renderocc_training import losses
 from renderocc_training.dataset.training_sample import RayTensors, TrainingBatch
 from renderocc_training.rendering.paper_head import CLASS_COUNTS, PaperScene
@@ -225,6 +236,11 @@ def render_field(
         with torch.no_grad():
             coarse = ray_weights(network.grid, field.density, rays, samples, recipe.rays.lookup)
         samples = sample_by_weight(samples, coarse, recipe.rays.fine_intervals, generator)
+    if recipe.rays.sampling == "occupied":
+        with torch.no_grad():
+            found = ray_densities(network.grid, field.density, rays, samples, recipe.rays.lookup)
+        solid = opacity(found, network.grid.resolution_m) >= recipe.rays.empty_below
+        samples = keep_where(samples, solid)
     probability = field.semantics.softmax(dim=1).movedim(1, -1)
     seen = render_rays(network.grid, field.density, probability, rays, samples, recipe.rays.lookup)
     return seen, samples

@@ -66,10 +66,14 @@ class RayConfig(StrictModel):
     free_points: int = Field(16, gt=0, description="points queried before the end of each ray")
     rendered: int = Field(2048, gt=0, description="rays per sample that are rendered")
     step_cells: Positive = Field(0.5, description="length of a rendering step, in cells")
-    sampling: Literal["uniform", "hierarchical"] = Field(
+    sampling: Literal["uniform", "hierarchical", "occupied"] = Field(
         "uniform",
-        description="steps of one length, or fine ones placed where a first pass with such steps "
-        "found density",
+        description="steps of one length; or fine ones placed where a first pass with such steps "
+        "found density; or steps of one length in cells that are not empty (give free space then "
+        "to queries or votes: what is skipped learns nothing)",
+    )
+    empty_below: Share = Field(
+        0.01, description="opacity under which a cell is empty, for occupied sampling"
     )
     fine_intervals: int = Field(64, gt=0, description="per ray, for hierarchical sampling")
     head: Literal["metric", "paper"] = Field(
