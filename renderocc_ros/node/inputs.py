@@ -68,6 +68,7 @@ class Inputs:
         }
         for camera in self.cameras.values():
             camera.registerCallback(partial(on_image, camera))
+            camera.registerCallback(self._look_ahead)
         self._synchroniser = CameraSynchroniser(
             used, self.cameras, node, stamp_ns_of=lambda image: image.stamp_ns
         )
@@ -114,6 +115,9 @@ class Inputs:
         for camera in self.cameras.values():
             camera.destroy()
         self._listener.unregister()
+
+    def _look_ahead(self, image: ArrivedImage) -> None:
+        self._poses.look_ahead(image.frame, image.stamp_ns)
 
     def _on_matched(self, images: ImageSet) -> None:
         last_s = max(image.arrived_s for image in fresh_images(images).values())

@@ -108,9 +108,15 @@ class PoseFilter(QueuedFilter):
                 self.dropped["buffer full"] += 1
         self._retry()
 
+    def look_ahead(self, frame: str, stamp_ns: int) -> None:
+        """Ask TF about an image whose set is not complete yet, so that the set need not wait."""
+        with self.lock:
+            self._reader.look_ahead(frame, stamp_ns)
+
     def clear(self) -> None:
         """Drop what waits, as 'time jump'."""
         with self.lock:
+            self._reader.clear()
             self._drop(self._waiting, "time jump")
             self._await_next()
 

@@ -9,6 +9,7 @@ reason; nothing ever stands in for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ import yaml
 from rclpy.time import Time
 
 from renderocc_ros.geometry import RigidTransform
+
+MOST_KNOWN = 128  # answers kept: those of several sets of many cameras
 
 
 class TransformMissing(Exception):
@@ -61,6 +64,19 @@ class TransformReader:
         self._buffer = buffer
         self._base = base_frame
         self._odom = odom_frame
+        self._known: dict[tuple[str, str, int], RigidTransform] = {}
+
+    def look_ahead(self, frame: str, stamp_ns: int) -> None:
+        """Read what ``poses`` will need of an image, if TF has it, while its set is incomplete."""
+        with suppress(tf2_ros.TransformException):
+            if frame:
+                self._read(self._base, frame, stamp_ns)
+            if self._odom is not None:
+                self._read(self._odom, self._base, stamp_ns)
+
+    def clear(self) -> None:
+        """Forget what was read: the time line starts anew."""
+        self._known.clear()
 
     def poses(self, stamp_ns: int, cameras: Mapping[str, tuple[str, int]]) -> SetPoses:
         """The poses of a set.
@@ -103,13 +119,22 @@ class TransformReader:
         Raises:
             TransformMissing: TF does not know it, with the reason.
         """
-        stamp = Time(nanoseconds=stamp_ns)
         try:
-            message = self._buffer.lookup_transform(target, source, stamp)
+            return self._read(target, source, stamp_ns)
         except tf2_ros.TransformException as error:
             raise self._explained(target, source, stamp_ns, error) from error
-        q, t = message.transform.rotation, message.transform.translation
-        return RigidTransform.from_quaternion((q.x, q.y, q.z, q.w), (t.x, t.y, t.z))
+
+    def _read(self, target: str, source: str, stamp_ns: int) -> RigidTransform:
+        """From TF, once: the latest answers are kept."""
+        asked = target, source, stamp_ns
+        if asked not in self._known:
+            message = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns))
+            q, t = message.transform.rotation, message.transform.translation
+            found = RigidTransform.from_quaternion((q.x, q.y, q.z, q.w), (t.x, t.y, t.z))
+            self._known[asked] = found
+            if len(self._known) > MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+        return self._known[asked]
 
     def _explained(
         self, target: str, source: str, stamp_ns: int, error: Exception

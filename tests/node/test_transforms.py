@@ -80,6 +80,40 @@ def add_odometry(buffer: Any, stamp_ns: int) -> None:
     buffer.set_transform(message("odom", "base_link", pose, stamp_ns), "test")
 
 
+def test_looking_ahead_reads_each_transform_once_and_only_what_is_there(buffer: Any) -> None:
+    asked: list[tuple[str, str, int]] = []
+    look_up = buffer.lookup_transform
+
+    def counted(target: str, source: str, stamp: Time) -> Any:
+        asked.append((target, source, stamp.nanoseconds))
+        return look_up(target, source, stamp)
+
+    buffer.lookup_transform = counted
+    stamp_ns, late_ns = 10 * S + 100 * MS, 10 * S + 220 * MS
+    cameras = {"left": (CAMERAS[0], stamp_ns - 30 * MS), "right": (CAMERAS[1], stamp_ns)}
+    plain = TransformReader(buffer, "base_link", "odom").poses(stamp_ns, cameras)
+    reader = TransformReader(buffer, "base_link", "odom")
+    for frame, camera_ns in cameras.values():
+        reader.look_ahead(frame, camera_ns)
+    asked.clear()
+    poses = reader.poses(stamp_ns, cameras)
+    assert not asked
+    for name in cameras:
+        assert np.allclose(poses.ego_from_camera[name].matrix, plain.ego_from_camera[name].matrix)
+    # What TF lacks is no error now, and is found once it has come.
+    reader.look_ahead(CAMERAS[0], late_ns)
+    with pytest.raises(Exception, match="latest"):
+        reader.lookup("odom", "base_link", late_ns)
+    add_odometry(buffer, late_ns)
+    assert np.allclose(
+        reader.lookup("odom", "base_link", late_ns).matrix, odom_from_base(late_ns).matrix
+    )
+    reader.clear()
+    asked.clear()
+    reader.poses(stamp_ns, cameras)
+    assert asked
+
+
 def test_ego_motion_between_the_stamps_is_in_the_pose(buffer: Any) -> None:
     reader = TransformReader(buffer, "base_link", "odom")
     stamp, later = 10 * S + 40 * MS, 10 * S + 91 * MS
