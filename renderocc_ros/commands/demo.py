@@ -25,7 +25,7 @@ from rich.table import Table
 from renderocc_ros import __version__
 from renderocc_ros.config import RigConfig, load_class_set, load_rig
 from renderocc_ros.node.conversions import from_occupancy_message
-from renderocc_ros.node.demo_truth import TruthWatch
+from renderocc_ros.node.demo_truth import TRUTH_TOPIC, TruthWatch
 from renderocc_ros.node.demo_watch import DemoWatch
 from renderocc_ros.paths import share_path
 
@@ -118,7 +118,8 @@ def _play(
             "the node did not become active",
         )
         console.print(f"playing {bag} …", soft_wrap=True)
-        with _process([*player_command, "--wait-for-subscribers"]) as player:
+        player_command += ["--wait-for-subscribers", "--wait-for", TRUTH_TOPIC]
+        with _process(player_command) as player:
             try:
                 status = player.wait(seconds)
             except subprocess.TimeoutExpired:

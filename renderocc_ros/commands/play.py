@@ -30,6 +30,9 @@ def play(
     wait_for_subscribers: Annotated[
         bool, typer.Option("--wait-for-subscribers", help="begin when somebody listens")
     ] = False,
+    wait_for: Annotated[
+        list[str] | None, typer.Option(help="topic to begin with only when somebody listens to it")
+    ] = None,
 ) -> None:
     """Publish a recording at its own pace, as ros2 bag play does.
 
@@ -38,7 +41,9 @@ def play(
     Latched topics such as /tf_static reach late subscribers. Ctrl-C ends it.
     """
     patterns = tuple(part for each in topics or [] for part in each.split(",") if part)
-    options = PlayOptions(rate, loop, clock, start, patterns, wait_for_subscribers)
+    options = PlayOptions(
+        rate, loop, clock, start, patterns, wait_for_subscribers, tuple(wait_for or ())
+    )
     console = Console(stderr=True)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     player = None

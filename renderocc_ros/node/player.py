@@ -40,7 +40,9 @@ class PlayOptions:
         clock: publish the recording's time on /clock, at least 100 times a second.
         start_s: skip the first seconds; what is latched is published all the same.
         topics: names or patterns such as "/cam_*/*"; all if empty.
-        wait_for_subscribers: begin only when somebody listens.
+        wait_for_subscribers: begin only when somebody listens,
+        wait_for: and when each topic of these names or patterns, as far as the recording holds
+            them, has a listener.
     """
 
     rate: float = 1.0
@@ -49,6 +51,7 @@ class PlayOptions:
     start_s: float = 0.0
     topics: tuple[str, ...] = ()
     wait_for_subscribers: bool = False
+    wait_for: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < float("inf"):
@@ -131,7 +134,7 @@ class BagPlayer:
         Args:
             on_progress: told the recording's time in seconds since its start, often.
         """
-        if self.options.wait_for_subscribers:
+        if self.options.wait_for_subscribers or self.options.wait_for:
             self._wait_for_subscribers()
         while not self.stopped:
             self._play_once(on_progress)
@@ -187,10 +190,17 @@ class BagPlayer:
 
     def _wait_for_subscribers(self) -> None:
         """Until somebody listens, and no further subscriber has come for a moment."""
+        awaited = {
+            topic
+            for topic in self._publishers
+            if any(fnmatchcase(topic, pattern) for pattern in self.options.wait_for)
+        }
         count, since = 0, time.monotonic()
-        while not self.stopped and (count == 0 or time.monotonic() - since < SETTLED_S):
+        while not self.stopped and (count == 0 or time.monotonic() - since < SETTLED_S or awaited):
             time.sleep(0.02)
-            now = sum(each.get_subscription_count() for each in self._publishers.values())
+            counts = {name: p.get_subscription_count() for name, p in self._publishers.items()}
+            awaited = {topic for topic in awaited if not counts[topic]}
+            now = sum(counts.values())
             if now != count:
                 count, since = now, time.monotonic()
 

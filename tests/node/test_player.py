@@ -165,6 +165,22 @@ def test_every_message_arrives_once_in_order_and_unchanged(
     assert f"published {2 * COUNT + 2} messages on 3 topics" in said
 
 
+def test_it_waits_for_a_listener_of_the_topics_named(
+    bag: Path, listener: Listener, start: Any
+) -> None:
+    (images, image), (infos, info) = KINDS.items()
+    listener.listen(info, infos)
+    process = start(bag, "--wait-for", "/cam/image*", "--wait-for", "/nowhere", "--rate", "4")
+    listener.until(lambda: listener.node.count_publishers(infos) > 0)
+    heard_s = time.monotonic()
+    listener.until(lambda: time.monotonic() > heard_s + 1.5)  # long enough to settle on one alone
+    assert listener.data[infos] == []
+    listener.listen(image, images)
+    listener.until(lambda: all(len(data) == COUNT for data in listener.data.values()))
+    output(process)
+    assert same(listener.data[images], recorded(bag, images))
+
+
 def copy_to_sqlite(bag: Path, path: Path) -> Path:
     with (
         BagReader(bag) as reader,
