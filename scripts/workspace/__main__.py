@@ -30,6 +30,7 @@ HELP = """\
 ./run test                        set everything up and pass the tests
 ./run test tests/rig -k offset    some tests; what follows goes to pytest
 ./run test --ros                  only the tests that need ROS
+./run test --also jazzy           all tests, and those that need ROS again on that distribution
 ./run shell                       a shell in the workspace: python, renderocc, renderocc-train …
 ./run build                       messages and underlay only (no torch)
 ./run bench NAME …                benchmarks/NAME.py; options after the names go to each
@@ -115,28 +116,33 @@ def _clean(layout: Layout, *, only_this: bool) -> int:
 
 def _test(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int:
     """Everything: ruff, mypy and pytest; with arguments pytest alone."""
+    also = _also(arguments)
+    if also:
+        arguments = ()
     here = Path.cwd()
     words = [str(here / word) if (here / word).exists() else word for word in arguments]
     words = [part for word in words for part in (("-m", "ros") if word == "--ros" else (word,))]
     env.setdefault("OMP_NUM_THREADS", "1")
     if words:
-        return 1 if _failed(layout, env, {"pytest": ["pytest", *words]}) else 0
+        return 1 if _failed(env, {"pytest": [layout.program("pytest"), *words]}) else 0
     # Tests with ROS wait more than they compute, so all that needs no ROS runs beside them.
     log = layout.log("tests-without-ros")
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as output:
-        pytest = [str(layout.venv / "bin" / "pytest"), "-m", "not ros"]
-        beside = subprocess.Popen(pytest, env=env, cwd=CHECKOUT, stdout=output, stderr=output)
-        failed = _failed(
-            layout,
-            env,
-            {
-                "ruff check": ["ruff", "check", "."],
-                "ruff format": ["ruff", "format", "--check", "."],
-                "mypy": ["mypy"],
-                "tests with ROS": ["pytest", "-m", "ros"],
-            },
-        )
+        pytest, mypy, ruff = (layout.program(name) for name in ("pytest", "mypy", "ruff"))
+        without = [pytest, "-m", "not ros"]
+        beside = subprocess.Popen(without, env=env, cwd=CHECKOUT, stdout=output, stderr=output)
+        checks = {
+            "ruff check": [ruff, "check", "."],
+            "ruff format": [ruff, "format", "--check", "."],
+            "mypy": [mypy],
+            "tests with ROS": [pytest, "-m", "ros"],
+        }
+        failed = _failed(env, checks)
+        for distro in also:
+            run = [str(CHECKOUT / "run"), "--python", sys.executable, "--distro", distro]
+            again = [*run, "test", "--ros"]
+            failed += _failed(dict(os.environ), {f"tests with ROS on {distro}": again})
         with step("the rest of the tests without ROS"):
             if beside.wait() != 0:
                 failed.append("tests without ROS")
@@ -146,12 +152,20 @@ def _test(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def _failed(layout: Layout, env: dict[str, str], checks: dict[str, list[str]]) -> list[str]:
-    """Run commands of the workspace one after the other; names of those that failed."""
+def _also(arguments: Sequence[str]) -> Sequence[str]:
+    """The distribution of `test --also NAME`, if that is what was asked for."""
+    if not arguments or arguments[0] != "--also":
+        return ()
+    if len(arguments) != 2 or arguments[1] not in DISTROS:
+        raise StepFailed(f"test --also takes one distribution, of {', '.join(DISTROS)}")
+    return arguments[1:]
+
+
+def _failed(env: dict[str, str], checks: dict[str, list[str]]) -> list[str]:
+    """Run commands one after the other; names of those that failed."""
     failed = []
-    for name, (program, *words) in checks.items():
+    for name, command in checks.items():
         with step(name):
-            command = [str(layout.venv / "bin" / program), *words]
             if subprocess.call(command, env=env, cwd=CHECKOUT) != 0:
                 failed.append(name)
     return failed

@@ -43,6 +43,10 @@ class Layout:
     def python(self) -> Path:
         return self.venv / "bin" / "python"
 
+    def program(self, name: str) -> str:
+        """Path of a program of the workspace's environment."""
+        return str(self.venv / "bin" / name)
+
     @property
     def site_packages(self) -> Path:
         return self._python_folder(self.venv)
