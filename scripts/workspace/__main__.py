@@ -58,7 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     if command == "clean":
         return _clean(layout, only_this=options.distro is not None)
     benchmarks = _benchmarks(rest) if command == "bench" else []
-    groups = {"build": (), "demo": RUNTIME, "test": (*EVERYTHING, "test")}.get(command, EVERYTHING)
+    groups = {"build": (), "demo": RUNTIME, "test": (*EVERYTHING, "ray", "test")}.get(
+        command, EVERYTHING
+    )
     set_up(layout, groups)
     if command == "build":
         say(f"workspace: {layout.state}")

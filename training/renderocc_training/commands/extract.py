@@ -67,7 +67,10 @@ def extract(
     location: Annotated[str, typer.Option(help="place, for the log table")] = "",
     processes: Annotated[int, typer.Option(min=1, help="bags at a time")] = os.cpu_count() or 1,
     ray: Annotated[
-        str | None, typer.Option(help="address of a Ray cluster that does the work instead")
+        str | None,
+        typer.Option(
+            help="address of a Ray cluster that does the work instead: auto, ray://…, local"
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="the reports as one JSON object on the last line")

@@ -39,7 +39,7 @@ def extract(
         version: name of the folder of tables.
         processes: how many recordings at a time.
         ray_address: a Ray cluster ("auto", or ray://host:port) that shares the file system; its
-            workers do the jobs instead.
+            workers do the jobs instead. "local" makes one of this machine alone.
         on_progress: told a job's number and the share that is done, often.
 
     Returns:
@@ -83,16 +83,22 @@ def _run_on_ray(jobs: Sequence[Job], address: str, on_progress: Progress) -> lis
     try:
         ray: Any = importlib.import_module("ray")
     except ModuleNotFoundError as error:
-        raise ValueError("--ray needs Ray: pip install 'ray[default]'") from error
-    ray.init(address=address, ignore_reinit_error=True)
-    remote: Any = ray.remote(run_job)
-    references = [remote.remote(job) for job in jobs]
-    pending = list(references)
-    while pending:
-        _, pending = ray.wait(pending, num_returns=len(pending), timeout=POLL_S)
-        for number, (job, reference) in enumerate(zip(jobs, references, strict=True)):
-            on_progress(number, _share(job.progress_file) if reference in pending else 1.0)
-    reports: list[ExtractionReport] = ray.get(references)
+        raise ValueError("--ray needs Ray: pip install 'renderocc_ros[ray]'") from error
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise ValueError(f"--ray {address}: {error}") from error
+    try:
+        remote: Any = ray.remote(run_job)
+        references = [remote.remote(job) for job in jobs]
+        pending = list(references)
+        while pending:
+            _, pending = ray.wait(pending, num_returns=len(pending), timeout=POLL_S)
+            for number, (job, reference) in enumerate(zip(jobs, references, strict=True)):
+                on_progress(number, _share(job.progress_file) if reference in pending else 1.0)
+        reports: list[ExtractionReport] = ray.get(references)
+    finally:
+        ray.shutdown()
     return reports
 
 
