@@ -67,6 +67,9 @@ class DepthConfig(StrictModel):
     context_channels: int = Field(gt=0, description="features lifted per pixel")
     hidden_channels: int = Field(gt=0)
     blocks: int = Field(1, ge=0, description="residual blocks before the distribution")
+    column_context: bool = Field(
+        False, description="pixels see the strongest features of their image column"
+    )
 
     @model_validator(mode="after")
     def _order(self) -> DepthConfig:

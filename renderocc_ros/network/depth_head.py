@@ -65,6 +65,23 @@ class CameraGate(nn.Module):
         return features * torch.sigmoid(self.weights(parameters))[..., None, None]
 
 
+class ColumnContext(nn.Module):
+    """Tells every pixel of an image column the strongest of what the column holds.
+
+    What stands is as far as its foot: the depth of a wall is told where it meets the ground, far
+    below, and convolutions are slow to learn to carry it up.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.before, self.after = nn.Conv2d(channels, channels, 1), nn.Conv2d(channels, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(M, C, h, w) to (M, C, h, w)."""
+        strongest: Tensor = self.after(self.before(features).amax(dim=2, keepdim=True))
+        return features + strongest
+
+
 class DepthHead(nn.Module):
     """Features of M images to depth logits (M, D, h, w) and context (M, C, h, w)."""
 
@@ -73,6 +90,7 @@ class DepthHead(nn.Module):
         hidden = config.hidden_channels
         self.reduce = ConvBlock(2, inputs, hidden)
         self.depth_gate = CameraGate(hidden)
+        self.columns = ColumnContext(hidden) if config.column_context else nn.Identity()
         self.depth_body = nn.Sequential(
             *(ResidualBlock(2, hidden, hidden) for _ in range(config.blocks))
         )
@@ -83,5 +101,7 @@ class DepthHead(nn.Module):
     def forward(self, features: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """(M, inputs, h, w) features and (M, 16) ``camera_parameters``."""
         features = self.reduce(features)
-        depth = self.depth_logits(self.depth_body(self.depth_gate(features, parameters)))
-        return depth, self.context(self.context_gate(features, parameters))
+        gated = self.columns(self.depth_gate(features, parameters))
+        return self.depth_logits(self.depth_body(gated)), self.context(
+            self.context_gate(features, parameters)
+        )

@@ -21,7 +21,7 @@ Models = Callable[..., Model]
 Sets = Callable[..., CameraSet]
 
 KINDS: dict[str, dict[str, Any]] = {
-    "from_above": {},
+    "from_above": {"depth": {"column_context": True}},
     "3d_one_past_frame": {"temporal": {"past_frames": 1}, "encoder": {"kind": "3d"}},
     "bev_two_past_frames": {"temporal": {"past_frames": 2}, "lifting": "bev"},
 }
