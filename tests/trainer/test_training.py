@@ -19,7 +19,8 @@ from toy_world import CLASSES, ToyWorld, empty_rays, toy_network, toy_recipe, wa
 from renderocc_ros.checkpoint import load_checkpoint
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.rendering import Rays
-from renderocc_training.dataset.training_sample import TrainingSample, collate, mirrored
+from renderocc_training.dataset.augmentation import mirrored, recoloured
+from renderocc_training.dataset.training_sample import TrainingSample, collate
 from renderocc_training.trainer import loop
 from renderocc_training.trainer.loop import (
     StepReport,
@@ -187,6 +188,13 @@ def test_a_loss_that_is_not_finite_names_its_term_and_samples(tmp_path: Path) ->
         train(network, CLASSES, ToyWorld(), toy_recipe(), tmp_path, fabric())
 
 
+def test_memory_that_runs_out_is_told_with_its_cure(tmp_path: Path) -> None:
+    network = toy_network()
+    network.voxel_encoder.register_forward_hook(lambda *_: torch.empty(2**50))
+    with pytest.raises(TrainingStopped, match="this machine's memory ran out; halve batch_size"):
+        train(network, CLASSES, ToyWorld(), toy_recipe(), tmp_path, fabric())
+
+
 class BadWorld(ToyWorld):
     """Its loading process dies, or is held up for longer than the loader waits."""
 
@@ -279,6 +287,28 @@ def test_mirrored_twice_is_the_sample_and_once_is_a_mirrored_world() -> None:
     seen = np.linalg.inv(sample.views.ego_from_camera[0]) @ np.append(original, 1)
     before = sample.views.intrinsics[0] @ (seen[:3] / seen[2])
     assert pixel[:2] == pytest.approx((63 - before[0], before[1]), abs=1e-3)
+
+
+def test_recolouring_changes_light_and_nothing_else() -> None:
+    sample = ToyWorld().sample(3, np.random.default_rng(0))
+    dark = replace(sample.views, valid=np.zeros_like(sample.views.valid))
+    sample = replace(sample, past=(dark,))
+    same = recoloured(sample, 0.0, np.random.default_rng(0))
+    assert np.allclose(same.views.images, sample.views.images, atol=1e-5)
+    seen = recoloured(sample, 0.3, np.random.default_rng(0))
+    again = recoloured(sample, 0.3, np.random.default_rng(0))
+    assert np.array_equal(seen.views.images, again.views.images)
+    assert not seen.past[0].images.any()  # a missing camera stays dark
+    assert seen.rays is sample.rays and seen.votes is sample.votes
+    # One gain and one black level for all pixels of a colour, and the colours mix alike.
+    before, after = (v.images[0].reshape(3, -1) for v in (sample.views, seen.views))
+    mixing = np.linalg.lstsq(np.vstack([before, np.ones_like(before[:1])]).T, after.T, rcond=None)[
+        0
+    ]
+    assert np.allclose(mixing.T @ np.vstack([before, np.ones_like(before[:1])]), after, atol=1e-4)
+    gains = mixing[:3].sum(axis=0)  # of grey
+    assert (np.exp(-0.375) < gains).all() and (gains < np.exp(0.375)).all()
+    assert np.ptp(mixing[3]) < 1e-4 and 0 < abs(mixing[3, 0]) < 0.3
 
 
 def test_every_sample_is_seen_once_an_epoch_by_one_of_the_processes() -> None:

@@ -45,6 +45,10 @@ def train(
     recipe: Annotated[str, typer.Option(help="a shipped recipe, or a .yaml")] = "default",
     steps: Annotated[int | None, typer.Option(min=1, help="instead of the recipe's")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="instead of the recipe's")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", min=1e-9, max=1.0, help="instead of the recipe's"),
+    ] = None,
     format: Annotated[
         str, typer.Option(help="nuscenes (also what extract writes), semantickitti, ddad")
     ] = "nuscenes",
@@ -99,6 +103,9 @@ def train(
     plan = load_recipe(recipe)
     instead = {"steps": steps, "batch_size": batch_size}
     plan = plan.model_copy(update={k: v for k, v in instead.items() if v is not None})
+    if rate is not None:
+        optimiser = plan.optimiser.model_copy(update={"learning_rate": rate})
+        plan = plan.model_copy(update={"optimiser": optimiser})
 
     def first_weights() -> tuple[RenderOcc, ClassSet]:
         return _first_weights(start_from, network, pretrained, plan.seed)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from renderocc_ros.class_set import IGNORE_ID
-from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.renderocc import CameraTensors, PastCameras
 from renderocc_ros.rendering import Rays
 from renderocc_training.rays.ray_batch import RayBatch
@@ -147,51 +146,6 @@ def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
         depth_m=torch.from_numpy(np.stack([sample.depth_m for sample in samples])),
         votes=_stack_volumes([sample.votes for sample in samples], "votes"),
         truth=_stack_volumes([sample.truth for sample in samples], "truth"),
-    )
-
-
-def mirrored(sample: TrainingSample, grid: VoxelGrid) -> TrainingSample:
-    """The sample in a world where left and right are swapped: twice the data, and exact.
-
-    Images are flipped, cameras move to the other side, rays and volumes with them. It needs a grid
-    that reaches as far left as right.
-
-    Raises:
-        ValueError: the grid does not.
-    """
-    if not np.isclose(grid.origin_m[1], -grid.upper_m[1]):
-        raise ValueError(
-            f"a grid from y = {grid.origin_m[1]} to {grid.upper_m[1]} m has no mirror image; set "
-            "the recipe's mirror to 0"
-        )
-    swap = np.diag([1.0, -1.0, 1.0, 1.0]).astype(np.float32)
-    rays = sample.rays
-    flipped = np.array([1, -1, 1], dtype=np.float32)
-    return replace(
-        sample,
-        views=_mirrored_views(sample.views),
-        past=tuple(_mirrored_views(views) for views in sample.past),
-        past_from_current=swap @ sample.past_from_current @ swap,
-        rays=replace(rays, origin=rays.origin * flipped, direction=rays.direction * flipped),
-        depth_m=np.ascontiguousarray(sample.depth_m[..., ::-1]),
-        votes=None if sample.votes is None else np.ascontiguousarray(sample.votes[:, ::-1]),
-        truth=None if sample.truth is None else np.ascontiguousarray(sample.truth[:, ::-1]),
-    )
-
-
-def _mirrored_views(views: CameraViews) -> CameraViews:
-    width = views.images.shape[-1]
-    intrinsics = views.intrinsics.copy()
-    intrinsics[:, 0, 2] = width - 1 - intrinsics[:, 0, 2]
-    intrinsics[:, 0, 1] *= -1
-    # A flipped image is that of a camera with its x axis turned round; with the world's y axis
-    # turned round too, the product is a rotation again.
-    world, camera = np.diag([1.0, -1, 1, 1]), np.diag([-1.0, 1, 1, 1])
-    return replace(
-        views,
-        images=np.ascontiguousarray(views.images[..., ::-1]),
-        intrinsics=intrinsics,
-        ego_from_camera=(world @ views.ego_from_camera @ camera).astype(np.float32),
     )
 
 

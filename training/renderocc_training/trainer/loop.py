@@ -17,12 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from renderocc_ros.checkpoint import Model, save_checkpoint
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.network.renderocc import RenderOcc
-from renderocc_training.dataset.training_sample import (
-    TrainingBatch,
-    TrainingSample,
-    collate,
-    mirrored,
-)
+from renderocc_training.dataset.augmentation import mirrored, recoloured
+from renderocc_training.dataset.training_sample import TrainingBatch, TrainingSample, collate
 from renderocc_training.trainer.objective import Objective, Sealed
 from renderocc_training.trainer.recipe import Precision, Recipe
 from renderocc_training.trainer.run_state import read_state, write_state
@@ -35,6 +31,7 @@ from renderocc_training.trainer.schedule import (
 
 MODEL_FILE = "model.safetensors"
 LOADER_TIMEOUT_S = 300.0
+NO_MEMORY = "can't allocate memory"  # how PyTorch says it on a CPU
 
 
 class SampleSource(Protocol):
@@ -73,7 +70,7 @@ class TrainingStopped(RuntimeError):
 
 
 class DrawnSamples(Dataset[TrainingSample]):
-    """A source behind a data loader: mirrors and masks as the recipe says."""
+    """A source behind a data loader: mirrors, recolours and masks as the recipe says."""
 
     def __init__(self, source: SampleSource, network: RenderOcc, recipe: Recipe) -> None:
         self.source, self.grid, self.recipe = source, network.grid, recipe
@@ -83,6 +80,8 @@ class DrawnSamples(Dataset[TrainingSample]):
         sample = self.source.sample(request.index, random)
         if random.random() < self.recipe.mirror:
             sample = mirrored(sample, self.grid)
+        if self.recipe.recolour:
+            sample = recoloured(sample, self.recipe.recolour, random)
         kept = random.random(len(sample.views.valid)) >= self.recipe.drop_camera
         valid = sample.views.valid & kept
         if not valid.any():
@@ -265,10 +264,13 @@ def _step_terms(
                 "their labels with `renderocc-train labels show`"
             )
         fabric.backward(total)
-    except torch.cuda.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        on_gpu = isinstance(error, torch.cuda.OutOfMemoryError)
+        if not on_gpu and not isinstance(error, MemoryError) and NO_MEMORY not in str(error):
+            raise
         raise TrainingStopped(
-            "the GPU's memory ran out; halve batch_size and double accumulate, which trains the "
-            f"same ({error})"
+            f"{'the GPU' if on_gpu else 'this machine'}'s memory ran out; halve batch_size and "
+            f"double accumulate, which trains the same ({error})"
         ) from error
     return numbers
 

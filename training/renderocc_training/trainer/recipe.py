@@ -121,6 +121,9 @@ class Recipe(StrictModel):
     )
     seed: int = Field(0, ge=0)
     mirror: Share = Field(0.5, description="part of the samples whose left and right are swapped")
+    recolour: Share = Field(
+        0.0, description="how much light, exposure and colours of the images vary; 0.3 is ample"
+    )
     class_weights: Literal["none", "tempered"] = Field(
         "none", description="how the rarity of a class in a sample weighs in the semantic losses"
     )
