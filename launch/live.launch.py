@@ -21,7 +21,7 @@ SHARE = FindPackageShare("renderocc_ros")
 # Arguments that set the parameter of the same name; empty leaves it as the parameter file says.
 PARAMETERS = {
     "rig": "cameras, frames, synchronisation: name of a shipped rig or path of a rig .yaml",
-    "checkpoint": "path of a .safetensors checkpoint; none: random weights, for trials",
+    "checkpoint": "path of a .safetensors checkpoint; none: the weights that come with the network",
     "network": "without a checkpoint: name of a shipped network",
     "device": "auto, cpu, cuda, cuda:1 …",
     "autostart": "false: wait for a lifecycle manager to configure and activate",

@@ -33,7 +33,8 @@ NODE = "/renderocc"
 START_S, SETTLE_S, STOP_S = 120.0, 20.0, 5.0
 KEY_FRAME_PERIOD_S = 0.5  # key frames come at 2 Hz, nuScenes' and synthetic ones
 DRIVE_RIG = "nuscenes"
-DRIVE = ("--preset", "tiny", "--seed", "12", "--seconds", "10")
+# A town of the kind that the shipped network never saw.
+DRIVE = ("--preset", "tiny", "--seed", "951", "--split", "holdout", "--seconds", "10")
 
 
 def demo(
@@ -45,7 +46,7 @@ def demo(
         DRIVE_RIG
     ),
     checkpoint: Annotated[
-        Path | None, typer.Option(help="model to run; random weights if not given")
+        Path | None, typer.Option(help="model to run; the shipped nano if not given")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="folder for picture and report")] = None,
     seconds: Annotated[float | None, typer.Option(help="stop playing after so long")] = None,
@@ -87,7 +88,7 @@ def demo(
         report = _report(watch) | {"truth": truth.score()}
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     _show(report, console)
-    model = checkpoint.name if checkpoint else "random weights, so the voxels mean nothing yet"
+    model = checkpoint.name if checkpoint else "nano, trained on synthetic towns"
     picture = _picture(watch, folder, f"renderocc_ros: cameras in, voxels out ({model})")
     console.print(picture, soft_wrap=True)
     if as_json:

@@ -25,7 +25,7 @@ LOOKING_FORWARD = RigidTransform(
 
 
 def load_predictor(parameters: NodeParameters) -> Predictor:
-    """From the checkpoint, or from the network's name with seeded random weights.
+    """From the checkpoint, or by the network's name.
 
     Raises:
         ValueError: the file, the network or the device cannot be used.
@@ -38,9 +38,7 @@ def load_predictor(parameters: NodeParameters) -> Predictor:
         "precision": parameters.precision,
         "threads": parameters.threads or None,
     }
-    if parameters.checkpoint:
-        return Predictor.from_checkpoint(parameters.checkpoint, **options)
-    return Predictor.from_preset(parameters.network, **options)
+    return Predictor.from_name(parameters.checkpoint or parameters.network, **options)
 
 
 def warm_up(predictor: Predictor, names: tuple[str, ...]) -> None:

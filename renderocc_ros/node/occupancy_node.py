@@ -29,6 +29,7 @@ from renderocc_ros.node.saving import save_occupancy
 from renderocc_ros.node.set_processor import SetProcessor
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.node.worker import NewestFirstWorker
+from renderocc_ros.prediction.models import shipped_weights
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
@@ -153,10 +154,16 @@ class OccupancyNode(LifecycleNode):
         self._predictor = load_predictor(self._settings)
         assert self._rig is not None
         warm_up(self._predictor, self._rig.names)
-        if not self._settings.checkpoint:
+        network = self._settings.network
+        if not self._settings.checkpoint and shipped_weights(network) is None:
             self.get_logger().warning(
-                f"no checkpoint given: network '{self._settings.network}' runs with random "
-                "weights, its voxels mean nothing; set the parameter 'checkpoint'"
+                f"no checkpoint given: network '{network}' runs with random weights, its voxels "
+                "mean nothing; set the parameter 'checkpoint'"
+            )
+        elif not self._settings.checkpoint:
+            self.get_logger().warning(
+                f"no checkpoint given: network '{network}' runs with the weights that come with "
+                "it, trained on synthetic towns; for a real robot train it and set 'checkpoint'"
             )
         self.get_logger().info(
             f"rig '{self._rig.name}', network '{self._predictor.config.name}' on "

@@ -56,7 +56,8 @@ class NodeParameters:
     )
     checkpoint: str = _parameter(
         "",
-        "path of a .safetensors checkpoint; empty: 'network' with random weights, for trials",
+        "path of a .safetensors checkpoint; empty: 'network' with the weights that come with it, "
+        "or random ones where there are none",
         change=Change.UNCONFIGURED,
     )
     network: str = _parameter(

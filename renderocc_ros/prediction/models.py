@@ -1,4 +1,4 @@
-"""A model by what a user calls it: the file of a checkpoint, or the name of a preset."""
+"""A model by what a user calls it: the file of a checkpoint, or the name of a network."""
 
 from __future__ import annotations
 
@@ -9,16 +9,27 @@ from renderocc_ros.config import load_class_set
 from renderocc_ros.network.initialise import settle_norms
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network_config import LiftedConfig, load_network_config
+from renderocc_ros.paths import share_path
 
 
 def is_file_name(name: str | Path) -> bool:
-    """Whether a model is named by its file, and not by its preset."""
+    """Whether a model is named by its file, and not by its network."""
     return Path(name).suffix in (".safetensors", ".onnx", ".pth")
 
 
+def shipped_weights(network: str) -> Path | None:
+    """The checkpoint that comes with a shipped network; None where there is none."""
+    try:
+        return share_path("weights", f"{network}.safetensors")
+    except ValueError:
+        return None
+
+
 def load_model(name: str | Path, seed: int = 0) -> Model:
-    """From a checkpoint's path, or by the name of a preset, which is untrained."""
-    return load_checkpoint(name) if is_file_name(name) else untrained_model(str(name), seed)
+    """From a checkpoint's path, or by the name of a network: with its shipped weights, or seeded
+    random ones where there are none."""
+    path = name if is_file_name(name) else shipped_weights(str(name))
+    return load_checkpoint(path) if path else untrained_model(str(name), seed)
 
 
 def untrained_model(name: str, seed: int) -> Model:

@@ -17,7 +17,7 @@ from renderocc_ros.network.renderocc import RenderOcc, lifting_geometry
 from renderocc_ros.network_config import LiftedConfig, OfficialConfig
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.input_check import check_input
-from renderocc_ros.prediction.models import untrained_model
+from renderocc_ros.prediction.models import is_file_name, shipped_weights, untrained_model
 from renderocc_ros.prediction.official_runner import OfficialRunner
 from renderocc_ros.prediction.onnx_engine import OnnxEngine
 from renderocc_ros.prediction.options import Options, choose_device
@@ -81,6 +81,15 @@ class Predictor:
         if Path(path).suffix == ".onnx":
             return cls._exported(path, chosen)
         return cls.from_model(load_checkpoint(path), **options)
+
+    @classmethod
+    def from_name(cls, name: str | Path, **options: Any) -> Predictor:
+        """From a file, or by the name of a network: with the weights that come with it, or
+        untrained where there are none; see ``from_checkpoint`` and ``from_preset``."""
+        path = name if is_file_name(name) else shipped_weights(str(name))
+        if path is None:
+            return cls.from_preset(str(name), **options)
+        return cls.from_checkpoint(path, **options)
 
     @classmethod
     def from_preset(cls, name: str, *, seed: int = 0, **options: Any) -> Predictor:

@@ -16,7 +16,7 @@ from environment import workspace_environment
 from layout import Layout, digest
 from steps import Stamp, StepFailed, run_logged, say, step
 
-LINKED_FOLDERS = ("renderocc_ros", "training", "launch", "config", "rviz", "scripts")
+LINKED_FOLDERS = ("renderocc_ros", "training", "launch", "config", "rviz", "weights", "scripts")
 BUILDERS = {"c++": "g++", "cmake": "cmake", "make": "make"}  # program: Debian package
 
 

@@ -16,7 +16,7 @@ import yaml
 import renderocc_ros
 from tests.contracts.checkout import ROOT, package_xml
 
-FOLDERS = ("renderocc_ros", "training", "config", "requirements")
+FOLDERS = ("renderocc_ros", "training", "config", "weights", "requirements")
 
 
 def test_versions_agree() -> None:
@@ -90,12 +90,13 @@ def test_pip_installs_all_but_the_node(pip_installed: Path) -> None:
         assert {path.relative_to(pip_installed) for path in found} == expected
 
 
-def test_pip_installs_every_configuration_file(pip_installed: Path) -> None:
-    installed = pip_installed / "renderocc_ros" / "share" / "config"
-    shipped = sorted(path for path in (ROOT / "config").rglob("*") if path.is_file())
+@pytest.mark.parametrize("folder", ["config", "weights"])
+def test_pip_installs_every_shipped_file(pip_installed: Path, folder: str) -> None:
+    installed = pip_installed / "renderocc_ros" / "share" / folder
+    shipped = sorted(path for path in (ROOT / folder).rglob("*") if path.is_file())
     assert shipped
     for path in shipped:
-        copy = installed / path.relative_to(ROOT / "config")
+        copy = installed / path.relative_to(ROOT / folder)
         assert copy.read_bytes() == path.read_bytes()
 
 

@@ -113,7 +113,7 @@ def test_it_gives_the_same_twice_and_does_what_the_predictor_does(
     code, _, err = evaluate(drive, "--out", tmp_path / "again", "--no-images")
     assert code == 0, err
     first, again = read_results(evaluated[0] / "results"), read_results(tmp_path / "again")
-    predictor = Predictor.from_preset("nano", threads=1)
+    predictor = Predictor.from_name("nano", threads=1)
     image = load_network_config("nano").image
     sets = list(RecordedSets(drive, load_rig("two_cameras"), image))
     assert [frame.stamp_ns for frame in first.frames] == [each.stamp_ns for each in sets]

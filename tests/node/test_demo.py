@@ -100,8 +100,9 @@ def test_bare_demo_drives_through_a_synthetic_town_and_scores_it(tmp_path: Path)
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["mixed_sets"] == 0
     assert report["truth"]["samples"] == report["sets_published"] >= 10
-    assert 0 < report["truth"]["iou"] < 1
-    assert 0 <= report["truth"]["miou"] < 0.5  # random weights
+    # The shipped network on a town of a kind it never saw; a full grid has an IoU of about 0.2.
+    assert 0.5 < report["truth"]["iou"] < 1
+    assert 0.1 < report["truth"]["miou"] < 1
 
 
 def test_demo_on_a_real_drive(tmp_path: Path, recording: Callable[..., Path]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -16,7 +17,7 @@ from renderocc_ros.checkpoint import Model, read_header, save_checkpoint
 from renderocc_ros.cli import app
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.benchmark import Plan, ring_drive, run_benchmark
-from renderocc_ros.prediction.models import load_model
+from renderocc_ros.prediction.models import load_model, untrained_model
 
 Models = Callable[..., Model]
 
@@ -74,9 +75,12 @@ def test_export_to_another_kind_of_file_is_refused(saved: Path, tmp_path: Path) 
     assert "must end in .onnx" in text
 
 
-def test_a_model_is_named_by_file_or_preset(saved: Path) -> None:
+def test_a_model_is_named_by_its_file_or_its_network(saved: Path) -> None:
     assert load_model(saved).network.config.name == "tiny"
-    assert load_model("nano").network.config.name == "nano"
+    shipped, untrained = load_model("nano"), untrained_model("nano", 0)
+    assert shipped.network.config.name == "nano"
+    bias = "occupancy_field.out.bias"
+    assert not torch.equal(shipped.network.state_dict()[bias], untrained.network.state_dict()[bias])
     with pytest.raises(ValueError, match="no checkpoint at"):
         load_model("nano.safetensors")
 

@@ -19,6 +19,7 @@ from rich.table import Table
 from renderocc_ros.checkpoint import file_sha256
 from renderocc_ros.config import RigConfig, load_rig
 from renderocc_ros.prediction import Predictor
+from renderocc_ros.prediction.models import is_file_name, shipped_weights
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.drive_rays import drive_ray_scores
@@ -47,7 +48,7 @@ from renderocc_training.recording.bag_writer import BagWriter
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="checkpoint or .onnx; a network's name: random weights")
+        str, typer.Argument(help="checkpoint or .onnx; or a network's name: its shipped weights")
     ],
     recordings: Annotated[
         list[Path],
@@ -130,9 +131,7 @@ def evaluate(
         options = {"precision": precision}
         options |= {"threads": str(threads)} if threads else {}
         options |= {"threshold": str(threshold)} if threshold is not None else {}
-        published = _played_live(
-            recordings[0], rig, model, about["random"], out, predictor, rate, options, console
-        )
+        published = _played_live(recordings[0], rig, model, out, predictor, rate, options, console)
     content = evaluated(
         predictor,
         about,
@@ -219,18 +218,18 @@ def evaluated(
 def load_predictor(
     model: str, console: Console, **options: Any
 ) -> tuple[Predictor, dict[str, Any]]:
-    """A checkpoint, an exported file, or a network's name with seeded random weights."""
-    if Path(model).is_file() and Path(model).suffix in (".safetensors", ".onnx"):
-        predictor = Predictor.from_checkpoint(model, **options)
-        about = {"file": Path(model).name, "sha256": file_sha256(model), "random": False}
-    elif Path(model).suffix in (".safetensors", ".onnx"):
-        raise ValueError(f"no model at {model}")
+    """A checkpoint, an exported file, or a network's name: with the weights that come with it, or
+    with seeded random ones where there are none."""
+    path = Path(model) if is_file_name(model) else shipped_weights(model)
+    if path is not None:
+        if not path.is_file():
+            raise ValueError(f"no model at {model}")
+        predictor = Predictor.from_checkpoint(path, **options)
+        about = {"file": path.name, "sha256": file_sha256(path), "random": False}
     else:
         predictor = Predictor.from_preset(model, **options)
         about = {"file": "", "sha256": "", "random": True}
-        console.print(
-            f"[yellow]'{model}' is a network's name: random weights, the scores mean nothing"
-        )
+        console.print(f"[yellow]'{model}' has random weights here: the scores mean nothing")
     about |= {"network": predictor.config.name, "device": str(predictor.device)}
     return predictor, about
 
@@ -283,7 +282,6 @@ def _played_live(
     bag: Path,
     rig_name: str,
     model: str,
-    random: bool,
     out: Path,
     predictor: Predictor,
     rate: float,
@@ -293,9 +291,10 @@ def _played_live(
     from renderocc_training.commands._live_recording import record_live
 
     parameters = {"rig": rig_name, "device": str(predictor.device)} | options
-    parameters["network" if random else "checkpoint"] = (
-        model if random else str(Path(model).resolve())
-    )
+    if is_file_name(model):
+        parameters["checkpoint"] = str(Path(model).resolve())
+    else:
+        parameters["network"] = model
     folder = out / "live"
     cameras = record_live(bag, parameters, folder, predictor.class_set, rate, console)
 
