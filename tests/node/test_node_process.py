@@ -40,9 +40,13 @@ def test_raw_images_arrive_from_reliable_and_best_effort_publishers(
 def test_signal_ends_a_node_that_is_still_loading(tmp_path: Path) -> None:
     rig = robots.write_rig(tmp_path / "rig.yaml", robots.rig_content())
     slow = "import time; occupancy_node.load_predictor = lambda parameters: time.sleep(60)"
-    with ros_node("signal_robot") as node, occupancy_node(rig=rig, first=slow) as process:
+    own_name = ("-r", "__node:=still_loading")  # that of an earlier test's may linger in the graph
+    with (
+        ros_node("signal_robot") as node,
+        occupancy_node(*own_name, rig=rig, first=slow) as process,
+    ):
         listener = Listener(node)
-        listener.wait(lambda: "renderocc" in node.get_node_names(), "the node in the graph")
+        listener.wait(lambda: "still_loading" in node.get_node_names(), "the node in the graph")
         started_s = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
