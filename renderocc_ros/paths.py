@@ -25,6 +25,14 @@ def share_path(*parts: str) -> Path:
     raise ValueError(f"'{'/'.join(parts)}' is in none of {looked}: install renderocc_ros again")
 
 
+def shipped_weights(network: str) -> Path | None:
+    """The checkpoint that comes with a shipped network; None where there is none."""
+    try:
+        return share_path("weights", f"{network}.safetensors")
+    except ValueError:
+        return None
+
+
 def _roots() -> Iterator[Path]:
     yield PACKAGE.parent
     for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):

@@ -29,7 +29,7 @@ from renderocc_ros.node.saving import save_occupancy
 from renderocc_ros.node.set_processor import SetProcessor
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.node.worker import NewestFirstWorker
-from renderocc_ros.prediction.models import shipped_weights
+from renderocc_ros.paths import shipped_weights
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 

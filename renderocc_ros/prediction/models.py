@@ -9,20 +9,12 @@ from renderocc_ros.config import load_class_set
 from renderocc_ros.network.initialise import settle_norms
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network_config import LiftedConfig, load_network_config
-from renderocc_ros.paths import share_path
+from renderocc_ros.paths import shipped_weights
 
 
 def is_file_name(name: str | Path) -> bool:
     """Whether a model is named by its file, and not by its network."""
     return Path(name).suffix in (".safetensors", ".onnx", ".pth")
-
-
-def shipped_weights(network: str) -> Path | None:
-    """The checkpoint that comes with a shipped network; None where there is none."""
-    try:
-        return share_path("weights", f"{network}.safetensors")
-    except ValueError:
-        return None
 
 
 def load_model(name: str | Path, seed: int = 0) -> Model:

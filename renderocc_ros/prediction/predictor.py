@@ -15,9 +15,10 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.network.renderocc import RenderOcc, lifting_geometry
 from renderocc_ros.network_config import LiftedConfig, OfficialConfig
+from renderocc_ros.paths import shipped_weights
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.input_check import check_input
-from renderocc_ros.prediction.models import is_file_name, shipped_weights, untrained_model
+from renderocc_ros.prediction.models import is_file_name, untrained_model
 from renderocc_ros.prediction.official_runner import OfficialRunner
 from renderocc_ros.prediction.onnx_engine import OnnxEngine
 from renderocc_ros.prediction.options import Options, choose_device

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from renderocc_ros.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from renderocc_ros.config import load_class_set
-from renderocc_ros.prediction.models import shipped_weights, untrained_model
+from renderocc_ros.paths import shipped_weights
+from renderocc_ros.prediction.models import untrained_model
 
 FOLDER = Path(__file__).parents[2] / "weights"
 

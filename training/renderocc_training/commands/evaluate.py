@@ -18,8 +18,9 @@ from rich.table import Table
 
 from renderocc_ros.checkpoint import file_sha256
 from renderocc_ros.config import RigConfig, load_rig
+from renderocc_ros.paths import shipped_weights
 from renderocc_ros.prediction import Predictor
-from renderocc_ros.prediction.models import is_file_name, shipped_weights
+from renderocc_ros.prediction.models import is_file_name
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.drive_rays import drive_ray_scores
