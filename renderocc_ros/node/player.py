@@ -40,9 +40,9 @@ class PlayOptions:
         clock: publish the recording's time on /clock, at least 100 times a second.
         start_s: skip the first seconds; what is latched is published all the same.
         topics: names or patterns such as "/cam_*/*"; all if empty.
-        wait_for_subscribers: begin only when somebody listens,
-        wait_for: and when each topic of these names or patterns, as far as the recording holds
-            them, has a listener.
+        wait_for_subscribers: begin only when somebody listens.
+        wait_for: begin only when each topic of these names or patterns has a listener; what the
+            recording does not hold is not waited for.
     """
 
     rate: float = 1.0
