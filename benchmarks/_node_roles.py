@@ -60,10 +60,10 @@ class FixedPredictor:
         self.device = torch.device("cpu")
         self.timings_ms: dict[str, float] = {}
         self.threshold = self.config.threshold
-        self._preprocess = ImagePreprocessor(self.config.image)
+        self.preprocessor = ImagePreprocessor(self.config.image)
 
-    def predict(self, cameras: CameraSet) -> SemanticOccupancy:
-        self._preprocess(cameras)
+    def predict(self, cameras: CameraSet, planes: Any = ()) -> SemanticOccupancy:
+        self.preprocessor(cameras, planes=planes)
         fixed = fixed_result()
         return SemanticOccupancy(
             cameras.stamp_ns, GRID, fixed.class_set, fixed.labels, fixed.confidence

@@ -43,6 +43,7 @@ from visualization_msgs.msg import MarkerArray
 from renderocc_ros.config import load_rig
 from renderocc_ros.node import conversions, marker_bytes
 from renderocc_ros.node.conversions import to_time
+from renderocc_ros.node.image_messages import peek_header
 
 RATE_HZ = 12.0
 WIDTH, HEIGHT = 1600, 900
@@ -118,7 +119,7 @@ class Robot:
         self.tf_static = self.node.create_publisher(TFMessage, "/tf_static", latched)
         frames = [str(camera.frame) for camera in RIG.cameras]
         self.tf_static.publish(TFMessage(transforms=[transform("base_link", f, 0) for f in frames]))
-        self.node.create_subscription(PointCloud2, f"{watched}/points", self.on_cloud, 10)
+        self.node.create_subscription(PointCloud2, f"{watched}/points", self.on_cloud, 10, raw=True)
         self.node.create_subscription(
             MarkerArray, f"{watched}/markers", lambda _: None, 10, raw=True
         )
@@ -126,12 +127,12 @@ class Robot:
         self.jpeg = array("B", street_like_jpeg())
         self.stop = threading.Event()
 
-    def on_cloud(self, cloud: Any) -> None:
-        stamp_ns = conversions.to_stamp_ns(cloud.header.stamp)
+    def on_cloud(self, serialised: bytes) -> None:
+        now_s, (stamp_ns, _) = time.perf_counter(), peek_header(serialised)
         recent = list(self.sent_s.items())[-24:]  # a copy: the other thread adds to it meanwhile
         sent_s = min((s for stamp, s in recent if abs(stamp - stamp_ns) < 40_000_000), default=None)
         if sent_s is not None:
-            self.latencies_ms.append((time.perf_counter() - sent_s) * 1e3)
+            self.latencies_ms.append((now_s - sent_s) * 1e3)
 
     def on_diagnostics(self, message: Any) -> None:
         for status in message.status:

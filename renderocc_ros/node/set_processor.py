@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.rig.calibration import scaled_to_image
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.rig.image_decoding import reduced_model
-from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 if TYPE_CHECKING:
@@ -32,15 +31,21 @@ DECODERS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class _Decoding:
-    """An image that is decoded, or is being decoded, and the calibration that it was decoded for.
+class _Decoded:
+    """Pixels, their model, scaled and reduced as they are, and the network's image of them."""
 
-    The result is the pixels, and the model of them: scaled and reduced as the pixels are.
-    """
+    image: NDArray[np.uint8]
+    model: CameraModel
+    planes: NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoding:
+    """An image that is decoded, or is being decoded, and the calibration that it is decoded for."""
 
     arrived: ArrivedImage
     model: CameraModel
-    result: Future[tuple[NDArray[np.uint8], CameraModel]]
+    result: Future[_Decoded]
 
 
 class SetProcessor:
@@ -67,7 +72,6 @@ class SetProcessor:
         self._predictor, self._names, self._cameras = predictor, names, cameras
         self._parameters, self._publish = parameters, publish
         self._times, self._tally = times, tally
-        self._preprocessor = ImagePreprocessor(predictor.config.image)
         self._own_threshold = predictor.threshold
         self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._ahead: dict[str, _Decoding] = {}
@@ -88,8 +92,18 @@ class SetProcessor:
         parameters = self._parameters()
         with self._times.stage("decode"):
             begun = {name: self._begun(ready, name) for name in ready.images}
-            decoded = [self._reading(ready, name, decoding) for name, decoding in begun.items()]
-            readings = {reading.name: reading for reading in decoded if reading is not None}
+            results = {name: self._decoded(name, decoding) for name, decoding in begun.items()}
+            decoded = {name: each for name, each in results.items() if each is not None}
+        readings = {
+            name: CameraReading(
+                name,
+                ready.images[name].stamp_ns,
+                each.image,
+                each.model,
+                ready.ego_from_camera[name],
+            )
+            for name, each in decoded.items()
+        }
         if len(readings) < ready.needed:
             self._tally.add("dropped.unreadable images")
             return
@@ -101,7 +115,8 @@ class SetProcessor:
         )
         self._apply_threshold(parameters.threshold)
         with self._times.stage("inference"):
-            occupancy = self._predictor.predict(camera_set)
+            planes = {name: each.planes for name, each in decoded.items()}
+            occupancy = self._predictor.predict(camera_set, planes)
         for stage, milliseconds in self._predictor.timings_ms.items():
             self._times.add(f"inference: {stage}", milliseconds)
         frames = {name: image.frame for name, image in ready.images.items()}
@@ -126,31 +141,29 @@ class SetProcessor:
         self, camera: CameraInput, arrived: ArrivedImage, model: CameraModel
     ) -> _Decoding:
         # OpenCV lets go of Python's lock, so two images decode at once.
-        result = self._pool.submit(self._decode, camera.config.compressed, arrived, model)
-        return _Decoding(arrived, model, result)
+        return _Decoding(arrived, model, self._pool.submit(self._decode, camera, arrived, model))
 
-    def _decode(
-        self, compressed: bool, arrived: ArrivedImage, model: CameraModel
-    ) -> tuple[NDArray[np.uint8], CameraModel]:
-        reduction = self._preprocessor.reduction(model) if compressed else 1
+    def _decode(self, camera: CameraInput, arrived: ArrivedImage, model: CameraModel) -> _Decoded:
+        preprocessor, compressed = self._predictor.preprocessor, camera.config.compressed
+        reduction = preprocessor.reduction(model) if compressed else 1
         image = decode(arrived.serialised, compressed, reduction)
         height, width = image.shape[:2]
         if (width, height) != (-(-model.width // reduction), -(-model.height // reduction)):
             model = scaled_to_image(model, width * reduction, height * reduction)
-        return image, reduced_model(model, reduction)
+        model = reduced_model(model, reduction)
+        return _Decoded(image, model, preprocessor.planes(camera.config.name, image, model))
 
-    def _reading(self, ready: ReadySet, name: str, decoding: _Decoding) -> CameraReading | None:
+    def _decoded(self, name: str, decoding: _Decoding) -> _Decoded | None:
         camera = self._cameras[name]
         try:
-            image, model = decoding.result.result()
+            decoded = decoding.result.result()
         except ValueError as error:
             camera.image_problem = f"image on {camera.topic}: {error}"
             self._tally.add("bad_images")
             self._tally.add(f"bad_images.{name}")
             return None
         camera.image_problem = ""
-        stamp_ns, pose = decoding.arrived.stamp_ns, ready.ego_from_camera[name]
-        return CameraReading(name, stamp_ns, image, model, pose)
+        return decoded
 
     def _apply_threshold(self, threshold: float) -> None:
         self._predictor.threshold = self._own_threshold if threshold < 0 else threshold

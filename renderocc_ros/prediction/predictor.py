@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,7 @@ class Predictor:
         grid: where the voxels lie in the ego frame.
         device: where the network runs.
         threshold: a voxel is occupied where its opacity is above; may be changed between sets.
+        preprocessor: makes the network's images of a camera's.
         field: the field of the last prediction on ``device``, for views rendered from it.
     """
 
@@ -63,7 +66,7 @@ class Predictor:
         self.threshold = OfficialRunner.threshold if official else self.config.threshold
         self._runner = runner
         # To a GPU the bytes go as they are, and are normalised there.
-        self._preprocess = ImagePreprocessor(header.config.image, normalise=device.type == "cpu")
+        self.preprocessor = ImagePreprocessor(header.config.image, normalise=device.type == "cpu")
         self._timer = timer
         self._views: CalibrationCache[Mask] = CalibrationCache(self._voxels_of_each_camera)
 
@@ -148,8 +151,13 @@ class Predictor:
         self._views.reset()
         self.field = None
 
-    def predict(self, camera_set: CameraSet) -> SemanticOccupancy:
+    def predict(
+        self, camera_set: CameraSet, planes: Mapping[str, NDArray[Any]] = MappingProxyType({})
+    ) -> SemanticOccupancy:
         """Semantic occupancy in the ego frame at the set's stamp.
+
+        Args:
+            planes: by camera name, images that ``preprocessor.planes`` has prepared already.
 
         Raises:
             ValueError: wrong number of cameras, or no camera looks into the grid.
@@ -157,7 +165,7 @@ class Predictor:
         self._timer.clear()
         self._check_cameras(camera_set)
         with self._timer.stage("preprocess"):
-            cameras = self._preprocess(camera_set)
+            cameras = self.preprocessor(camera_set, planes=planes)
         return self.predict_input(cameras, camera_set)
 
     def predict_input(self, cameras: NetworkInput, camera_set: CameraSet) -> SemanticOccupancy:

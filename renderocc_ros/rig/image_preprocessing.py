@@ -13,8 +13,10 @@ target are first reduced by 2, 4 or 8, which the JPEG decoder does best (``reduc
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.rig.image_decoding import REDUCTIONS, reduce_image, reduced_model
 from renderocc_ros.rig.network_input import NetworkInput
 
@@ -40,6 +42,8 @@ MOST_SAMPLES = 4  # along each axis
 class ImagePreprocessor:
     """Images of a rig to network input; keeps one plan per camera.
 
+    May be used from several threads at once.
+
     Args:
         config: size, normalisation and channel order of the network's images.
         normalise: give float32 images, (value - mean) / std; else uint8 as they are.
@@ -50,7 +54,7 @@ class ImagePreprocessor:
 
     def __init__(self, config: ImageConfig, *, normalise: bool = True) -> None:
         self._config = config
-        self._normalise = normalise
+        self._kind = np.float32 if normalise else np.uint8
         self._plans: dict[str, _Plan] = {}
         self._reductions: dict[CameraModel, int] = {}
         self.plans_made = 0
@@ -67,19 +71,30 @@ class ImagePreprocessor:
             self._reductions[model] = _Plan(model, self._config, self._fill).reduction
         return self._reductions[model]
 
-    def __call__(self, cameras: CameraSet, out: NDArray[Any] | None = None) -> NetworkInput:
+    def planes(self, name: str, image: Image, model: CameraModel) -> NDArray[Any]:
+        """One camera's image (3, H, W), ahead of its set; the arguments are those of a reading."""
+        planes = np.empty((3, self._config.height, self._config.width), self._kind)
+        self._write(self._plan(name, model).apply(image), planes)
+        return planes
+
+    def __call__(
+        self,
+        cameras: CameraSet,
+        out: NDArray[Any] | None = None,
+        planes: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+    ) -> NetworkInput:
         """The network's input of one set.
 
         Args:
             cameras: the set. A reading's image may be reduced, if its model is too.
             out: (N, 3, H, W) of the right type to write the images to; a new array if not given.
+            planes: by camera name, what ``planes`` made of those of its images that were early.
         """
         count, size = len(cameras.names), (self._config.height, self._config.width)
-        kind = np.float32 if self._normalise else np.uint8
-        images = np.empty((count, 3, *size), kind) if out is None else out
-        if images.shape != (count, 3, *size) or images.dtype != kind:
+        images = np.empty((count, 3, *size), self._kind) if out is None else out
+        if images.shape != (count, 3, *size) or images.dtype != self._kind:
             raise ValueError(
-                f"out is {images.dtype} {images.shape}, it must be {np.dtype(kind)} "
+                f"out is {images.dtype} {images.shape}, it must be {np.dtype(self._kind)} "
                 f"{(count, 3, *size)}"
             )
         intrinsics = np.tile(np.eye(3), (count, 1, 1))
@@ -89,17 +104,20 @@ class ImagePreprocessor:
             if reading is None:
                 images[i] = 0
                 continue
-            plan = self._plan(reading)
-            self._write(plan.apply(reading.image), images[i])
+            plan = self._plan(reading.name, reading.model)
+            if reading.name in planes:
+                images[i] = planes[reading.name]
+            else:
+                self._write(plan.apply(reading.image), images[i])
             intrinsics[i] = plan.target.intrinsics
             poses[i] = reading.ego_from_camera.matrix
             valid[i] = True
         return NetworkInput(images, intrinsics, poses, valid)
 
-    def _plan(self, reading: CameraReading) -> _Plan:
-        plan = self._plans.get(reading.name)
-        if plan is None or plan.source != reading.model:
-            plan = self._plans[reading.name] = _Plan(reading.model, self._config, self._fill)
+    def _plan(self, name: str, model: CameraModel) -> _Plan:
+        plan = self._plans.get(name)
+        if plan is None or plan.source != model:
+            plan = self._plans[name] = _Plan(model, self._config, self._fill)
             self.plans_made += 1
         return plan
 
@@ -107,7 +125,7 @@ class ImagePreprocessor:
         """(H, W, 3) uint8 RGB to (3, H, W): channel order, type and normalisation in one pass."""
         for channel, plane in enumerate(planes):
             source = image[..., channel if self._config.channel_order == "rgb" else 2 - channel]
-            if self._normalise:
+            if self._kind is np.float32:
                 np.multiply(source, self._scale[channel], out=plane)
                 plane += self._shift[channel]
             else:

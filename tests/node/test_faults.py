@@ -169,5 +169,6 @@ def test_subscriber_that_asks_too_much_is_named(scene: Scene) -> None:
         PointCloud2, "/renderocc/points", lambda _: None, greedy
     )
     scene.named("outputs", "broken_robot gets nothing from /renderocc/points", "transient_local")
-    node.destroy_subscription(subscription)
+    # In the executor's own thread: another one would take it from under its wait.
+    node.executor.create_task(node.destroy_subscription, subscription)
     scene.listener.wait(scene.listener.is_ok("outputs"), "recovery of the outputs")
