@@ -10,6 +10,7 @@ from typing import Any
 from message_filters import SimpleFilter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from renderocc_ros.config import CameraConfig
@@ -28,7 +29,7 @@ class ArrivedImage:
         stamp_ns: acquisition time, from its header.
         frame: optical frame: the rig file's, or else the header's.
         serialised: the CDR bytes.
-        arrived_s: when it came, ``time.perf_counter()``.
+        arrived_s: when the middleware had it, on the clock of ``time.perf_counter()``.
     """
 
     stamp_ns: int
@@ -142,15 +143,16 @@ class CameraInput(SimpleFilter):
         count = self._node.count_publishers(other)
         return f"; {other} has {_publishers(count)}: set compressed: {cure}" if count else ""
 
-    def _take_image(self, serialised: bytes) -> None:
+    def _take_image(self, serialised: bytes, info: MessageInfo) -> None:
         self.arrivals.note()
+        arrived_s = time.perf_counter() - _waited_s(info["received_timestamp"])
         try:
             stamp_ns, frame = peek_header(serialised)
         except ValueError as error:
             self._on_bad(self.config.name, str(error))
             return
         self.frame = self.config.frame or frame
-        self.signalMessage(ArrivedImage(stamp_ns, self.frame, serialised, time.perf_counter()))
+        self.signalMessage(ArrivedImage(stamp_ns, self.frame, serialised, arrived_s))
 
     def _take_info(self, info: Any) -> None:
         self.info_arrivals.note()
@@ -179,6 +181,11 @@ def calibration_of(info: Any) -> dict[str, Any]:
         "binning": (info.binning_x, info.binning_y),
         "roi": (roi.x_offset, roi.y_offset, roi.width, roi.height),
     }
+
+
+def _waited_s(received_ns: int) -> float:
+    """How long a message waited for its callback; 0 where the middleware does not tell (0)."""
+    return max(0.0, (time.time_ns() - received_ns) * 1e-9) if received_ns else 0.0
 
 
 def _publishers(count: int) -> str:

@@ -251,15 +251,14 @@ class OccupancyNode(LifecycleNode):
         processor.process(ready)
         self._inference_problem = ""
 
-    def _publish(
-        self, occupancy: SemanticOccupancy, cameras: CameraSet, frames: dict[str, str]
-    ) -> None:
+    def _publish(self, occupancy: SemanticOccupancy, cameras: CameraSet, ready: ReadySet) -> None:
         """In the inference thread."""
         self._last_result = occupancy
         outputs, predictor = self._outputs, self._predictor
         if outputs is not None and predictor is not None:
-            outputs.publish(occupancy, cameras, self._settings)
+            outputs.publish(occupancy, cameras, self._settings, ready.last_arrival_s)
             if "rendered" in self._settings.outputs:
+                frames = {name: image.frame for name, image in ready.images.items()}
                 width = self._settings.rendered_width_px
                 outputs.views.publish(predictor, cameras, frames, width)
 

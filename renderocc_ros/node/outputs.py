@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -82,11 +83,13 @@ class Outputs:
         occupancy: SemanticOccupancy,
         cameras: CameraSet,
         parameters: NodeParameters,
+        last_arrival_s: float,
     ) -> None:
         """Publish on every chosen topic that has a subscriber.
 
         Args:
             cameras: the set that the result comes from.
+            last_arrival_s: when its last image came, ``time.perf_counter()``.
         """
         readings = [reading for reading in cameras.readings if reading is not None]
         stamps_ns = {reading.name: reading.stamp_ns for reading in readings}
@@ -104,6 +107,8 @@ class Outputs:
             if name in parameters.outputs and publisher.get_subscription_count() > 0:
                 with self._times.stage(f"publish {name}"):
                     publisher.publish(builders[name]())
+                since_ms = (time.perf_counter() - last_arrival_s) * 1e3
+                self._times.add(f"last image to {name}", since_ms)
                 self._tally.add(f"published.{name}")
 
     def finding(self) -> Finding:

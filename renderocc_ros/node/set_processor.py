@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +26,7 @@ from renderocc_ros.semantic_occupancy import SemanticOccupancy
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
 
-Publish = Callable[[SemanticOccupancy, CameraSet, dict[str, str]], None]
+Publish = Callable[[SemanticOccupancy, CameraSet, ReadySet], None]
 
 DECODERS = 2
 
@@ -56,7 +57,7 @@ class SetProcessor:
         names: all cameras of the rig, in its order.
         cameras: those in use; a bad image is noted in ``image_problem``.
         parameters: gives the present parameters.
-        publish: takes the result, the set it comes from, and each camera's optical frame.
+        publish: takes the result, the images that it was made of, and the set.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class SetProcessor:
         self._parameters, self._publish = parameters, publish
         self._times, self._tally = times, tally
         self._own_threshold = predictor.threshold
-        self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(DECODERS, "decode", initializer=_let_others_finish)
         self._ahead: dict[str, _Decoding] = {}
 
     def look_ahead(self, camera: CameraInput, arrived: ArrivedImage) -> None:
@@ -119,9 +120,8 @@ class SetProcessor:
             occupancy = self._predictor.predict(camera_set, planes)
         for stage, milliseconds in self._predictor.timings_ms.items():
             self._times.add(f"inference: {stage}", milliseconds)
-        frames = {name: image.frame for name, image in ready.images.items()}
         with self._times.stage("publish"):
-            self._publish(occupancy, camera_set, frames)
+            self._publish(occupancy, camera_set, ready)
         finished_s = time.perf_counter()
         self._times.add("total", (finished_s - ready.last_arrival_s) * 1e3)
         self._tally.add("sets_published")
@@ -167,3 +167,13 @@ class SetProcessor:
 
     def _apply_threshold(self, threshold: float) -> None:
         self._predictor.threshold = self._own_threshold if threshold < 0 else threshold
+
+
+def _let_others_finish() -> None:
+    """This thread, once woken, does not take the core from the one that woke it.
+
+    A set is not matched before the executor's thread goes on, which else waits here until the image
+    is decoded, though another core be idle (sched(7), SCHED_BATCH).
+    """
+    if hasattr(os, "SCHED_BATCH"):  # Linux
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
