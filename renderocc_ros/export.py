@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from renderocc_ros.checkpoint import Model, file_sha256, header_metadata
+from renderocc_ros.network.camera_tensors import CameraTensors
 from renderocc_ros.network.initialise import ring_of_noise
 from renderocc_ros.network.occupancy_field import read_out
-from renderocc_ros.network.renderocc import CameraTensors, RenderOcc
+from renderocc_ros.network.renderocc import RenderOcc
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network.view_lifting import LiftingTable, lift, pool_plain
 

@@ -14,6 +14,7 @@ from renderocc_ros.config import GridConfig, StrictModel, config_path, load_yaml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 MAX_CELLS = 1 << 28  # cells are numbered in 32 bits, through a batch of up to 8
+HALF_OPAQUE_DENSITY = 8.5  # the published threshold of the official density, which has no unit
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -153,6 +154,21 @@ class OfficialConfig(StrictModel):
 
     kind: Literal["official"] = "official"
 
+    @property
+    def neck(self) -> NeckConfig:
+        """The features that are lifted."""
+        return NeckConfig(channels=512, stride=16)
+
+    @property
+    def depth(self) -> DepthConfig:
+        """Its depth bins."""
+        return DepthConfig(context_channels=32, hidden_channels=512)
+
+    @property
+    def temporal(self) -> TemporalConfig:
+        """Of two past frames one is fused, the other is what that one is matched with."""
+        return TemporalConfig(past_frames=2)
+
 
 class NetworkConfig(StrictModel):
     """One network: its input, its output, and what lies between."""
@@ -168,6 +184,19 @@ class NetworkConfig(StrictModel):
     )
     cameras: int | None = Field(None, gt=0, description="number of cameras; any if not given")
     architecture: Annotated[LiftedConfig | OfficialConfig, Field(discriminator="kind")]
+
+    @property
+    def opacity_threshold(self) -> float:
+        """A voxel is occupied above this opacity."""
+        if isinstance(self.architecture, LiftedConfig):
+            return self.threshold
+        return self.threshold / (self.threshold + HALF_OPAQUE_DENSITY)
+
+    def with_opacity_threshold(self, opacity: float) -> NetworkConfig:
+        """The same network, with voxels occupied above this opacity."""
+        if isinstance(self.architecture, LiftedConfig):
+            return self.model_copy(update={"threshold": opacity})
+        return self.model_copy(update={"threshold": HALF_OPAQUE_DENSITY * opacity / (1 - opacity)})
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> NetworkConfig:

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import nn
 
-from renderocc_ros.network.renderocc import CameraTensors, RenderOcc
+from renderocc_ros.network.camera_tensors import CameraTensors
+from renderocc_ros.network.renderocc import RenderOcc
 
 RING = 6  # cameras of the imaginary rig
 HEIGHT_M = 1.5

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.network.camera_tensors import CameraTensors, PastCameras
 from renderocc_ros.network.depth_head import DepthHead, ViewFeatures, camera_parameters
 from renderocc_ros.network.image_backbone import ImageBackbone
 from renderocc_ros.network.occupancy_field import FieldHead, OccupancyField
@@ -24,45 +24,6 @@ from renderocc_ros.network.view_lifting import (
 )
 from renderocc_ros.network.voxel_encoder import build_encoder
 from renderocc_ros.network_config import LiftedConfig, NetworkConfig, OfficialConfig
-
-
-@dataclass(frozen=True, eq=False)
-class CameraTensors:
-    """One instant of all cameras, batched.
-
-    Attributes:
-        images: (B, N, 3, H, W) float, normalised.
-        intrinsics: (B, N, 3, 3) of these images, pixels.
-        ego_from_camera: (B, N, 4, 4), metres; the camera at its own stamp.
-        valid: (B, N) bool; what the other fields hold for an invalid camera does not matter.
-    """
-
-    images: Tensor
-    intrinsics: Tensor
-    ego_from_camera: Tensor
-    valid: Tensor
-
-    def to(self, device: torch.device | str) -> CameraTensors:
-        """The same on another device."""
-        return CameraTensors(
-            self.images.to(device),
-            self.intrinsics.to(device),
-            self.ego_from_camera.to(device),
-            self.valid.to(device),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class PastCameras:
-    """An earlier instant, for training, where no stream keeps its volume.
-
-    Attributes:
-        cameras: its images and calibration, in its own ego frame.
-        past_from_current: (B, 4, 4) from the current ego frame to that one.
-    """
-
-    cameras: CameraTensors
-    past_from_current: Tensor
 
 
 class RenderOcc(nn.Module):
@@ -103,14 +64,24 @@ class RenderOcc(nn.Module):
         past: Sequence[PastCameras] = (),
         table: LiftingTable | None = None,
     ) -> OccupancyField:
-        """The field in the current ego frame.
+        """The field in the current ego frame; see ``field_and_depth``."""
+        return self.field_and_depth(current, past, table)[0]
+
+    def field_and_depth(
+        self,
+        current: CameraTensors,
+        past: Sequence[PastCameras] = (),
+        table: LiftingTable | None = None,
+    ) -> tuple[OccupancyField, Tensor]:
+        """The field in the current ego frame, and (B, N, D, h, w) the depth distribution now.
 
         Args:
             current: the cameras now.
             past: earlier instants, newest first, at most ``temporal.past_frames``.
             table: of ``lifting_table(current)`` if it is at hand.
         """
-        volume = self.lift_views(self.view_features(current), table or self.lifting_table(current))
+        views = self.view_features(current)
+        volume = self.lift_views(views, table or self.lifting_table(current))
         earlier = [
             PastVolume(
                 self.lift_views(self.view_features(p.cameras), self.lifting_table(p.cameras)),
@@ -118,7 +89,7 @@ class RenderOcc(nn.Module):
             )
             for p in past
         ]
-        return self.decode(volume, earlier)
+        return self.decode(volume, earlier), views.depth
 
     def view_features(self, cameras: CameraTensors) -> ViewFeatures:
         """Depth distribution and context of every camera; zero for those that are missing."""

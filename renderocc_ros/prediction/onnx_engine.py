@@ -12,8 +12,8 @@ from torch import Tensor
 
 from renderocc_ros.checkpoint import ModelHeader, parse_metadata
 from renderocc_ros.export import INPUTS, PAST_INPUTS
+from renderocc_ros.network.camera_tensors import CameraTensors
 from renderocc_ros.network.occupancy_field import OccupancyField
-from renderocc_ros.network.renderocc import CameraTensors
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network.view_lifting import LiftingTable
 from renderocc_ros.prediction.options import Options

@@ -16,7 +16,7 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.network.renderocc import RenderOcc, lifting_geometry
-from renderocc_ros.network_config import LiftedConfig, OfficialConfig
+from renderocc_ros.network_config import LiftedConfig
 from renderocc_ros.paths import shipped_weights
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.input_check import check_input
@@ -62,8 +62,7 @@ class Predictor:
         self.grid: VoxelGrid = header.config.grid.build()
         self.device = device
         self.field: OccupancyField | None = None
-        official = isinstance(self.config.architecture, OfficialConfig)
-        self.threshold = OfficialRunner.threshold if official else self.config.threshold
+        self.threshold = self.config.opacity_threshold
         self._runner = runner
         # To a GPU the bytes go as they are, and are normalised there.
         self.preprocessor = ImagePreprocessor(header.config.image, normalise=device.type == "cpu")

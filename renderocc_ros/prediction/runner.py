@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from renderocc_ros.network.camera_tensors import CameraTensors
 from renderocc_ros.network.occupancy_field import OccupancyField
-from renderocc_ros.network.renderocc import CameraTensors
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network.view_lifting import LiftingGeometry, LiftingTable
 from renderocc_ros.network_config import ImageConfig, TemporalConfig

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from renderocc_ros.network.camera_tensors import CameraTensors
 from renderocc_ros.network.depth_head import ViewFeatures
 from renderocc_ros.network.occupancy_field import OccupancyField
-from renderocc_ros.network.renderocc import CameraTensors, RenderOcc
+from renderocc_ros.network.renderocc import RenderOcc
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network.view_lifting import LiftingTable, lift, pool_plain
 from renderocc_ros.prediction.options import PRECISIONS, Options

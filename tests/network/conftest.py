@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from renderocc_ros.config import validate
-from renderocc_ros.network.renderocc import CameraTensors
+from renderocc_ros.network.camera_tensors import CameraTensors
 from renderocc_ros.network_config import NetworkConfig
 
 TINY = Path(__file__).parent / "tiny.yaml"

@@ -8,14 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from renderocc_ros.network.camera_tensors import CameraTensors, PastCameras
 from renderocc_ros.network.initialise import settle_norms
 from renderocc_ros.network.occupancy_field import OccupancyField, opacity, read_out
-from renderocc_ros.network.renderocc import (
-    CameraTensors,
-    PastCameras,
-    RenderOcc,
-    build_network,
-)
+from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network.view_lifting import pool_plain
 from renderocc_ros.network_config import NetworkConfig
 

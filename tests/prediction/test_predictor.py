@@ -11,8 +11,8 @@ import torch
 
 from renderocc_ros.checkpoint import Model
 from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.network.camera_tensors import PastCameras
 from renderocc_ros.network.occupancy_field import opacity
-from renderocc_ros.network.renderocc import PastCameras
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.runner import camera_tensors
 from renderocc_ros.rig.camera_set import CameraSet

@@ -10,13 +10,16 @@ of the calibrated image; only the upper-left 2x2 and the first two components ac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 from itertools import product
+from typing import Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
 
+Rest = ParamSpec("Rest")
 BEHIND = -2.0  # grid coordinate (image spans -1 to 1) of points that are not before the camera
 NEAREST_Z_M = 1e-3  # points nearer than this to the camera's plane count as behind it
 
@@ -53,6 +56,19 @@ class StereoFrame:
     def without_images(self) -> StereoFrame:
         """The same cameras with an empty image tensor, to keep the geometry only."""
         return replace(self, images=self.images.new_empty(0))
+
+
+def _in_full_precision(
+    geometry: Callable[Concatenate[StereoFrame, Rest], Tensor],
+) -> Callable[Concatenate[StereoFrame, Rest], Tensor]:
+    """Without autocast, which would round coordinates to three digits."""
+
+    @wraps(geometry)
+    def exact(frame: StereoFrame, /, *args: Rest.args, **kwargs: Rest.kwargs) -> Tensor:
+        with torch.autocast(frame.intrinsics.device.type, enabled=False):
+            return geometry(frame, *args, **kwargs)
+
+    return exact
 
 
 def key_ego_from_camera(frame: StereoFrame, key: StereoFrame) -> Tensor:
@@ -92,6 +108,7 @@ def feature_pixels(image_size: tuple[int, int], stride: int, like: Tensor) -> tu
     return x, y
 
 
+@_in_full_precision
 def frustum_points(
     frame: StereoFrame,
     ego_from_camera: Tensor,
@@ -124,6 +141,7 @@ def _product(matrix: Tensor, v: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, 
     return x, y, z
 
 
+@_in_full_precision
 def stereo_grid(
     frame: StereoFrame,
     past_from_current: Tensor,

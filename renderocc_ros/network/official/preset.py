@@ -1,14 +1,21 @@
-"""The preset ``swinb-stereo``: the official network from a NetworkConfig, and its live input."""
+"""The preset ``swinb-stereo``: the official network from a NetworkConfig, and its input."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
+from dataclasses import fields
 
+import torch
+from torch import Tensor, nn
+
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.network.camera_tensors import CameraTensors, PastCameras
+from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.network.official.geometry import StereoFrame
+from renderocc_ros.network.official.heads import SemanticDensityField
 from renderocc_ros.network.official.sizes import SwinBStereoConfig
 from renderocc_ros.network.official.swinb_stereo import SwinBStereo
-from renderocc_ros.network_config import NetworkConfig, OfficialConfig
+from renderocc_ros.network_config import HALF_OPAQUE_DENSITY, NetworkConfig, OfficialConfig
 
 CALIBRATED_SIZE = (900, 1600)  # height, width of the images that the weights were trained on
 
@@ -19,6 +26,44 @@ class OfficialRenderOcc(SwinBStereo):
     def __init__(self, config: NetworkConfig, sizes: SwinBStereoConfig) -> None:
         super().__init__(sizes)
         self.config = config
+
+    @property
+    def grid(self) -> VoxelGrid:
+        """The voxels, in the ego frame."""
+        return self.sizes.grid
+
+    def train(self, mode: bool = True) -> OfficialRenderOcc:
+        """As any module, but batch norms keep the statistics of the published weights.
+
+        The few views that fit into memory would make poor ones, and the parameters of one rig's
+        cameras hardly vary.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def field_and_depth(
+        self, current: CameraTensors, past: Sequence[PastCameras] = ()
+    ) -> tuple[OccupancyField, Tensor]:
+        """The field in the current ego frame, and (B, N, D, h, w) the depth distribution now.
+
+        Args:
+            current: the cameras now.
+            past: the adjacent and the reference frame; where one is missing, that is a sample
+                without any valid camera in it, the next newer one stands in, as on a stream.
+        """
+        here = torch.eye(4, dtype=torch.float64, device=current.images.device)
+        world_from_ego = here.expand(len(current.images), 4, 4)
+        frames = [camera_frame(current, world_from_ego)]  # the current ego frame is the world
+        for earlier in past:
+            frame = camera_frame(
+                earlier.cameras, torch.linalg.inv(earlier.past_from_current.double())
+            )
+            frames.append(_where(earlier.cameras.valid.any(dim=1), frame, frames[-1]))
+        field = self(frames)
+        return occupancy_field(field, self.grid.resolution_m), field.depth
 
 
 def build_official(config: NetworkConfig, classes: int) -> OfficialRenderOcc:
@@ -39,6 +84,39 @@ def build_official(config: NetworkConfig, classes: int) -> OfficialRenderOcc:
         density_threshold=config.threshold,
     )
     return OfficialRenderOcc(config, sizes).eval()
+
+
+def occupancy_field(field: SemanticDensityField, resolution_m: float) -> OccupancyField:
+    """The official density d, which has no unit, as one that makes a voxel d / (d + 8.5) opaque.
+
+    One half at the published threshold. It keeps the order of densities, but says how sure the
+    network is only after training on it.
+    """
+    density = torch.log1p(field.density.float() / HALF_OPAQUE_DENSITY) / resolution_m
+    return OccupancyField(density, field.semantics.movedim(-1, 1))
+
+
+def official_density(field: OccupancyField, resolution_m: float) -> Tensor:
+    """What ``occupancy_field`` was made of: (B, X, Y, Z)."""
+    return HALF_OPAQUE_DENSITY * torch.expm1(field.density * resolution_m)
+
+
+def camera_frame(cameras: CameraTensors, global_from_ego: Tensor) -> StereoFrame:
+    """One instant of all cameras as the network takes it.
+
+    Args:
+        cameras: what their entries hold where they are not valid does not matter.
+        global_from_ego: (B, 4, 4) pose of the ego frame that ``cameras`` refers to, metres.
+    """
+    there = cameras.valid[..., None, None]
+    eye = torch.eye(4).to(cameras.ego_from_camera)
+    return live_frame(
+        torch.where(there[..., None], cameras.images, 0.0),
+        torch.where(there, cameras.intrinsics, eye[:3, :3]),
+        torch.where(there, cameras.ego_from_camera, eye),
+        global_from_ego[:, None].expand(*cameras.valid.shape, 4, 4),
+        cameras.valid,
+    )
 
 
 def live_frame(
@@ -76,4 +154,12 @@ def live_frame(
         ego_from_camera,
         global_from_ego,
         valid,
+    )
+
+
+def _where(there: Tensor, frame: StereoFrame, stand_in: StereoFrame) -> StereoFrame:
+    """Sample by sample one frame or the other; ``there`` is (B,) bool."""
+    pairs = ((getattr(frame, f.name), getattr(stand_in, f.name)) for f in fields(StereoFrame))
+    return StereoFrame(
+        *(torch.where(there.view(-1, *[1] * (own.dim() - 1)), own, other) for own, other in pairs)
     )

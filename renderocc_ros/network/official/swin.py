@@ -15,6 +15,7 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from renderocc_ros.network.official.layers import linear
 
@@ -115,7 +116,10 @@ class SwinStage(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, C) -> the next stage's input, and this stage's output before merging."""
         for block in self.blocks:
-            x = block(x)
+            # In training a block is computed again on the way back: its activations would fill
+            # tens of gigabytes.
+            again = self.training and torch.is_grad_enabled()
+            x = checkpoint(block, x, use_reentrant=False) if again else block(x)
         return (x if self.downsample is None else self.downsample(x)), x
 
 

@@ -118,7 +118,8 @@ class SwinBStereo(nn.Module):
         check_frames(self.sizes, frames)
         key, adjacent, reference = (*frames, frames[-1], frames[-1])[:3]
         bda = torch.eye(3).to(key.intrinsics)[None] if bda is None else bda
-        reference_stereo = self.img_backbone.stereo_features(reference.images.flatten(0, 1))
+        with torch.no_grad():
+            reference_stereo = self.img_backbone.stereo_features(reference.images.flatten(0, 1))
         observe("ref/stereo_feat", reference_stereo)
         volumes, depth, past, past_stereo = [], reference_stereo, reference, reference_stereo
         for name, frame in (("adj/", adjacent), ("key/", key)):
@@ -126,6 +127,8 @@ class SwinBStereo(nn.Module):
                 watch = _prefixed(observe, name)
                 encoded = self.encode(frame, past, past_stereo, watch)
                 volume, depth = self.lift(encoded, key, bda, watch)
+            # Older PyTorch would use autocast's rounded weights again, made without a gradient.
+            torch.clear_autocast_cache()
             volumes.append(volume)
             past, past_stereo = frame, encoded.stereo
         return self.decode(volumes, depth, observe)
@@ -168,7 +171,7 @@ class SwinBStereo(nn.Module):
         ).flatten(0, 1)
         observe("curr2adj", past_from_current)
         observe("stereo_grid", grid.flatten(1, 2))
-        cost = self.match(past_stereo, stereo, grid)
+        cost = self.match(past_stereo.to(grid), stereo.to(grid), grid)
         if past.valid is not None:  # no past image, no cost: as the official code starts
             cost = cost * past.valid.flatten()[:, None, None, None]
         observe("cost_volume_softmax", cost)
@@ -194,7 +197,7 @@ class SwinBStereo(nn.Module):
         observe("mlp_input", cameras)
         depth_net = self.img_view_transformer.depth_net
         logits, context = depth_net(encoded.reduced, encoded.cost, cameras.flatten(0, 1), observe)
-        depth = logits.softmax(dim=1)
+        depth = logits.float().softmax(dim=1)
         observe("depth_softmax", depth)
         depth, context = depth.unflatten(0, (b, n)), context.unflatten(0, (b, n))
         if frame.valid is not None:  # a missing camera adds nothing to the volume
@@ -213,7 +216,7 @@ class SwinBStereo(nn.Module):
     def pool(self, points: Tensor, depth: Tensor, context: Tensor) -> Tensor:
         """Sums up lifted features in voxels; see ``pool_voxels``."""
         voxels = voxel_of_points(points, self.sizes.grid, truncate=True)
-        return pool_voxels(plan_pooling(voxels, self.sizes.grid), depth, context)
+        return pool_voxels(plan_pooling(voxels, self.sizes.grid), depth, context.to(depth))
 
     def decode(
         self, volumes: Sequence[Tensor], depth: Tensor, observe: Observer = unobserved
@@ -229,7 +232,9 @@ class SwinBStereo(nn.Module):
         x = self.final_conv(x)
         observe("final_conv", x)
         voxels = x.permute(0, 2, 3, 4, 1)  # (B, Z, Y, X, C), contiguous
-        density, semantics = self.density_mlp(voxels), self.semantic_mlp(voxels)
+        with torch.autocast(x.device.type, enabled=False):  # 8 bits would round the density
+            voxels = voxels.float()
+            density, semantics = self.density_mlp(voxels), self.semantic_mlp(voxels)
         voxels, density, semantics = (
             v.permute(0, 3, 2, 1, 4) for v in (voxels, density, semantics)
         )

@@ -12,11 +12,17 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from renderocc_ros.checkpoint import Model, file_sha256, load_checkpoint, save_checkpoint
+from renderocc_ros.checkpoint import (
+    Model,
+    file_sha256,
+    load_checkpoint,
+    require_match,
+    save_checkpoint,
+)
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set, validate
-from renderocc_ros.network.renderocc import Network, RenderOcc, build_network
-from renderocc_ros.network_config import load_network_config
+from renderocc_ros.network.renderocc import Network, build_network
+from renderocc_ros.network_config import OfficialConfig, load_network_config
 from renderocc_training.dataset.drives import hold_out, open_drives
 from renderocc_training.dataset.source import TrainingSource
 from renderocc_training.dataset.truth import TruthFolder
@@ -41,7 +47,9 @@ DEFAULTS = LabelConfig()
 def train(
     root: Annotated[Path, typer.Argument(help="folder of the data set")],
     out: Annotated[Path, typer.Option(help="folder of the run; a run found there goes on")],
-    network: Annotated[str, typer.Option(help="a shipped preset, or a .yaml")] = "nano",
+    network: Annotated[
+        str | None, typer.Option(help="a shipped preset, or a .yaml; nano if not given")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="a shipped recipe, or a .yaml")] = "default",
     steps: Annotated[int | None, typer.Option(min=1, help="instead of the recipe's")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="instead of the recipe's")] = None,
@@ -81,7 +89,9 @@ def train(
     ] = None,
     start_from: Annotated[
         Path | None,
-        typer.Option(help="checkpoint whose network and weights the run begins with"),
+        typer.Option(
+            help="checkpoint whose weights the run begins with; its network, too, without --network"
+        ),
     ] = None,
     pretrained: Annotated[
         bool, typer.Option(help="begin with the backbone's pretrained weights")
@@ -107,7 +117,7 @@ def train(
         optimiser = plan.optimiser.model_copy(update={"learning_rate": rate})
         plan = plan.model_copy(update={"optimiser": optimiser})
 
-    def first_weights() -> tuple[RenderOcc, ClassSet]:
+    def first_weights() -> tuple[Network, ClassSet]:
         return _first_weights(start_from, network, pretrained, plan.seed)
 
     model, class_set = first_weights()
@@ -177,40 +187,51 @@ def _number(devices: str) -> int | str:
 
 
 def _first_weights(
-    start_from: Path | None, network: str, pretrained: bool, seed: int
-) -> tuple[RenderOcc, ClassSet]:
-    """The network that a run begins with: a checkpoint, or a preset made anew."""
-    if start_from is not None:
-        model = load_checkpoint(start_from)
-        return _trainable(model.network), model.class_set
-    config = load_network_config(network)
+    start_from: Path | None, network: str | None, pretrained: bool, seed: int
+) -> tuple[Network, ClassSet]:
+    """The network that a run begins with: made anew, or with the weights of a checkpoint."""
+    model = None if start_from is None else load_checkpoint(start_from)
+    if model is not None and network is None:
+        return model.network, model.class_set
+    config = load_network_config(network or "nano")
     class_set = load_class_set(config.class_set)
+    if model is None and isinstance(config.architecture, OfficialConfig):
+        raise ValueError(
+            f"'{config.name}' is fine-tuned, not trained from nothing: give its published weights "
+            "by --start-from, see `renderocc convert`, or take --network r50 --pretrained"
+        )
     built = build_network(config, len(class_set), pretrained=pretrained, seed=seed)
-    return _trainable(built), class_set
+    if model is not None:
+        require_match(model.header, class_set=class_set)
+        _take_weights(built, model)
+    return built, class_set
 
 
-def _trainable(network: Network) -> RenderOcc:
-    if isinstance(network, RenderOcc):
-        return network
-    raise ValueError(
-        f"'{network.config.name}' runs the published weights as they are and is not trained here; "
-        "begin with --network r50 --pretrained, or with a checkpoint that was trained here"
-    )
+def _take_weights(network: Network, model: Model) -> None:
+    """For another size of image, grid or rig; what the weights are made for must be the same."""
+    try:
+        network.load_state_dict(model.network.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights of '{model.network.config.name}' do not fit network "
+            f"'{network.config.name}' ({str(error).splitlines()[1].strip()}); change no more than "
+            "image, grid and cameras of the network that they were made for"
+        ) from error
 
 
-def _trained(path: Path, held_out: TrainingSource) -> RenderOcc:
+def _trained(path: Path, held_out: TrainingSource) -> Network:
     """The model of a run, with its threshold chosen and written."""
     model = load_checkpoint(path)
-    network = _with_threshold(_trainable(model.network), held_out)
+    network = _with_threshold(model.network, held_out)
     save_checkpoint(Model(network, model.class_set), path)
     return network
 
 
-def _with_threshold(network: RenderOcc, held_out: TrainingSource) -> RenderOcc:
+def _with_threshold(network: Network, held_out: TrainingSource) -> Network:
     samples = (
         replace(held_out.sample(i, np.random.default_rng(i)), votes=held_out.votes(*place))
         for i, place in enumerate(held_out.places)
     )
     threshold, _ = best_threshold(network.eval(), samples)
-    network.config = network.config.model_copy(update={"threshold": threshold})
+    network.config = network.config.with_opacity_threshold(threshold)
     return network

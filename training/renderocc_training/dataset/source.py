@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_ros.network_config import LiftedConfig, NetworkConfig
+from renderocc_ros.network_config import NetworkConfig
 from renderocc_training.dataset.frames import Drive, Frame
 from renderocc_training.dataset.images import FrameImages
 from renderocc_training.dataset.sample_labels import FrameRays, SampleLabels
@@ -36,8 +36,8 @@ class TrainingSource:
         truth: 3D labels; only for recipes that use them.
 
     Raises:
-        ValueError: no frame, drives of different numbers of cameras, a network that cannot be
-            trained, or a recipe that wants truth when there is none.
+        ValueError: no frame, drives of different numbers of cameras, or another number than the
+            network takes, or a recipe that wants truth when there is none.
     """
 
     def __init__(
@@ -49,14 +49,16 @@ class TrainingSource:
         recipe: Recipe,
         truth: TruthFolder | None = None,
     ) -> None:
-        if not isinstance(network.architecture, LiftedConfig):
-            raise ValueError(
-                f"architecture.kind = '{network.architecture.kind}' cannot be trained from rays yet"
-            )
         counts = {drive.name: len(drive.camera_names) for drive in drives}
         if len(set(counts.values())) > 1:
             raise ValueError(
                 f"drives differ in their number of cameras: {counts}; train on one rig"
+            )
+        if network.cameras and counts and network.cameras not in counts.values():
+            raise ValueError(
+                f"the data set has {next(iter(counts.values()))} cameras, network '{network.name}' "
+                f"takes {network.cameras}; copy its .yaml with the other number of cameras and "
+                "give that as --network"
             )
         losses = recipe.losses
         self._wants_votes = bool(losses.votes or losses.votes_semantics)

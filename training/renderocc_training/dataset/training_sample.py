@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from renderocc_ros.class_set import IGNORE_ID
-from renderocc_ros.network.renderocc import CameraTensors, PastCameras
+from renderocc_ros.network.camera_tensors import CameraTensors, PastCameras
 from renderocc_ros.rendering import Rays
 from renderocc_training.rays.ray_batch import RayBatch
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.network.occupancy_field import read_out
-from renderocc_ros.network.renderocc import RenderOcc
+from renderocc_ros.network.renderocc import Network
 from renderocc_training.dataset.source import TrainingSource
 from renderocc_training.dataset.training_sample import collate
 from renderocc_training.dataset.truth import TruthFolder
@@ -52,7 +52,7 @@ class _Seen:
 
 
 def score_held_out(
-    networks: Mapping[str, RenderOcc],
+    networks: Mapping[str, Network],
     source: TrainingSource,
     class_set: ClassSet,
     recipe: Recipe,
@@ -85,7 +85,7 @@ def score_held_out(
 
 @torch.inference_mode()
 def _look(
-    network: RenderOcc,
+    network: Network,
     source: TrainingSource,
     index: int,
     class_set: ClassSet,
@@ -97,12 +97,12 @@ def _look(
         source.sample(index, np.random.default_rng(index)), rays=source.own_rays(index)
     )
     batch = collate([sample]).to(next(network.parameters()).device)
-    field = network.eval()(batch.current, batch.past)
+    field = network.eval().field_and_depth(batch.current, batch.past)[0]
     found, samples = render_field(field, network, batch.rays.rays, recipe)
     inside = batch.rays.valid[0] & (batch.rays.range_m[0] < samples.far_m)
     label_m = torch.where(inside, batch.rays.range_m[0], torch.nan)
     labelled = torch.where(inside, batch.rays.class_id[0], IGNORE_ID)
-    grid, threshold = network.grid, network.config.threshold
+    grid, threshold = network.grid, network.config.opacity_threshold
     occupancy = read_out(field, grid.resolution_m, threshold).labels[0].cpu().numpy()
     voted = source.votes(drive, frame)
     voted = np.where(voted == OCCUPIED_ID, occupancy.clip(max=class_set.free_id - 1), voted)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from renderocc_ros.checkpoint import Model, save_checkpoint
 from renderocc_ros.class_set import ClassSet
-from renderocc_ros.network.renderocc import RenderOcc
+from renderocc_ros.network.renderocc import Network
 from renderocc_training.dataset.augmentation import mirrored, recoloured
 from renderocc_training.dataset.training_sample import TrainingBatch, TrainingSample, collate
 from renderocc_training.trainer.objective import Objective, Sealed
@@ -72,7 +72,7 @@ class TrainingStopped(RuntimeError):
 class DrawnSamples(Dataset[TrainingSample]):
     """A source behind a data loader: mirrors, recolours and masks as the recipe says."""
 
-    def __init__(self, source: SampleSource, network: RenderOcc, recipe: Recipe) -> None:
+    def __init__(self, source: SampleSource, network: Network, recipe: Recipe) -> None:
         self.source, self.grid, self.recipe = source, network.grid, recipe
 
     def __getitem__(self, request: SampleRequest) -> TrainingSample:
@@ -119,7 +119,7 @@ def usable_precision(recipe: Recipe) -> Precision:
 
 
 def train(
-    network: RenderOcc,
+    network: Network,
     class_set: ClassSet,
     source: SampleSource,
     recipe: Recipe,
@@ -171,6 +171,7 @@ def train(
             batch = _next_batch(batches).to(fabric.device)
             number = (step * recipe.accumulate + part) * fabric.world_size + fabric.global_rank
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
+            torch.manual_seed(generator.initial_seed())  # of what a network drops at random
             with fabric.no_backward_sync(objective, enabled=part < recipe.accumulate - 1):
                 found = _step_terms(objective, batch, generator, fabric, recipe.accumulate)
             for name, value in found.items():
@@ -207,7 +208,7 @@ def train(
 
 def _loader(
     source: SampleSource,
-    network: RenderOcc,
+    network: Network,
     recipe: Recipe,
     fabric: Fabric,
     first: int,
@@ -278,7 +279,7 @@ def _step_terms(
 def _write(
     folder: Path,
     recipe: Recipe,
-    network: RenderOcc,
+    network: Network,
     optimiser: Any,
     average: AveragedWeights,
     step: int,
@@ -302,7 +303,7 @@ def _write(
 def _resume(
     folder: Path,
     recipe: Recipe,
-    network: RenderOcc,
+    network: Network,
     optimiser: Any,
     average: AveragedWeights,
 ) -> int:

@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_ros.network.depth_head import ViewFeatures
 from renderocc_ros.network.occupancy_field import OccupancyField, opacity
-from renderocc_ros.network.renderocc import RenderOcc
-from renderocc_ros.network.temporal_fusion import PastVolume
-from renderocc_ros.network_config import LiftedConfig
+from renderocc_ros.network.official.preset import OfficialRenderOcc, official_density
+from renderocc_ros.network.renderocc import Network
 from renderocc_ros.rendering import (
     Rays,
     RenderedRays,
@@ -43,16 +41,12 @@ class Sealed:
 class Objective(torch.nn.Module):
     """A network and what is asked of it."""
 
-    def __init__(self, network: RenderOcc, class_set: ClassSet, recipe: Recipe) -> None:
+    def __init__(self, network: Network, class_set: ClassSet, recipe: Recipe) -> None:
         super().__init__()
         self.network = network
         self.class_set = class_set
         self.recipe = recipe
         self.grid = network.grid
-        parts = network.config.architecture
-        if not isinstance(parts, LiftedConfig):
-            raise ValueError(f"architecture.kind = '{parts.kind}' cannot be trained from rays yet")
-        self.depth = parts.depth
 
     def forward(self, sealed: Sealed, generator: torch.Generator) -> LossTerms:
         """Terms of one batch.
@@ -62,7 +56,7 @@ class Objective(torch.nn.Module):
             generator: on the CPU; draws query points and rendering intervals.
         """
         batch = sealed.batch
-        views, field = self._run(batch)
+        field, depth = self.network.field_and_depth(batch.current, batch.past)
         field = OccupancyField(field.density.float(), field.semantics.float())
         weights = self.recipe.losses
         found: dict[str, Tensor] = {}
@@ -90,24 +84,9 @@ class Objective(torch.nn.Module):
             cells = opacity(field.density, self.grid.resolution_m)
             found["total_variation"] = losses.total_variation_loss(cells)
         if weights.lifting_depth:
-            found["lifting_depth"] = self._lifting_depth(views, batch.depth_m)
+            found["lifting_depth"] = self._lifting_depth(depth, batch.depth_m)
         used = {name: getattr(weights, name) for name in found if getattr(weights, name)}
         return {name: weight * found[name] for name, weight in used.items()}
-
-    def _run(self, batch: TrainingBatch) -> tuple[ViewFeatures, OccupancyField]:
-        network = self.network
-        views = network.view_features(batch.current)
-        volume = network.lift_views(views, network.lifting_table(batch.current))
-        past = [
-            PastVolume(
-                network.lift_views(
-                    network.view_features(p.cameras), network.lifting_table(p.cameras)
-                ),
-                p.past_from_current,
-            )
-            for p in batch.past
-        ]
-        return views, network.decode(volume, past)
 
     def _class_weights(self, class_id: Tensor) -> Tensor | None:
         if self.recipe.class_weights == "none":
@@ -132,7 +111,8 @@ class Objective(torch.nn.Module):
         """The official head's losses, its own weights included.
 
         Its density d makes a sample of half a cell opaque by 1 − (1 + exp(d + shift))^−½, ours by
-        1 − exp(−σ·½r): d = ln(exp(σ·r) − 1) − shift is the same field in its terms.
+        1 − exp(−σ·½r): d = ln(exp(σ·r) − 1) − shift is the same field in its terms. The official
+        network was trained on its own density, whatever that means in ours.
         """
         scene = PaperScene(
             centre_m=(0.0, 0.0, 0.5 * (self.grid.origin_m[2] + self.grid.upper_m[2])),
@@ -141,8 +121,11 @@ class Objective(torch.nn.Module):
             extent_m=self.grid.size[0] * self.grid.resolution_m,
             height_m=self.grid.size[2] * self.grid.resolution_m,
         )
-        optical_depth = (field.density * self.grid.resolution_m).clamp(min=1e-6)
-        density = optical_depth + torch.log(-torch.expm1(-optical_depth)) - scene.shift
+        if isinstance(self.network, OfficialRenderOcc):
+            density = official_density(field, self.grid.resolution_m)
+        else:
+            optical_depth = (field.density * self.grid.resolution_m).clamp(min=1e-6)
+            density = optical_depth + torch.log(-torch.expm1(-optical_depth)) - scene.shift
         batch, count = chosen.valid.shape
         labelled = chosen.valid & chosen.range_m.isfinite() & (chosen.class_id != IGNORE_ID)
         range_m = torch.where(labelled, chosen.range_m, torch.zeros_like(chosen.range_m))
@@ -208,11 +191,12 @@ class Objective(torch.nn.Module):
             usable.gather(1, picked),
         )
 
-    def _lifting_depth(self, views: ViewFeatures, depth_m: Tensor) -> Tensor:
-        index = torch.floor((depth_m - self.depth.from_m) / self.depth.step_m)
-        mask = (index >= 0) & (index < self.depth.bins)  # NaN is neither
+    def _lifting_depth(self, depth: Tensor, depth_m: Tensor) -> Tensor:
+        bins = self.network.config.architecture.depth
+        index = torch.floor((depth_m - bins.from_m) / bins.step_m)
+        mask = (index >= 0) & (index < bins.bins)  # NaN is neither
         index = torch.where(mask, index, torch.zeros_like(index)).long()
-        distribution = views.depth.float().movedim(2, -1)
+        distribution = depth.float().movedim(2, -1)
         return losses.depth_distribution_loss(
             distribution.flatten(1, 3), index.flatten(1), mask.flatten(1)
         )
@@ -220,7 +204,7 @@ class Objective(torch.nn.Module):
 
 def render_field(
     field: OccupancyField,
-    network: RenderOcc,
+    network: Network,
     rays: Rays,
     recipe: Recipe,
     generator: torch.Generator | None = None,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import CameraModel, RigidTransform
-from renderocc_ros.network.renderocc import RenderOcc
+from renderocc_ros.network.renderocc import Network
 from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.rendering.camera_view import CameraView, render_view
 from renderocc_training.dataset.training_sample import TrainingSample, collate
@@ -20,7 +20,7 @@ SHARE = 2  # a rendered pixel is so many of the image
 
 
 @torch.inference_mode()
-def sample_picture(network: RenderOcc, sample: TrainingSample, class_set: ClassSet) -> Picture:
+def sample_picture(network: Network, sample: TrainingSample, class_set: ClassSet) -> Picture:
     """(3·H, N·W, 3) uint8 RGB: a column for each camera, with image, depth and classes.
 
     Draws no random number and leaves the network as it was, so that training goes on unchanged.
@@ -28,7 +28,7 @@ def sample_picture(network: RenderOcc, sample: TrainingSample, class_set: ClassS
     training = network.training
     batch = collate([sample]).to(next(network.parameters()).device)
     try:
-        field = network.eval()(batch.current, batch.past)
+        field = network.eval().field_and_depth(batch.current, batch.past)[0]
     finally:
         network.train(training)
     probability = field.semantics[0].float().softmax(dim=0).movedim(0, -1).contiguous()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.network.occupancy_field import opacity
-from renderocc_ros.network.renderocc import RenderOcc
+from renderocc_ros.network.renderocc import Network
 from renderocc_training.dataset.training_sample import TrainingSample, collate
 
 BINS = 200
@@ -42,7 +42,7 @@ class OpacityCounts:
             return np.arange(1, BINS) / BINS, above / union
 
 
-def best_threshold(network: RenderOcc, samples: Iterable[TrainingSample]) -> tuple[float, float]:
+def best_threshold(network: Network, samples: Iterable[TrainingSample]) -> tuple[float, float]:
     """The threshold with the best IoU against the samples' votes, and that IoU.
 
     Raises:
@@ -59,12 +59,12 @@ def best_threshold(network: RenderOcc, samples: Iterable[TrainingSample]) -> tup
 
 
 @torch.inference_mode()
-def _add(counts: OpacityCounts, network: RenderOcc, sample: TrainingSample) -> OpacityCounts:
+def _add(counts: OpacityCounts, network: Network, sample: TrainingSample) -> OpacityCounts:
     if sample.votes is None:
         return counts
     device = next(network.parameters()).device
     batch = collate([sample]).to(device)
-    field = network(batch.current, batch.past)
+    field = network.field_and_depth(batch.current, batch.past)[0]
     values = opacity(field.density.float(), network.grid.resolution_m)[0].cpu().numpy()
     number = np.minimum((values * BINS).astype(np.intp), BINS - 1)
     known = sample.votes != IGNORE_ID
