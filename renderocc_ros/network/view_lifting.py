@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.kernels import use_triton
 
 Pooling = Callable[[Tensor, Tensor, "LiftingTable"], Tensor]
 
@@ -173,11 +174,15 @@ def pool_plain(depth: Tensor, context: Tensor, table: LiftingTable) -> Tensor:
 
 def pool_fast(depth: Tensor, context: Tensor, table: LiftingTable) -> Tensor:
     """As ``pool_plain``, without a weighted row per point: a weighted bag of rows per cell."""
-    rows = context.movedim(2, -1).reshape(-1, context.shape[2]).float()
+    rows = context.movedim(2, -1).reshape(-1, context.shape[2])
+    if use_triton(context):
+        from renderocc_ros.kernels.interval_sum import interval_sum
+
+        return interval_sum(depth.reshape(-1), rows, table.point, table.pixel, table.start)
     weights = depth.reshape(-1)[table.point[: table.inside]].float()
     return embedding_bag(
         table.pixel[: table.inside],
-        rows,
+        rows.float(),
         table.start,
         mode="sum",
         per_sample_weights=weights,

@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.kernels import use_triton
 from renderocc_ros.rendering.compositing import expected_range, weights_from_density
 from renderocc_ros.rendering.ray_sampling import RaySamples
 
@@ -90,6 +91,8 @@ def render_rays(
         samples: intervals along these rays.
         lookup: value of a point: of its cell, or interpolated between cell centres.
     """
+    if use_triton(density):
+        return _render_by_kernels(grid, density, class_probability, rays, samples, lookup)
     fields = density.reshape(-1), class_probability.flatten(0, 3)
     parts, count = _alike(samples), samples.starts_m.shape[1]
     found = [
@@ -99,6 +102,31 @@ def render_rays(
     back = torch.cat([part for part, _ in parts]).argsort()
     weights = torch.cat([functional.pad(w, (0, count - w.shape[1])) for w, _ in found])[back]
     return _rendered(weights, torch.cat([classes for _, classes in found])[back], samples)
+
+
+def _render_by_kernels(
+    grid: VoxelGrid,
+    density: Tensor,
+    class_probability: Tensor,
+    rays: Rays,
+    samples: RaySamples,
+    lookup: Lookup,
+) -> RenderedRays:
+    from renderocc_ros.kernels.rendering import SampledRays, composite
+
+    sampled = SampledRays(
+        (rays.origin - rays.origin.new_tensor(grid.origin_m)) / grid.resolution_m,
+        rays.direction / grid.resolution_m,
+        rays.volume * grid.cell_count,
+        samples.starts_m,
+        samples.ends_m,
+        samples.far_m,
+        _lengths(samples),
+    )
+    weights, range_m, opacity, classes = composite(
+        grid.size, density, class_probability, sampled, lookup == "trilinear"
+    )
+    return RenderedRays(range_m, opacity, classes / opacity.clamp(min=FAINT)[:, None], weights)
 
 
 def _forgetful(function: Callable[..., T], *arguments: Any) -> T:
@@ -112,7 +140,7 @@ def _forgetful(function: Callable[..., T], *arguments: Any) -> T:
 def _alike(samples: RaySamples) -> list[tuple[Tensor, int]]:
     """Rays in groups of like length, each with the number of intervals before its padding."""
     intervals = samples.starts_m.shape[1]
-    lengths = (samples.starts_m < samples.far_m[:, None]).sum(dim=1).clamp(1, intervals)
+    lengths = _lengths(samples).clamp(1, intervals)
     order = lengths.argsort(descending=True)
     ends = lengths[order].tolist() or [intervals]
     parts: list[tuple[Tensor, int]] = []
@@ -122,6 +150,11 @@ def _alike(samples: RaySamples) -> list[tuple[Tensor, int]]:
         parts.append((order[start:stop], ends[start]))
         start = stop
     return parts
+
+
+def _lengths(samples: RaySamples) -> Tensor:
+    """(R,) int64, how many intervals come before the padding."""
+    return (samples.starts_m < samples.far_m[:, None]).sum(dim=1)
 
 
 def _weights_and_classes(

@@ -21,7 +21,7 @@ from tests.contracts.checkout import (
 
 # Each part of renderocc_ros may import those in its own line and in the lines above.
 LAYERS = (
-    ("paths", "lazy_commands", "geometry", "class_set"),
+    ("paths", "lazy_commands", "geometry", "class_set", "kernels"),
     ("semantic_occupancy",),
     ("config",),
     ("network_config",),
@@ -130,14 +130,14 @@ def test_network_siblings_meet_in_renderocc_alone() -> None:
 def test_what_loads_at_once_is_required_by_pip() -> None:
     """Imports at the top of the robot side's modules, without node, are in requirements/core.txt.
 
-    A command may need an extra: it is imported only when called.
+    A command may need an extra: it is imported only when called. So are kernels, where Triton is.
     """
     distributions = packages_distributions()
     core = required("core")
     wrong = []
     for entry in all_imports("renderocc_ros"):
         top = entry.module.split(".")[0]
-        optional = part_of_file(entry.file) in ("node", "commands", "viewing")
+        optional = part_of_file(entry.file) in ("node", "commands", "viewing", "kernels")
         if optional or not entry.at_top or top in sys.stdlib_module_names | set(PACKAGES):
             continue
         if not core & {normalised(name) for name in distributions.get(top, [top])}:

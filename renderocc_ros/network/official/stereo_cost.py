@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from renderocc_ros.kernels import use_triton
+
 CHANNEL_GROUP = 4  # the official code warps this many channels at a time
 BORDER = (1, 2)  # cells of zeros before and behind the map: all that a point outside can touch
 ROWS_PER_STEP = 45056  # lookups at once: 22 MB of 128 channels, so threads seldom wait
@@ -51,6 +53,10 @@ def stereo_cost(past: Tensor, current: Tensor, grid: Tensor, invalid_cost: float
     views, depths, height, width, _ = grid.shape
     plane, channels = height * width, past.shape[1]
     probe = (channels - 1) // CHANNEL_GROUP * CHANNEL_GROUP
+    if use_triton(grid) and not _wants_gradient(past, current, grid):
+        from renderocc_ros.kernels.matching import matching_cost
+
+        return matching_cost(past, current, grid, invalid_cost, probe).neg_().softmax(dim=1)
     bordered = F.pad(past.permute(0, 2, 3, 1), (0, 0, *BORDER, *BORDER)).flatten(1, 2)
     current_rows = current.permute(0, 2, 3, 1).reshape(views, plane, channels)
     cost = grid.new_empty(views, depths, plane)
@@ -71,6 +77,10 @@ def stereo_cost(past: Tensor, current: Tensor, grid: Tensor, invalid_cost: float
             difference = warped.sub_(current_rows[view]).abs_().sum(dim=-1)
             cost[view, some] = difference.add_(outside, alpha=invalid_cost)
     return cost.neg_().view(views, depths, height, width).softmax(dim=1)
+
+
+def _wants_gradient(*parts: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(part.requires_grad for part in parts)
 
 
 def bilinear_rows(grid: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

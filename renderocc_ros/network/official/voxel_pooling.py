@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from renderocc_ros.geometry.voxel_grid import VoxelGrid
+from renderocc_ros.kernels import use_triton
 
 
 def voxel_of_points(points: Tensor, grid: VoxelGrid, truncate: bool = False) -> Tensor:
@@ -71,7 +72,7 @@ class PoolingPlan:
     Attributes:
         points: (P,) position in a flattened (B, N, D, H, W) depth volume, voxel by voxel.
         cells: (P,) row of the flattened (B, N, H, W) features of the same points.
-        voxel_starts: (B·Z·Y·X,) where in ``points`` each voxel begins.
+        voxel_starts: (B·Z·Y·X + 1,) where in ``points`` each voxel begins, and the last one ends.
         volume_shape: (B, Z, Y, X).
     """
 
@@ -94,7 +95,7 @@ def plan_pooling(voxels: Tensor, grid: VoxelGrid) -> PoolingPlan:
     points = kept[order]
     cells = points // (d * h * w) * (h * w) + points % (h * w)
     counts = torch.bincount(target, minlength=b * z * y * x)
-    return PoolingPlan(points, cells, counts.cumsum(0) - counts, (b, z, y, x))
+    return PoolingPlan(points, cells, F.pad(counts.cumsum(0), (1, 0)), (b, z, y, x))
 
 
 def pool_voxels(plan: PoolingPlan, depth: Tensor, context: Tensor) -> Tensor:
@@ -108,8 +109,17 @@ def pool_voxels(plan: PoolingPlan, depth: Tensor, context: Tensor) -> Tensor:
     """
     c = context.shape[2]
     rows = context.permute(0, 1, 3, 4, 2).reshape(-1, c)
-    weights = depth.reshape(-1).index_select(0, plan.points)
-    volume = F.embedding_bag(
-        plan.cells, rows, plan.voxel_starts, per_sample_weights=weights, mode="sum"
-    )
+    if use_triton(context):
+        from renderocc_ros.kernels.interval_sum import interval_sum
+
+        volume = interval_sum(depth.reshape(-1), rows, plan.points, plan.cells, plan.voxel_starts)
+    else:
+        volume = F.embedding_bag(
+            plan.cells,
+            rows,
+            plan.voxel_starts,
+            per_sample_weights=depth.reshape(-1).index_select(0, plan.points),
+            mode="sum",
+            include_last_offset=True,
+        )
     return volume.view(*plan.volume_shape, c).permute(0, 4, 1, 2, 3)
