@@ -93,6 +93,10 @@ def export_onnx(model: Model, path: str | Path, *, cameras: int = 6) -> str:
             f"network '{name}' cannot be exported: only networks with "
             "architecture.kind = 'lifted' can"
         )
+    if network.stereo:
+        raise ValueError(
+            f"network '{name}' cannot be exported: it matches with the past frame (depth.stereo)"
+        )
     fixed = network.config.cameras
     if cameras < 1 or (fixed is not None and fixed != cameras):
         raise ValueError(f"cameras = {cameras}, network '{name}' takes {fixed or 'at least 1'}")

@@ -59,6 +59,12 @@ class NeckConfig(StrictModel):
     stride: int = Field(16, gt=0, description="image pixels per feature pixel")
 
 
+class StereoConfig(StrictModel):
+    """Depth told by matching with the past frame, too; needs ``temporal.past_frames``."""
+
+    feature: str = Field(description="backbone's feature map that is matched, the finest: stage1")
+
+
 class DepthConfig(StrictModel):
     """Depth bins along the camera's z axis, and what is lifted."""
 
@@ -71,6 +77,8 @@ class DepthConfig(StrictModel):
     column_context: bool = Field(
         False, description="pixels see the strongest features of their image column"
     )
+
+    stereo: StereoConfig | None = Field(None, description="match with the past frame; off if null")
 
     @model_validator(mode="after")
     def _order(self) -> DepthConfig:
@@ -146,7 +154,17 @@ class LiftedConfig(StrictModel):
             raise ValueError(
                 "encoder.kind = '3d' needs lifting = 'voxels'; with 'bev' use 'channel_to_height'"
             )
+        if self.depth.stereo and not self.temporal.past_frames:
+            raise ValueError(
+                "depth.stereo matches with a past frame, but temporal.past_frames = 0; set it to "
+                "at least 1, or stereo to null"
+            )
         return self
+
+    @property
+    def past_instants(self) -> int:
+        """How many past frames a sample needs: the oldest fused one is matched with one more."""
+        return self.temporal.past_frames + (self.depth.stereo is not None)
 
 
 class OfficialConfig(StrictModel):
@@ -166,8 +184,13 @@ class OfficialConfig(StrictModel):
 
     @property
     def temporal(self) -> TemporalConfig:
-        """Of two past frames one is fused, the other is what that one is matched with."""
-        return TemporalConfig(past_frames=2)
+        """One past frame is fused."""
+        return TemporalConfig(past_frames=1)
+
+    @property
+    def past_instants(self) -> int:
+        """The frame that is fused, and the one that it is matched with."""
+        return 2
 
 
 class NetworkConfig(StrictModel):

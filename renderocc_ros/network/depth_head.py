@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from renderocc_ros.network.layers import ConvBlock, ResidualBlock
 from renderocc_ros.network_config import DepthConfig
@@ -22,10 +23,12 @@ class ViewFeatures:
     Attributes:
         depth: (B, N, D, h, w) probability of each depth bin; bins sum to 1.
         context: (B, N, C, h, w) features.
+        matched: (B, N, C', h', w') features for the next frame to match with; None without stereo.
     """
 
     depth: Tensor
     context: Tensor
+    matched: Tensor | None = None
 
 
 def camera_parameters(
@@ -90,6 +93,7 @@ class DepthHead(nn.Module):
         hidden = config.hidden_channels
         self.reduce = ConvBlock(2, inputs, hidden)
         self.depth_gate = CameraGate(hidden)
+        self.match = ConvBlock(2, config.bins, hidden) if config.stereo else None
         self.columns = ColumnContext(hidden) if config.column_context else nn.Identity()
         self.depth_body = nn.Sequential(
             *(ResidualBlock(2, hidden, hidden) for _ in range(config.blocks))
@@ -98,10 +102,22 @@ class DepthHead(nn.Module):
         self.context_gate = CameraGate(hidden)
         self.context = nn.Conv2d(hidden, config.context_channels, 1)
 
-    def forward(self, features: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """(M, inputs, h, w) features and (M, 16) ``camera_parameters``."""
+    def forward(
+        self, features: Tensor, parameters: Tensor, matching: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            features: (M, inputs, h, w).
+            parameters: (M, 16) ``camera_parameters``.
+            matching: (M, D, h', w') of ``matching_distribution``; None where nothing is matched.
+        """
         features = self.reduce(features)
         gated = self.columns(self.depth_gate(features, parameters))
+        if self.match is not None:
+            size = gated.shape[-2:]
+            if matching is None:
+                matching = gated.new_zeros(len(gated), self.depth_logits.out_channels, *size)
+            gated = gated + self.match(adaptive_avg_pool2d(matching.to(gated), size))
         return self.depth_logits(self.depth_body(gated)), self.context(
             self.context_gate(features, parameters)
         )

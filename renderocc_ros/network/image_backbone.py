@@ -134,7 +134,7 @@ class FeatureNeck(nn.Module):
 
 
 class ImageBackbone(nn.Module):
-    """Images (B, 3, H, W) to features (B, channels, H / stride, W / stride)."""
+    """Images (B, 3, H, W) to features (B, channels, H / stride, W / stride), and a map to match."""
 
     def __init__(
         self,
@@ -143,15 +143,29 @@ class ImageBackbone(nn.Module):
         image_size: tuple[int, int],
         *,
         pretrained: bool,
+        matched: str | None = None,
     ) -> None:
-        """``image_size`` is (height, width); for ``pretrained`` see ``build_backbone``."""
+        """
+        Args:
+            config: the backbone.
+            neck: what becomes of its feature maps.
+            image_size: (height, width).
+            pretrained: see ``build_backbone``.
+            matched: the name of the feature map that is handed out as it is, if any.
+        """
         super().__init__()
+        wanted = config.out_features
+        extra = () if matched is None or matched in wanted else (matched,)
+        config = config.model_copy(update={"out_features": (*extra, *wanted)})  # finest first
         backbone: Any = build_backbone(config, pretrained=pretrained)
         self.backbone = backbone
+        self.unused = len(extra)  # maps before those that the neck takes
+        self.matched = None if matched is None else config.out_features.index(matched)
         channels: list[int] = list(backbone.channels)
-        self.neck = FeatureNeck(channels, neck, image_size)
+        self.neck = FeatureNeck(channels[self.unused :], neck, image_size)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """See the class."""
-        result: Tensor = self.neck(self.backbone(images).feature_maps)
-        return result
+        maps = self.backbone(images).feature_maps
+        features: Tensor = self.neck(maps[self.unused :])
+        return features, None if self.matched is None else maps[self.matched]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
@@ -14,6 +14,13 @@ from renderocc_ros.network.depth_head import DepthHead, ViewFeatures, camera_par
 from renderocc_ros.network.image_backbone import ImageBackbone
 from renderocc_ros.network.occupancy_field import FieldHead, OccupancyField
 from renderocc_ros.network.official.preset import OfficialRenderOcc, build_official
+from renderocc_ros.network.stereo_matching import (
+    Match,
+    as_past,
+    lookups,
+    matchable,
+    matching_distribution,
+)
 from renderocc_ros.network.temporal_fusion import PastVolume, TemporalFusion
 from renderocc_ros.network.view_lifting import (
     LiftingGeometry,
@@ -47,8 +54,10 @@ class RenderOcc(nn.Module):
         channels = parts.depth.context_channels
         self.pool: Pooling = pool_fast
         self.image_backbone = ImageBackbone(
-            parts.backbone, parts.neck, self.image_size, pretrained=pretrained
-        )
+            parts.backbone, parts.neck, self.image_size, pretrained=pretrained,
+            matched=parts.depth.stereo.feature if parts.depth.stereo else None,
+        )  # fmt: skip
+        self.stereo = parts.depth.stereo is not None
         self.depth_head = DepthHead(parts.neck.channels, parts.depth)
         self.temporal_fusion = TemporalFusion(channels, parts.temporal.past_frames, self.grid)
         self.voxel_encoder = build_encoder(
@@ -77,23 +86,62 @@ class RenderOcc(nn.Module):
 
         Args:
             current: the cameras now.
-            past: earlier instants, newest first, at most ``temporal.past_frames``.
+            past: earlier instants, newest first: ``temporal.past_frames`` at most, and with
+                stereo one more, which the oldest of those is matched with.
             table: of ``lifting_table(current)`` if it is at hand.
         """
-        views = self.view_features(current)
-        volume = self.lift_views(views, table or self.lifting_table(current))
+        only_matched = self.stereo and len(past) == self.temporal_fusion.past_frames + 1
+        fused = past[:-1] if only_matched else past
+        views = self._views(current, past, 1 + len(fused))
+        volume = self.lift_views(views[0], table or self.lifting_table(current))
         earlier = [
             PastVolume(
-                self.lift_views(self.view_features(p.cameras), self.lifting_table(p.cameras)),
-                p.past_from_current,
+                self.lift_views(seen, self.lifting_table(frame.cameras)), frame.past_from_current
             )
-            for p in past
+            for seen, frame in zip(views[1:], fused, strict=True)
         ]
-        return self.decode(volume, earlier), views.depth
+        return self.decode(volume, earlier), views[0].depth
 
-    def view_features(self, cameras: CameraTensors) -> ViewFeatures:
-        """Depth distribution and context of every camera; zero for those that are missing."""
-        views = cameras.valid.shape
+    def _views(
+        self, current: CameraTensors, past: Sequence[PastCameras], count: int
+    ) -> list[ViewFeatures]:
+        """Of ``count`` instants, newest first; with stereo each matched with the one before it."""
+        instants = [current, *(frame.cameras for frame in past)]
+        if not self.stereo:
+            return [self.view_features(cameras) for cameras in instants[:count]]
+        # double: autocast would round the products
+        here = torch.eye(4, dtype=torch.float64, device=current.images.device)
+        from_current = [here, *(frame.past_from_current.double() for frame in past)]
+        match, views = None, list[ViewFeatures]()
+        for place, cameras in reversed(list(enumerate(instants))):
+            if place < count:
+                views.insert(0, self.view_features(cameras, match))
+                matched = views[0].matched
+            else:
+                matched = self._features_to_match(cameras)
+            if place and matched is not None:
+                motion = from_current[place] @ torch.linalg.inv(from_current[place - 1])
+                match = as_past(cameras, matched), motion
+        return views
+
+    @torch.no_grad()
+    def _features_to_match(self, cameras: CameraTensors) -> Tensor:
+        """Of an instant that only serves the one after it: no depth is asked of it."""
+        images = torch.where(cameras.valid[..., None, None, None], cameras.images, 0)
+        (matched,) = _of_those_there(
+            cameras.valid,
+            lambda images: [matchable(self.image_backbone(images)[1])],
+            images.flatten(0, 1),
+        )
+        return matched
+
+    def view_features(self, cameras: CameraTensors, match: Match | None = None) -> ViewFeatures:
+        """Depth distribution and context of every camera; zero for those that are missing.
+
+        Args:
+            cameras: one instant.
+            match: an earlier one to match with; for networks with stereo.
+        """
         valid = cameras.valid[..., None, None]
         images = torch.where(valid[..., None], cameras.images, 0).flatten(0, 1)
         parameters = camera_parameters(
@@ -101,22 +149,25 @@ class RenderOcc(nn.Module):
             torch.where(valid, cameras.ego_from_camera, 0),
             self.image_size,
         ).flatten(0, 1)
-        there = cameras.valid.flatten()
-        if _shapes_may_vary() and 0 < int(there.sum()) < len(there):
-            # Faster, and batch norms in training do not see the images that are not there.
-            depth, context = (
-                part.new_zeros(len(there), *part.shape[1:]).index_put((there,), part)
-                for part in self._each_view(images[there], parameters[there])
-            )
-        else:
-            depth, context = self._each_view(images, parameters)
-        depth = depth.reshape(*views, *depth.shape[1:]) * valid[..., None]
-        return ViewFeatures(depth, context.reshape(*views, *context.shape[1:]))
+        inputs = [images, parameters]
+        if match is not None:
+            where = lookups(cameras, match, self.geometry.depths_m, self.image_size)
+            inputs += [where, match[0].features, match[0].valid]
+            inputs[2:] = [part.flatten(0, 1) for part in inputs[2:]]
+        depth, context, *matched = _of_those_there(cameras.valid, self._each_view, *inputs)
+        return ViewFeatures(depth * valid[..., None], context, *matched)
 
-    def _each_view(self, images: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.image_backbone(images)
-        logits, context = self.depth_head(features, parameters.to(features))
-        return logits.float().softmax(dim=1), context
+    def _each_view(self, images: Tensor, parameters: Tensor, *past: Tensor) -> list[Tensor]:
+        """Depth, context and, with stereo, features to match: all of M views."""
+        features, matched = self.image_backbone(images)
+        found = [] if matched is None else [matchable(matched)]
+        matching = None
+        if past:
+            where, features_then, there_then = past
+            matching = matching_distribution(features_then, found[0], where)
+            matching = matching * there_then[:, None, None, None]
+        logits, context = self.depth_head(features, parameters.to(features), matching)
+        return [logits.float().softmax(dim=1), context, *found]
 
     def lifting_table(self, cameras: CameraTensors) -> LiftingTable:
         """Which feature pixel falls into which cell at which depth: calibration alone."""
@@ -134,6 +185,22 @@ class RenderOcc(nn.Module):
 
 
 Network: TypeAlias = RenderOcc | OfficialRenderOcc
+
+
+def _of_those_there(
+    valid: Tensor, each_view: Callable[..., list[Tensor]], *inputs: Tensor
+) -> list[Tensor]:
+    """What each of M views gives, as (B, N, ...); zero for views that are not ``valid`` (B, N)."""
+    there = valid.flatten()
+    if _shapes_may_vary() and 0 < int(there.sum()) < len(there):
+        # Faster, and batch norms in training do not see the images that are not there.
+        found = [
+            part.new_zeros(len(there), *part.shape[1:]).index_put((there,), part)
+            for part in each_view(*(part[there] for part in inputs))
+        ]
+    else:
+        found = each_view(*inputs)
+    return [part.reshape(*valid.shape, *part.shape[1:]) for part in found]
 
 
 def _shapes_may_vary() -> bool:

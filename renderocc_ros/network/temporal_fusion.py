@@ -11,6 +11,7 @@ from torch.nn.functional import grid_sample
 
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.layers import ConvBlock
+from renderocc_ros.network.stereo_matching import PastViews
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,10 +21,12 @@ class PastVolume:
     Attributes:
         volume: (B, C, X, Y, Z) lifted features in the past ego frame.
         past_from_current: (B, 4, 4) ego motion, metres.
+        views: what the current frame is matched with; None without stereo.
     """
 
     volume: Tensor
     past_from_current: Tensor
+    views: PastViews | None = None
 
 
 def warp(volume: Tensor, past_from_current: Tensor, grid: VoxelGrid) -> Tensor:

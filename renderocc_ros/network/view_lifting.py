@@ -54,7 +54,7 @@ def frustum_points(
     ego_from_camera: Tensor,
     depths_m: Tensor,
     feature_size: tuple[int, int],
-    stride: int,
+    stride: float,
 ) -> Tensor:
     """Where each feature pixel's depth bins lie in the ego frame: (B, N, D, h, w, 3), metres.
 

@@ -65,7 +65,7 @@ class OnnxEngine:
 
     def __call__(
         self, cameras: CameraTensors, table: LiftingTable, past: Sequence[PastVolume]
-    ) -> tuple[OccupancyField, Tensor]:
+    ) -> tuple[OccupancyField, Tensor, None]:
         """See ``Engine``."""
         count = cameras.valid.shape[1]
         if count != self.cameras:
@@ -82,7 +82,7 @@ class OnnxEngine:
         names = ["density", "semantics"] + (["volume"] if self._past_shape else [])
         with self._timer.stage("network"):
             density, semantics, *volume = map(torch.from_numpy, self._session.run(names, feed))
-        return OccupancyField(density, semantics), volume[0] if volume else torch.empty(0)
+        return OccupancyField(density, semantics), volume[0] if volume else torch.empty(0), None
 
     def _past(self, past: Sequence[PastVolume]) -> dict[str, Any]:
         """Missing past frames are zero volumes, which is what the network makes of them."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from renderocc_ros.network.camera_tensors import CameraTensors
 from renderocc_ros.network.occupancy_field import OccupancyField
+from renderocc_ros.network.stereo_matching import PastViews
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network.view_lifting import LiftingGeometry, LiftingTable
 from renderocc_ros.network_config import ImageConfig, TemporalConfig
@@ -39,10 +40,11 @@ class Engine(Protocol):
 
     def __call__(
         self, cameras: CameraTensors, table: LiftingTable, past: Sequence[PastVolume]
-    ) -> tuple[OccupancyField, Tensor]:
-        """The field, and the lifted volume (1, C, X, Y, Z) of this instant alone.
+    ) -> tuple[OccupancyField, Tensor, PastViews | None]:
+        """The field, the lifted volume (1, C, X, Y, Z) of this instant alone, and with stereo its
+        views.
 
-        Both stay as they are when the next instant is computed.
+        All stay as they are when the next instant is computed.
         """
         ...
 
@@ -64,6 +66,7 @@ class StreamRunner:
         self._stream = VolumeStream(temporal)
         self._tables: CalibrationCache[LiftingTable] = CalibrationCache(self._table)
         self._timer = timer
+        self._names: tuple[str, ...] = ()
 
     @property
     def tables_made(self) -> int:
@@ -75,10 +78,13 @@ class StreamRunner:
         with self._timer.stage("lifting_table"):
             table = self._tables.get(Calibration.of(camera_set.names, cameras))
         stamp_ns, odom_from_ego = camera_set.stamp_ns, camera_set.odom_from_ego
+        if camera_set.names != self._names:  # a camera is matched with its own past image
+            self._stream.reset()
+            self._names = camera_set.names
         past = self._stream.past(stamp_ns, odom_from_ego)
         tensors = camera_tensors(cameras, self._engine.device, self._image)
-        field, volume = self._engine(tensors, table, past)
-        self._stream.add(stamp_ns, odom_from_ego, volume)
+        field, volume, views = self._engine(tensors, table, past)
+        self._stream.add(stamp_ns, odom_from_ego, volume, views)
         return field
 
     def reset(self) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.network.stereo_matching import PastViews
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network_config import TemporalConfig
 
@@ -20,6 +21,7 @@ class _Frame:
     stamp_ns: int
     odom_from_ego: RigidTransform
     volume: Tensor
+    views: PastViews | None
 
 
 class VolumeStream:
@@ -60,12 +62,22 @@ class VolumeStream:
                 torch.from_numpy((frame.odom_from_ego.inverse() @ odom_from_ego).matrix).to(
                     frame.volume.device, torch.float32
                 )[None],
+                frame.views,
             )
             for frame in self._chosen(stamp_ns)
         ]
 
-    def add(self, stamp_ns: int, odom_from_ego: RigidTransform | None, volume: Tensor) -> None:
-        """Remember this frame's own lifted volume (B, C, X, Y, Z), without the past in it."""
+    def add(
+        self,
+        stamp_ns: int,
+        odom_from_ego: RigidTransform | None,
+        volume: Tensor,
+        views: PastViews | None = None,
+    ) -> None:
+        """Remember this frame's own lifted volume (B, C, X, Y, Z), without the past in it.
+
+        With stereo also its views, for later frames to be matched with.
+        """
         if not self._slots or odom_from_ego is None:
             return
         # Never closer than a quarter of the interval; the newest one may stand in for now.
@@ -75,7 +87,7 @@ class VolumeStream:
             and self._frames[0].stamp_ns - self._frames[1].stamp_ns < spacing_ns
         ):
             self._frames.popleft()
-        self._frames.appendleft(_Frame(stamp_ns, odom_from_ego, volume))
+        self._frames.appendleft(_Frame(stamp_ns, odom_from_ego, volume, views))
         oldest_ns = stamp_ns - (self._slots + 1) * max(self._interval_ns, self._max_gap_ns)
         while self._frames[-1].stamp_ns < oldest_ns:
             self._frames.pop()

@@ -13,6 +13,7 @@ from renderocc_ros.network.camera_tensors import CameraTensors
 from renderocc_ros.network.depth_head import ViewFeatures
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.network.renderocc import RenderOcc
+from renderocc_ros.network.stereo_matching import Match, PastViews, as_past
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network.view_lifting import LiftingTable, lift, pool_plain
 from renderocc_ros.prediction.options import PRECISIONS, Options
@@ -27,6 +28,11 @@ class TorchEngine:
     def __init__(
         self, network: RenderOcc, device: torch.device, options: Options, timer: StageTimer
     ) -> None:
+        if network.stereo and options.backend != "eager":
+            raise ValueError(
+                f"network '{network.config.name}' matches with the past frame (depth.stereo), which"
+                f" backend = '{options.backend}' cannot; use 'eager'"
+            )
         self.network = network.to(device).eval()
         self.device = device
         self._timer = timer
@@ -34,7 +40,7 @@ class TorchEngine:
         self._channels_last = options.channels_last
         if options.channels_last:
             to_channels_last(network)
-        self._view_features: Callable[[CameraTensors], ViewFeatures] = network.view_features
+        self._view_features: Callable[..., ViewFeatures] = network.view_features
         self._decode: Decode = network.decode
         if options.backend == "compile":
             self._view_features = torch.compile(network.view_features)
@@ -44,22 +50,29 @@ class TorchEngine:
 
     def __call__(
         self, cameras: CameraTensors, table: LiftingTable, past: Sequence[PastVolume]
-    ) -> tuple[OccupancyField, Tensor]:
+    ) -> tuple[OccupancyField, Tensor, PastViews | None]:
         """See ``Engine``."""
         if self._channels_last:
             cameras = _images_channels_last(cameras)
         with self.autocast():
-            views = self._view_features(cameras)
+            views = self._view_features(cameras, _match(past))
             with self._timer.stage("view_lifting"):
                 volume = self.network.lift_views(views, table)
             field = self._decode(volume, past)
-        return OccupancyField(field.density, field.semantics.float()), volume
+        kept = None if views.matched is None else as_past(cameras, views.matched)
+        return OccupancyField(field.density, field.semantics.float()), volume, kept
 
     def autocast(self) -> Any:
         """Lower precision where it is safe; outputs and density stay float32."""
         if self._dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self._dtype)
+
+
+def _match(past: Sequence[PastVolume]) -> Match | None:
+    """The newest frame of those that are fused."""
+    newest = past[0] if past else None
+    return (newest.views, newest.past_from_current) if newest and newest.views else None
 
 
 class GraphEngine:
@@ -80,12 +93,12 @@ class GraphEngine:
 
     def __call__(
         self, cameras: CameraTensors, table: LiftingTable, past: Sequence[PastVolume]
-    ) -> tuple[OccupancyField, Tensor]:
+    ) -> tuple[OccupancyField, Tensor, None]:
         """See ``Engine``."""
         key = (cameras.valid.shape[1], len(past))
         if key not in self._graphs:
             self._graphs[key] = _Captured(self._engine, cameras, table, past)
-        return self._graphs[key].replay(cameras, table, past)
+        return *self._graphs[key].replay(cameras, table, past), None
 
 
 class _Captured:
@@ -121,8 +134,8 @@ class _Captured:
     def _compute(self, engine: TorchEngine, past_frames: int) -> tuple[Tensor, Tensor, Tensor]:
         images, intrinsics, ego_from_camera, valid, point, pixel, cell, start = self._inputs[:8]
         past = [
-            PastVolume(*self._inputs[8 + 2 * number : 10 + 2 * number])
-            for number in range(past_frames)
+            PastVolume(volume, motion)
+            for volume, motion in zip(self._inputs[8::2], self._inputs[9::2], strict=True)
         ]
         network = engine.network
         with engine.autocast():

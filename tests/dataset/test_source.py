@@ -265,6 +265,25 @@ def test_past_frames_are_those_before_and_none_at_the_start(
     assert batch.past[0].cameras.images.shape == (2, 2, 3, 64, 160)
 
 
+def test_stereo_takes_one_more_past_frame_and_is_trained(
+    drive: Drive, mapping: Path, occ3d: ClassSet
+) -> None:
+    content = network_config(past_frames=1).model_dump()
+    content["architecture"]["depth"]["stereo"] = {"feature": "stage1"}
+    config = validate(content, NetworkConfig, "stereo")
+    source = TrainingSource([drive], make_store(mapping, occ3d, None), config, occ3d, recipe())
+    samples = [source.sample(index, np.random.default_rng(0)) for index in (1, 2)]
+    there = [[bool(past.valid.all()) for past in sample.past] for sample in samples]
+    assert there == [[True, False], [True, True]]
+    network = build_network(config, len(occ3d), seed=0)
+    terms = Objective(network, occ3d, recipe())(
+        Sealed(collate(samples)), torch.Generator().manual_seed(0)
+    )
+    torch.stack(list(terms.values())).sum().backward()
+    trained = dict(network.named_parameters())["depth_head.match.0.weight"].grad
+    assert trained is not None and trained.isfinite().all() and trained.abs().sum() > 0
+
+
 @pytest.mark.parametrize("name", ["default", "paper"])
 def test_losses_are_finite_and_reach_every_part(
     drive: Drive, mapping: Path, occ3d: ClassSet, name: str
@@ -404,8 +423,8 @@ class Known(torch.nn.Module):
         logits = 20.0 * torch.nn.functional.one_hot(name, classes).movedim(-1, 0)
         self.field = OccupancyField(50.0 * solid[None].float(), logits[None])
 
-    def forward(self, current: object, past: object) -> OccupancyField:
-        return self.field
+    def field_and_depth(self, current: object, past: object) -> tuple[OccupancyField, torch.Tensor]:
+        return self.field, torch.empty(0)
 
 
 def test_held_out_scores_of_what_is_known(

@@ -23,6 +23,7 @@ KINDS = {
     "3d": {"encoder": {"kind": "3d"}},
     "bev": {"lifting": "bev"},
     "one_past_frame": {"temporal": {"past_frames": 1}},
+    "stereo": {"depth": {"stereo": {"feature": "stage1"}}, "temporal": {"past_frames": 1}},
     "bev_two_past_frames": {"lifting": "bev", "temporal": {"past_frames": 2}},
 }
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from renderocc_ros.checkpoint import Model
+from renderocc_ros.export import export_onnx
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.network.camera_tensors import PastCameras
 from renderocc_ros.network.occupancy_field import opacity
@@ -20,6 +23,8 @@ from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_ros.rig.network_input import NetworkInput
 
 Models = Callable[..., Model]
+FUSION = {"temporal": {"past_frames": 1}}
+STEREO = {**FUSION, "depth": {"stereo": {"feature": "stage1"}}}
 Sets = Callable[..., CameraSet]
 STILL = RigidTransform.identity()
 
@@ -118,41 +123,59 @@ def test_tables_are_made_when_a_camera_moves_and_only_then(
     assert tables_made(predictor) == 3
 
 
-def test_a_stream_fuses_what_training_would(tiny_model: Models, ring_set: Sets) -> None:
-    """The running stream must give what the network gives when called with both instants."""
-    model = tiny_model(temporal={"past_frames": 1})
+@pytest.mark.parametrize("parts", [FUSION, STEREO], ids=["fusion", "stereo"])
+def test_a_stream_fuses_what_training_would(
+    parts: dict[str, Any], tiny_model: Models, ring_set: Sets
+) -> None:
+    """The running stream must give what the network gives when called with all instants."""
+    model = tiny_model(**parts)
     predictor = Predictor.from_model(model, device="cpu")
-    poses = [STILL, RigidTransform(np.eye(3), np.array([2.0, 0.5, 0.0]))]
-    sets = [ring_set(i * 500_000_000, seed=i, odom_from_ego=pose) for i, pose in enumerate(poses)]
+    steps = [STILL] + [RigidTransform(np.eye(3), np.array([2.0 * i, 0.5, 0.0])) for i in (1, 2)]
+    sets = [ring_set(i * 500_000_000, seed=i, odom_from_ego=pose) for i, pose in enumerate(steps)]
     for camera_set in sets:
         streamed = predictor.predict(camera_set)
     prepare = ImagePreprocessor(model.network.config.image)
-    then, now = (
+    first, then, now = (
         camera_tensors(prepare(s), torch.device("cpu"), model.network.config.image) for s in sets
     )
-    motion = torch.from_numpy((poses[0].inverse() @ poses[1]).matrix).float()[None]
+    motions = [
+        torch.from_numpy((pose.inverse() @ steps[2]).matrix).float()[None] for pose in steps[:2]
+    ]
+    past = [PastCameras(then, motions[1]), PastCameras(first, motions[0])]
     with torch.no_grad():
-        field = model.network(now, [PastCameras(then, motion)])
+        field = model.network(now, past[: model.network.config.architecture.past_instants])
         without = model.network(now)
     assert predictor.field is not None
     torch.testing.assert_close(predictor.field.density, field.density, atol=1e-4, rtol=1e-4)
     assert (field.density - without.density).abs().max() > 0.01, "the past must matter"
-    assert streamed.stamp_ns == 500_000_000
+    assert streamed.stamp_ns == 1_000_000_000
 
 
-@pytest.mark.parametrize("cause", ["backward", "gap", "reset", "no_odometry"])
-def test_the_past_is_forgotten(cause: str, tiny_model: Models, ring_set: Sets) -> None:
-    model = tiny_model(temporal={"past_frames": 1, "max_gap_s": 1.0})
+@pytest.mark.parametrize("parts", [FUSION, STEREO], ids=["fusion", "stereo"])
+@pytest.mark.parametrize("cause", ["backward", "gap", "reset", "no_odometry", "other_cameras"])
+def test_the_past_is_forgotten(
+    cause: str, parts: dict[str, Any], tiny_model: Models, ring_set: Sets
+) -> None:
+    model = tiny_model(**{**parts, "temporal": {"past_frames": 1, "max_gap_s": 1.0}})
     predictor = Predictor.from_model(model, device="cpu")
     stamp = {"backward": 100, "gap": 3_000_000_000}.get(cause, 500_000_000)
     pose = None if cause == "no_odometry" else STILL
     last = ring_set(stamp, seed=1, odom_from_ego=pose)
     fresh = predictor.predict(last)
     predictor.reset()
-    predictor.predict(ring_set(200, seed=0, odom_from_ego=STILL))
+    count = 3 if cause == "other_cameras" else 4
+    predictor.predict(ring_set(200, seed=0, odom_from_ego=STILL, cameras=count))
     if cause == "reset":
         predictor.reset()
     assert (predictor.predict(last).confidence == fresh.confidence).all()
+
+
+def test_stereo_runs_eager_alone(tiny_model: Models, tmp_path: Path) -> None:
+    model = tiny_model(**STEREO)
+    with pytest.raises(ValueError, match=r"depth\.stereo\), which backend = 'compile' cannot"):
+        Predictor.from_model(model, device="cpu", backend="compile")
+    with pytest.raises(ValueError, match="cannot be exported: it matches with the past frame"):
+        export_onnx(model, tmp_path / "model.onnx", cameras=4)
 
 
 def test_wrong_number_of_cameras(tiny_model: Models, ring_set: Sets) -> None:

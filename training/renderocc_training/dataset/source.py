@@ -141,10 +141,10 @@ class TrainingSource:
         self, drive: Drive, frame: Frame
     ) -> tuple[tuple[CameraViews, ...], NDArray[np.float32]]:
         """Earlier frames at multiples of the network's interval; nothing where there is none."""
-        temporal = self._parts.temporal
+        interval_s = self._parts.temporal.interval_s
         views, motions = [], []
-        for count in range(1, temporal.past_frames + 1):
-            past = _frame_before(drive, frame, count * temporal.interval_s, temporal.interval_s / 2)
+        for count in range(1, self._parts.past_instants + 1):
+            past = _frame_before(drive, frame, count * interval_s, interval_s / 2)
             if past is None:
                 views.append(self._images.nothing(len(drive.camera_names)))
                 motions.append(np.eye(4))
