@@ -64,7 +64,8 @@ class VoxelGrid:
         """
         cells = np.floor((np.asarray(points, dtype=np.float64) - self.origin_m) / self.resolution_m)
         with np.errstate(invalid="ignore"):
-            inside = ((cells >= 0) & (cells < self.size)).all(axis=-1)
+            x, y, z = np.moveaxis((cells >= 0) & (cells < self.size), -1, 0)
+        inside = np.asarray(x & y & z)
         return np.where(inside[..., None], cells, 0).astype(np.int64), inside
 
     def flat_index(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -77,6 +77,25 @@ def test_against_every_triangle_by_itself() -> None:
     np.testing.assert_allclose(points, directions[met] * hits.range_m[met, None], atol=1e-3)
 
 
+def test_two_scenes_say_what_one_with_everything_says() -> None:
+    rng = np.random.default_rng(3)
+    parts = []
+    for class_id, count in ((0, 4000), (1, 300)):
+        corners = rng.uniform(-9, 9, (count, 1, 3)) + rng.normal(0, 0.4, (count, 3, 3))
+        builder = MeshBuilder(class_id)
+        builder.triangles(corners, 0)
+        parts.append(builder.build())
+    directions = rng.normal(size=(20000, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    two = Instant(StaticScene(parts[0]), parts[1])
+    one = Instant(StaticScene(Mesh.joined(parts)), Mesh.empty())
+    found, wanted = (instant.cast(np.zeros(3), directions) for instant in (two, one))
+    shares = np.bincount(one.class_ids(wanted, 2), minlength=3) / len(directions)
+    assert (shares > 0.02).all()  # both kinds are met, and nothing
+    for name in ("face", "range_m", "u", "v", "normal"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+
+
 def _nearest(triangles: np.ndarray, direction: np.ndarray) -> float:
     """Möller and Trumbore (1997), one ray from the origin against all triangles."""
     first, second = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]

@@ -59,7 +59,8 @@ class StaticScene:
         if not len(mesh):
             return None
         scene = EmbreeScene(self._device)
-        TriangleMesh(scene, np.ascontiguousarray(mesh.vertices))
+        # The binding copies number by number, and float64 numbers are the cheapest to take out.
+        TriangleMesh(scene, mesh.vertices.astype(np.float64))
         return scene
 
 
@@ -93,14 +94,20 @@ class Instant:
         face = np.full(count, MISS, np.int64)
         u, v = np.zeros(count, np.float32), np.zeros(count, np.float32)
         normal = np.zeros((count, 3), np.float32)
+        rays = np.arange(count)
         for scene, offset in self._scenes:
-            found = scene.run(start, towards, dists=np.minimum(reach, np.float32(1e30)), output=1)
+            far = np.minimum(reach, np.float32(1e30))
+            if offset:
+                # Few rays meet what moves, and whether they do costs less to ask than where.
+                rays = np.flatnonzero(scene.run(start, towards, dists=far, query="OCCLUDED") >= 0)
+            found = scene.run(start[rays], towards[rays], dists=far[rays], output=1)
             self.rays += count
-            nearer = np.flatnonzero((found["primID"] >= 0) & (found["tfar"] < reach))
-            reach[nearer] = found["tfar"][nearer]
-            face[nearer] = found["primID"][nearer].astype(np.int64) + offset
-            u[nearer], v[nearer] = found["u"][nearer], found["v"][nearer]
-            normal[nearer] = found["Ng"][nearer]
+            met = (found["primID"] >= 0) & (found["tfar"] < reach[rays])
+            nearer = rays[met]
+            reach[nearer] = found["tfar"][met]
+            face[nearer] = found["primID"][met].astype(np.int64) + offset
+            u[nearer], v[nearer] = found["u"][met], found["v"][met]
+            normal[nearer] = found["Ng"][met]
         reach[lost], face[lost] = np.inf, MISS
         length = np.sqrt(np.einsum("ij,ij->i", normal, normal))
         along = np.einsum("ij,ij->i", normal, towards)

@@ -13,7 +13,9 @@ from threadpoolctl import threadpool_limits
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_training.synthetic import textures
 from renderocc_training.synthetic.caster import Instant, StaticScene
+from renderocc_training.synthetic.memory import keep_memory
 from renderocc_training.synthetic.mesh import Mesh
 from renderocc_training.synthetic.rig import RigCamera, SimulatedRig, load_simulated_rig
 from renderocc_training.synthetic.sensors.camera import (
@@ -23,6 +25,7 @@ from renderocc_training.synthetic.sensors.camera import (
     develop,
     encode_jpeg,
     look,
+    pixel_rays,
 )
 from renderocc_training.synthetic.sensors.lidar import sweep
 from renderocc_training.synthetic.shading import Shader
@@ -190,7 +193,7 @@ class DriveRenderer:
         millimetres = np.round(view.depth_m.astype(np.float64) * MILLIMETRES)
         valid = (millimetres > 0) & (millimetres < 65535)
         depth = np.where(valid, millimetres, 0).astype(np.uint16)
-        has_ray = np.isfinite(model.pixel_rays()).all(axis=-1)
+        has_ray = np.isfinite(pixel_rays(model)).all(axis=-1)
         sky = (view.class_id == NO_CLASS) & has_ray
         return depth, np.where(sky, self.classes.free_id, view.class_id).astype(np.uint8)
 
@@ -235,6 +238,7 @@ def _inside_image(model: CameraModel, camera_from_ego: RigidTransform) -> InView
 @lru_cache(maxsize=1)
 def renderer(spec: DriveSpec, town_file: Path | None = None) -> DriveRenderer:
     """The renderer of this process, its town read from the file of a pickled one if given."""
+    keep_memory()
     if town_file is None:
         return DriveRenderer(spec)
     return DriveRenderer(spec, pickle.loads(town_file.read_bytes()))
@@ -246,4 +250,5 @@ def render_set(spec: DriveSpec, town_file: Path, number: int) -> SetFrame:
 
 
 def warm_up() -> None:
-    """For process pools: bring this module into the process, before there is a town."""
+    """For process pools: what can be done before there is a town."""
+    textures.make_all()

@@ -41,8 +41,9 @@ class Mesh:
     def placed(self, target_from_mesh: RigidTransform) -> Mesh:
         """The same triangles in another frame; textures stay with the asset."""
         rotation = target_from_mesh.rotation.astype(np.float32)
-        moved = self.vertices @ rotation.T + target_from_mesh.translation.astype(np.float32)
-        return replace(self, vertices=moved)
+        points = self.vertices.reshape(-1, 3)  # one product instead of one a face
+        moved = points @ rotation.T + target_from_mesh.translation.astype(np.float32)
+        return replace(self, vertices=moved.reshape(-1, 3, 3))
 
     def scaled(self, factor: float) -> Mesh:
         """The same triangles, larger or smaller about the origin."""

@@ -95,6 +95,12 @@ def pebbles() -> Tile:
     return Tile(lit * (0.5 + 0.5 * np.clip((second - first) * 150, 0, 1)))
 
 
+def make_all() -> None:
+    """Make every tile now instead of when it is first looked at."""
+    for tile in (fractal, streaks, cracks, foliage, pebbles):
+        tile()
+
+
 def _spectral(rng: np.random.Generator, falloff: float) -> Float32:
     """Periodic Gaussian noise with amplitude ~ frequency^-falloff, scaled to 0..1 about 0.5."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(SIZE), np.fft.fftfreq(SIZE)))

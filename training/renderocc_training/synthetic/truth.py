@@ -71,9 +71,13 @@ class Voxeliser:
         class_id = np.concatenate([self._static.class_id[touched], moving.class_id])
         ego_from_world = world_from_ego.inverse()
         rotation = ego_from_world.rotation.astype(np.float32)
-        local = vertices @ rotation.T + ego_from_world.translation.astype(np.float32)
-        inside = (local.max(axis=1) >= grid.origin_m).all(axis=1)
-        inside &= (local.min(axis=1) <= grid.upper_m).all(axis=1)
+        local = vertices.reshape(-1, 3) @ rotation.T + ego_from_world.translation.astype(np.float32)
+        local = local.reshape(vertices.shape)
+        inside = np.ones(len(local), bool)
+        for axis, (low, high) in enumerate(zip(grid.origin_m, grid.upper_m, strict=True)):
+            a, b, c = local[:, :, axis].T
+            inside &= np.maximum(np.maximum(a, b), c) >= low
+            inside &= np.minimum(np.minimum(a, b), c) <= high
         spacing = grid.resolution_m / SAMPLES_PER_CELL
         points, owner = sample_triangles(local[inside], spacing)
         return _cells(grid, points, class_id[inside][owner])
@@ -94,19 +98,21 @@ def sample_triangles(triangles: Float32, spacing: float) -> tuple[Float32, NDArr
     first = triangles[rows, (corner + 1) % 3] - origin
     second = triangles[rows, (corner + 2) % 3] - origin
     counts = [
-        np.maximum(np.ceil(np.linalg.norm(edge, axis=1) / spacing).astype(np.int64), 1)
+        np.maximum(np.ceil(np.linalg.norm(edge, axis=1) / spacing).astype(np.int32), 1)
         for edge in (first, second)
     ]
     total = counts[0] * counts[1]
     owner = np.repeat(rows, total)
-    number = np.arange(len(owner)) - np.repeat(np.cumsum(total) - total, total)
-    wide = counts[1][owner]
-    u = ((number // wide + 0.5) / counts[0][owner]).astype(np.float32)
-    v = ((number % wide + 0.5) / wide).astype(np.float32)
+    number = np.arange(len(owner), dtype=np.int32)
+    number -= np.repeat((np.cumsum(total) - total).astype(np.int32), total)
+    tall, wide = (np.repeat(count, total) for count in counts)
+    row = number // wide
+    u = ((row + 0.5) / tall).astype(np.float32)
+    v = ((number - row * wide + 0.5) / wide).astype(np.float32)
     # Patches that the third edge cuts are sampled on that edge, moved across their longer side.
-    keep = u + v - 0.5 / counts[0][owner] - 0.5 / wide < 1.0
+    keep = np.flatnonzero(u + v - 0.5 / tall - 0.5 / wide < 1.0)
     owner, u, v = owner[keep], u[keep], v[keep]
-    flat = counts[0][owner] < counts[1][owner]
+    flat = (tall < wide)[keep]
     u, v = np.where(flat, np.minimum(u, 1 - v), u), np.where(flat, v, np.minimum(v, 1 - u))
     points = origin[owner] + u[:, None] * first[owner] + v[:, None] * second[owner]
     return points.astype(np.float32), owner
@@ -117,7 +123,9 @@ def _cells(grid: VoxelGrid, points: Float32, class_id: NDArray[np.uint8]) -> Sur
     flat = grid.flat_index(index[inside])
     points, class_id = points[inside], class_id[inside]
     order = np.argsort(flat, kind="stable")
-    cells, start, count = np.unique(flat[order], return_index=True, return_counts=True)
+    ordered = flat[order]
+    start = np.flatnonzero(np.diff(ordered, prepend=-1))
+    cells, count = ordered[start], np.diff(start, append=len(ordered))
     position = np.repeat(np.arange(len(cells)), count)
     votes = np.bincount(position * 256 + class_id[order], minlength=len(cells) * 256)
     labels = votes.reshape(-1, 256).argmax(axis=1).astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -76,7 +77,7 @@ def look(
 ) -> View:
     """Cast, shade, and look again where neighbours differ."""
     height, width = model.height, model.width
-    local = model.pixel_rays().reshape(-1, 3)
+    local = pixel_rays(model).reshape(-1, 3)
     origin = world_from_camera.translation.astype(np.float32)
     directions = _turned(world_from_camera, local)
     hits = instant.cast(origin, directions)
@@ -106,6 +107,12 @@ def look(
         depth.reshape(shape),
         instant.class_ids(hits, NO_CLASS).reshape(shape),
     )
+
+
+@lru_cache(maxsize=8)
+def pixel_rays(model: CameraModel) -> NDArray[np.float64]:
+    """``model.pixel_rays()``, kept: every set asks for those of the same few cameras."""
+    return model.pixel_rays()
 
 
 def pixel_angle(model: CameraModel) -> float:
