@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ class RigidTransform:
         matrix[:3, 3] = self.translation
         return matrix
 
-    @property
+    @cached_property
     def quaternion_xyzw(self) -> Array:
         """(4,) unit quaternion (x, y, z, w) with w ≥ 0."""
         r = self.rotation
@@ -106,7 +107,9 @@ class RigidTransform:
             ]
         )
         quaternion = np.asarray(np.linalg.eigh(k, UPLO="L")[1][:, 3])
-        return -quaternion if quaternion[3] < 0 else quaternion
+        quaternion = -quaternion if quaternion[3] < 0 else quaternion
+        quaternion.flags.writeable = False
+        return quaternion
 
     def inverse(self) -> RigidTransform:
         """``source_from_target``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,11 +71,13 @@ def markers(
     """
     array = []
     for box in boxes:
-        above = RigidTransform(np.eye(3), np.array([0, 0, box.size_m[2] / 2 + 0.5]))
         speed = float(np.linalg.norm(box.velocity_m_s))
         text = box.category if np.isnan(speed) else f"{box.category}\n{speed:.1f} m/s"
-        cube = _marker(CUBE, box.category, box.map_from_box, box.size_m)
-        label = _marker(TEXT, f"{box.category}/text", box.map_from_box @ above, (0, 0, 0.5), text)
+        pose = messages.pose(box.map_from_box)
+        above = box.map_from_box.apply([0.0, 0.0, box.size_m[2] / 2 + 0.5])
+        beyond = replace(pose, position=messages.point(above))
+        cube = _marker(CUBE, box.category, pose, box.size_m)
+        label = _marker(TEXT, f"{box.category}/text", beyond, (0, 0, 0.5), text)
         for marker in (cube, label):
             marker.header = messages.header(stamp_ns, frame_id)
             marker.id = numbers[box.instance]
@@ -112,7 +114,7 @@ def _detection(stamp_ns: int, frame_id: str, box: Box) -> Message:
 
 
 def _marker(
-    kind: int, namespace: str, pose: RigidTransform, scale: Sequence[float], text: str = ""
+    kind: int, namespace: str, pose: Message, scale: Sequence[float], text: str = ""
 ) -> Message:
     """A marker that replaces the one of the same namespace and id; without header, id, colour."""
     lifetime = messages.make("builtin_interfaces/msg/Duration", sec=0, nanosec=MARKER_LIFETIME_NS)
@@ -124,7 +126,7 @@ def _marker(
         id=0,
         type=kind,
         action=0,
-        pose=messages.pose(pose),
+        pose=pose,
         scale=messages.vector(scale),
         color=messages.colour(OTHER_COLOUR),
         lifetime=lifetime,

@@ -65,6 +65,7 @@ class DriveMessages:
         self._order = count()
         self._last_jpeg: dict[str, bytes] = {}
         self._numbers: dict[str, int] = {}
+        self._standing = {agent.name: self._box(agent, 0.0) for agent in source.town.standing}
         config = source.rig.config
         self._base = config.base_frame
         self._odom = config.odom_frame or "odom"
@@ -232,7 +233,7 @@ class DriveMessages:
         town = self._source.town
         here = town.world_from_ego(time_s).translation
         found = [
-            self._box(agent, time_s)
+            self._standing.get(agent.name) or self._box(agent, time_s)
             for agent in (*town.standing, *town.moving)
             if np.linalg.norm(agent.pose(time_s).translation - here) < BOX_RANGE_M
         ]
