@@ -1,4 +1,4 @@
-"""Recordings into data sets: content, order, completeness, and what is wrong with a bag."""
+"""Recordings into data sets: content, order and completeness."""
 
 from __future__ import annotations
 
@@ -8,29 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from renderocc_ros.config import RigConfig
-from renderocc_training.cli import app
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.extraction.job import Job, run_job
-from renderocc_training.recording.extraction.merge import merge_tables
 from renderocc_training.recording.extraction.options import ExtractOptions
-from renderocc_training.recording.extraction.report import ExtractionReport
 from renderocc_training.recording.extraction.scene_writer import points_inside
+from tests.recording.extraction.extracting import extract, tree
 
 MS = 1_000_000
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-VERSION = "v1.0-trainval"
-
-
-def extract(bag: Path, out: Path, rig: RigConfig, **options: Any) -> ExtractionReport:
-    out.mkdir(exist_ok=True)
-    (out / ".extraction").mkdir(exist_ok=True)
-    report = run_job(Job(bag, out, rig, ExtractOptions(**options)))
-    if report.scenes:
-        merge_tables(out, VERSION)
-    return report
 
 
 def test_every_reading_comes_out_once_where_it_was_and_as_it_was(
@@ -302,153 +288,6 @@ def test_point_classes_stay_with_their_points(drive: Any, rig: RigConfig, tmp_pa
     assert len(np.fromfile(scan, "<f4")) == 49 * 5
 
 
-# ------------------------------------------------------------------------------ what is wrong
-
-
-def test_a_missing_camera_is_named_and_the_rest_is_kept(
-    drive: Any, tables: Any, rig: RigConfig, tmp_path: Path
-) -> None:
-    bag = drive(without=("/rear/image_raw/compressed",)).write(tmp_path / "bag")
-    report = extract(bag, tmp_path / "out", rig)
-    assert report.problems == ["REAR: no images on /rear/image_raw"]
-    assert report.key_frames == 6
-    assert tables(tmp_path / "out").channel("REAR") == []
-
-
-def test_a_camera_without_calibration_is_named_and_left_out(
-    drive: Any, rig: RigConfig, tmp_path: Path
-) -> None:
-    bag = drive(without=("/front/camera_info",)).write(tmp_path / "bag")
-    report = extract(bag, tmp_path / "out", rig)
-    assert report.problems == [
-        "FRONT: no CameraInfo on /front/camera_info; its images are left out"
-    ]
-    assert report.key_frames == 6
-
-
-def test_without_static_transforms_nothing_is_made_up(
-    drive: Any, rig: RigConfig, tmp_path: Path
-) -> None:
-    bag = drive(without=("/tf_static",)).write(tmp_path / "bag")
-    report = extract(bag, tmp_path / "out", rig)
-    assert report.scenes == []
-    assert "no /tf_static" in report.problems[0]
-    reasons = dict(report.skipped.keys())
-    assert "no transform names the frame 'front'" in reasons["FRONT"]
-    assert report.skipped["FRONT", reasons["FRONT"]] == 30
-    assert not list((tmp_path / "out").rglob("*.jpg"))
-
-
-def test_images_in_a_hole_of_the_poses_are_left_out_not_guessed(
-    drive: Any, tables: Any, rig: RigConfig, tmp_path: Path
-) -> None:
-    def hole(topic: str, number: int, message: Any) -> Any:
-        return None if topic == "/tf" and 40 <= number < 105 else message
-
-    report = extract(drive(edit=hole).write(tmp_path / "bag"), tmp_path / "out", rig)
-    left_out = sum(n for (what, why), n in report.skipped.items() if what == "FRONT")
-    assert left_out == 13  # poses end at 780 ms and begin again at 2100 ms
-    assert "in a gap" in next(why for what, why in report.skipped if what == "FRONT")
-    kept = len(tables(tmp_path / "out").channel("FRONT"))
-    before_key = sum(n for (_, why), n in report.skipped.items() if "first key frame" in why)
-    assert kept + left_out == 30
-    assert before_key == 0
-
-
-@pytest.mark.parametrize("jump_s", [-60.0, 60.0])
-def test_a_jump_of_the_clock_ends_the_scene_and_begins_another(
-    drive: Any, tables: Any, rig: RigConfig, tmp_path: Path, jump_s: float
-) -> None:
-    bag = drive(seconds=6.0, jump_ns=round(jump_s * 1e9)).write(tmp_path / "bag")
-    report = extract(bag, tmp_path / "out", rig)
-    data = tables(tmp_path / "out")
-    assert [scene["name"] for scene in data["scene"]] == ["bag", "bag-2"]
-    counts = [scene["nbr_samples"] for scene in data["scene"]]
-    assert counts[0] == 6
-    assert 4 <= counts[1] <= 6
-    stamps = {sample["token"]: sample["timestamp"] for sample in data["sample"]}
-    for sample in data["sample"]:
-        if sample["next"]:
-            assert 300_000 < stamps[sample["next"]] - sample["timestamp"] < 1_500_000
-    taken = len(data.channel("FRONT", True)) + len(data.channel("FRONT", False))
-    lost = sum(count for (what, _), count in report.skipped.items() if what == "FRONT")
-    assert report.key_frames == sum(counts)
-    assert taken <= 60
-    assert lost <= 10
-
-
-def test_broken_images_are_counted_and_the_stream_goes_on(
-    drive: Any, rig: RigConfig, tmp_path: Path
-) -> None:
-    def damage(topic: str, number: int, message: Any) -> Any:
-        if topic == "/rear/image_raw/compressed" and number in (3, 4):
-            message.data = message.data[: len(message.data) // 2 if number == 3 else 10]
-        return message
-
-    report = extract(drive(edit=damage).write(tmp_path / "bag"), tmp_path / "out", rig)
-    topic = "/rear/image_raw/compressed"
-    assert report.skipped[topic, "the JPEG is cut off: its end is missing"] == 1
-    assert report.skipped[topic, "'jpeg' holds no readable image"] == 1
-    assert report.skipped["sets", "without REAR"] == 2
-    assert report.key_frames == 6
-
-
-def test_a_truncated_file_gives_what_comes_before_its_end(
-    drive: Any, tables: Any, rig: RigConfig, tmp_path: Path
-) -> None:
-    bag = drive(seconds=60.0).write(tmp_path / "bag")
-    file = bag / "bag.mcap"
-    content = file.read_bytes()
-    file.write_bytes(content[: len(content) * 2 // 3])
-    with pytest.raises(ValueError, match="cannot be read"), BagReader(bag):
-        pass
-    report = extract(bag, tmp_path / "out", rig)
-    assert "cut off at byte" in report.problems[0]
-    assert 20 <= report.key_frames < 100
-    assert len(tables(tmp_path / "out")["sample"]) == report.key_frames
-
-
-def test_a_recorder_that_was_killed_leaves_no_metadata(
-    drive: Any, rig: RigConfig, tmp_path: Path
-) -> None:
-    bag = drive().write(tmp_path / "bag")
-    (bag / "metadata.yaml").unlink()
-    report = extract(bag, tmp_path / "out", rig)
-    assert report.problems == ["metadata.yaml is missing: the recorder did not end properly"]
-    assert report.key_frames == 6
-
-
-def test_a_broken_chunk_is_skipped(drive: Any, tables: Any, rig: RigConfig, tmp_path: Path) -> None:
-    bag = drive(seconds=90.0).write(tmp_path / "bag", compress=True)
-    file = bag / "bag.mcap"
-    content = bytearray(file.read_bytes())
-    second = content.index(ZSTD_MAGIC, content.index(ZSTD_MAGIC) + 4)
-    content[second : second + 8] = bytes(8)
-    file.write_bytes(content)
-    report = extract(bag, tmp_path / "out", rig)
-    assert report.problems
-    stamps = sorted(sample["timestamp"] for sample in tables(tmp_path / "out")["sample"])
-    gaps = np.diff(stamps) / 1e6
-    assert (gaps > 1.0).sum() == 1
-    assert len(stamps) + gaps.max() / 0.5 == pytest.approx(180, abs=4)
-
-
-def test_a_choice_that_the_bag_leaves_open_is_asked_for(
-    drive: Any, rig: RigConfig, tmp_path: Path
-) -> None:
-    class TwoLidars(drive):  # type: ignore[misc,valid-type]
-        def events(self) -> Any:
-            for log_ns, topic, message in super().events():
-                yield log_ns, topic, message
-                if topic == "/points":
-                    yield log_ns, "/more_points", message
-
-    bag = TwoLidars().write(tmp_path / "bag")
-    report = extract(bag, tmp_path / "out", rig)
-    assert report.problems == ["lidar: choose one of /more_points, /points, or '' for none"]
-    assert extract(bag, tmp_path / "out", rig, lidar="/points").key_frames == 6
-
-
 def test_other_storages_and_compressions_give_the_same(
     drive: Any, rig: RigConfig, tmp_path: Path
 ) -> None:
@@ -525,113 +364,6 @@ def ros1_message(store: Any, message: Any) -> Any:
     if kind == "sensor_msgs/msg/CameraInfo":
         fields = {name.upper() if name in "dkrp" else name: v for name, v in fields.items()}
     return store.types[kind](**fields)
-
-
-def tree(out: Path) -> dict[str, bytes]:
-    """All files of a data set but the bookkeeping."""
-    return {
-        file.relative_to(out).as_posix(): file.read_bytes()
-        for file in sorted(out.rglob("*"))
-        if file.is_file() and ".extraction" not in file.parts
-    }
-
-
-# ---------------------------------------------------------------- many bags, twice, interrupted
-
-
-def run(*arguments: object) -> Any:
-    return CliRunner().invoke(app, ["extract", *map(str, arguments)])
-
-
-def test_the_command_extracts_many_bags_and_adds_more(
-    drive: Any, tables: Any, rig_file: Path, tmp_path: Path
-) -> None:
-    bags = [
-        drive(start_ns=drive.start_ns + i * 10**12).write(tmp_path / f"bag{i}") for i in range(3)
-    ]
-    parallel, serial = tmp_path / "parallel", tmp_path / "serial"
-    common = ("--rig", rig_file, "--json")
-    result = run(*bags[:2], *common, "--out", parallel, "--processes", 2)
-    assert result.exit_code == 0, result.output
-    reports = json.loads(result.stdout.strip().splitlines()[-1])["recordings"]
-    assert [report["key_frames"] for report in reports] == [6, 6]
-    assert run(bags[2], *common, "--out", parallel, "--processes", 2).exit_code == 0
-    assert [scene["name"] for scene in tables(parallel)["scene"]] == ["bag0", "bag1", "bag2"]
-    for bag in reversed(bags):
-        assert run(bag, *common, "--out", serial, "--processes", 1).exit_code == 0
-    assert tree(parallel) == tree(serial)
-
-
-@pytest.mark.slow
-def test_a_ray_cluster_extracts_the_same(drive: Any, rig_file: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="extra 'ray' is not installed")
-    bags = [
-        drive(start_ns=drive.start_ns + i * 10**12).write(tmp_path / f"bag{i}") for i in range(2)
-    ]
-    common = (*bags, "--rig", rig_file, "--json", "--out")
-    result = run(*common, tmp_path / "cluster", "--ray", "local")
-    assert result.exit_code == 0, result.output
-    reports = json.loads(result.stdout.strip().splitlines()[-1])["recordings"]
-    assert [report["key_frames"] for report in reports] == [6, 6]
-    assert run(*common, tmp_path / "alone", "--processes", 1).exit_code == 0
-    assert tree(tmp_path / "cluster") == tree(tmp_path / "alone")
-
-
-def test_a_ray_cluster_that_is_not_there_is_named(
-    drive: Any, rig_file: Path, tmp_path: Path
-) -> None:
-    pytest.importorskip("ray", reason="extra 'ray' is not installed")
-    bag = drive().write(tmp_path / "bag")
-    result = run(bag, "--rig", rig_file, "--out", tmp_path / "out", "--ray", "auto")
-    assert result.exit_code != 0
-    assert "--ray auto: " in " ".join(result.output.split()), result.output
-
-
-def test_what_is_done_is_not_done_again_and_what_was_interrupted_is(
-    drive: Any, rig: RigConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from renderocc_training.recording.extraction import scene_writer
-
-    bag, out = drive().write(tmp_path / "bag"), tmp_path / "out"
-    extract(bag, tmp_path / "whole", rig)
-    written = 0
-    write = scene_writer.SceneWriter.add_key_frame
-
-    def stop_in_the_middle(self: Any, *arguments: Any) -> None:
-        nonlocal written
-        written += 1
-        if written == 4:
-            raise KeyboardInterrupt
-        write(self, *arguments)
-
-    monkeypatch.setattr(scene_writer.SceneWriter, "add_key_frame", stop_in_the_middle)
-    with pytest.raises(KeyboardInterrupt):
-        extract(bag, out, rig)
-    assert not (out / VERSION).exists()
-    monkeypatch.setattr(scene_writer.SceneWriter, "add_key_frame", write)
-    extract(bag, out, rig)
-    assert tree(out) == tree(tmp_path / "whole")
-    stamps = {file: file.stat().st_mtime_ns for file in (out / "samples").rglob("*.jpg")}
-    again = extract(bag, out, rig)
-    assert again.key_frames == 6
-    assert {file: file.stat().st_mtime_ns for file in stamps} == stamps
-    assert extract(bag, out, rig, key_frame_s=1.0).key_frames == 3  # other options: anew
-
-
-def test_mistakes_are_named(drive: Any, rig_file: Path, tmp_path: Path) -> None:
-    bag = drive(without=("/front/camera_info", "/rear/camera_info")).write(tmp_path / "bag")
-    out = ("--out", tmp_path / "out")
-    assert "no rigs file 'rabbit'" in run(bag, "--rig", "rabbit", *out).output
-    assert "given more than once" in run(bag, bag, "--rig", rig_file, *out).output
-    result = run(bag, tmp_path / "absent", "--rig", rig_file, *out, "--processes", 1)
-    said = " ".join(result.output.split())
-    assert result.exit_code == 1
-    assert "0 of 2 cameras, 1 needed" in said
-    assert "there is no bag at" in said
-    assert "no recording gave a key frame" in said
-    labels = run(bag, "--rig", rig_file, *out, "--labels", "classes")
-    assert "'classes' is not KIND=/topic" in labels.output
-    assert points_inside  # what the count of points stands on has its own test below
 
 
 def test_points_on_the_faces_of_a_box_are_inside() -> None:

@@ -15,6 +15,7 @@ import yaml
 from renderocc_ros.config import RigConfig
 from renderocc_training.recording.extraction.job import Job, run_job
 from renderocc_training.recording.extraction.options import ExtractOptions
+from tests.recording.extraction.extracting import tree
 
 PATIENCE_S = 60.0
 
@@ -23,15 +24,6 @@ def command(bag: Path, rig: Path, out: Path) -> list[str]:
     module = "renderocc_training.cli"
     options = ["--rig", str(rig), "--out", str(out), "--processes", "1"]
     return [sys.executable, "-m", module, "extract", str(bag), *options]
-
-
-def tree(out: Path) -> dict[str, bytes]:
-    """All files of a data set but the bookkeeping."""
-    return {
-        file.relative_to(out).as_posix(): file.read_bytes()
-        for file in sorted(out.rglob("*"))
-        if file.is_file() and ".extraction" not in file.parts
-    }
 
 
 def test_a_killed_process_is_taken_up_again(drive: Any, rig_file: Path, tmp_path: Path) -> None:
