@@ -13,8 +13,8 @@ def distortion_loss(weights: Tensor, samples: RaySamples, mask: Tensor) -> Tenso
     """Mean over rays of Σ_ij w_i w_j |t_i − t_j| + ⅓ Σ_i w_i² δ_i (mip-NeRF 360, eq. 15).
 
     Distances are in units of the ray's length inside the grid. Linear in the number of samples:
-    with ascending t, Σ_ij w_i w_j |t_i − t_j| = 2 Σ_i w_i (t_i W_i − M_i), W_i and M_i being the
-    sums of w_j and w_j t_j over j < i.
+    with ascending t, Σ_ij w_i w_j |t_i − t_j| = 2 Σ_i (t_{i+1} − t_i) W_i (W − W_i), W_i being the
+    sum of w_j over j ≤ i and W that of all: each step counts for the pairs that it lies between.
 
     Args:
         weights: (B·R, S) compositing weights.
@@ -23,12 +23,11 @@ def distortion_loss(weights: Tensor, samples: RaySamples, mask: Tensor) -> Tenso
     """
     first = samples.starts_m[:, :1]
     scale = (samples.ends_m[:, -1:] - first).clamp(min=1e-6)
-    t = (samples.middles_m - first) / scale
-    mass, moment = weights, weights * t
-    mass_before = torch.cumsum(mass, dim=1) - mass
-    moment_before = torch.cumsum(moment, dim=1) - moment
-    between = 2 * (weights * (t * mass_before - moment_before)).sum(dim=1)
-    within = (weights.square() * samples.lengths_m / scale).sum(dim=1) / 3
+    steps = samples.middles_m.diff(dim=1) / scale
+    before = torch.cumsum(weights, dim=1)
+    behind = before[:, -1:] - before[:, :-1]
+    between = 2 * (steps * before[:, :-1] * behind).sum(dim=1)
+    within = (weights.square() * samples.lengths_m).sum(dim=1) / (3 * scale[:, 0])
     return masked_mean((between + within).view_as(mask), mask)
 
 
