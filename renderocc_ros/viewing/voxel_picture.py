@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.voxel_surface import voxel_surface
+
+# Drawing without a GPU loads Mesa's LLVM, and PyTorch may load Triton's later: in that order they
+# crash the process, in this one they do not.
+with suppress(ImportError):
+    import triton  # noqa: F401
 
 BACKGROUND = "#dde1e7"
 FRUSTUM_M = 3.5

@@ -103,8 +103,7 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor | None]:
     # Embree's threads do not survive a fork.
     pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
     try:
-        for _ in range(processes):
-            pool.submit(warm_up)
+        _start(pool, processes)
         yield pool
     except BrokenProcessPool as error:
         raise ChildProcessError(
@@ -113,6 +112,14 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor | None]:
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start(pool: ProcessPoolExecutor, processes: int) -> None:
+    try:
+        for _ in range(processes):
+            pool.submit(warm_up)
+    except OSError as error:  # the first died, and took the pool's pipes from under the second
+        raise BrokenProcessPool(str(error)) from error
 
 
 def _rendered(
