@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def test_the_bag_is_the_same_from_two_processes(
 def test_a_worker_that_dies_is_named_and_leaves_no_bag(
     small_spec: DriveSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    resource_tracker.ensure_running()  # it, too, is a process, and is not to die
     monkeypatch.setattr(multiprocessing.spawn, "_python_exe", b"/bin/false")
     with pytest.raises(ChildProcessError, match="--processes 1"):
         write_drive(small_spec, tmp_path / "town", processes=2)
