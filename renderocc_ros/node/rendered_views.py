@@ -89,7 +89,8 @@ class RenderedViews:
 
         height = max(1, round(reading.model.height * width / reading.model.width))
         model = reading.model.resized(width, height)
-        view = render_view(predictor.grid, density, probability, model, reading.ego_from_camera)
+        pose, threshold = reading.ego_from_camera, predictor.threshold
+        view = render_view(predictor.grid, density, probability, model, pose, threshold)
         frame = frames[reading.name]
         pictures = {
             "semantics": to_image(colours_of(view.labels, predictor.class_set), "rgb8"),

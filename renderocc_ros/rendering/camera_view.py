@@ -37,6 +37,7 @@ def render_view(
     class_probability: Tensor,
     model: CameraModel,
     ego_from_camera: RigidTransform,
+    threshold: float,
     min_opacity: float = 0.5,
 ) -> CameraView:
     """Composite the field along the rays of all pixels.
@@ -47,6 +48,7 @@ def render_view(
         class_probability: (X, Y, Z, K), each summing to 1.
         model: the camera, at the size of the view; its distortion is rendered.
         ego_from_camera: pose of the optical frame.
+        threshold: opacity above which a cell is occupied.
         min_opacity: a ray that is less opaque meets nothing.
     """
     optical = model.pixel_rays().reshape(-1, 3)
@@ -54,8 +56,9 @@ def render_view(
     directions = (optical[seen] @ ego_from_camera.rotation.T).astype(np.float32)
     depth = np.full(len(optical), np.nan, np.float32)
     labels = np.full(len(optical), IGNORE_ID, np.uint8)
+    origin, limits = ego_from_camera.translation, (threshold, min_opacity)
     parts = [
-        _render(grid, density, class_probability, ego_from_camera.translation, part, min_opacity)
+        _render(grid, density, class_probability, origin, part, *limits)
         for part in np.array_split(directions, max(1, -(-len(directions) // RAYS_AT_ONCE)))
     ]
     range_m, found = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -70,6 +73,7 @@ def _render(
     class_probability: Tensor,
     origin: NDArray[np.float64],
     directions: NDArray[np.float32],
+    threshold: float,
     min_opacity: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Range in metres and class id of some rays; NaN and 255 where they meet nothing."""
@@ -77,9 +81,11 @@ def _render(
     starts = torch.as_tensor(origin, dtype=torch.float32, device=density.device).expand_as(ways)
     rays = Rays(starts, ways, torch.zeros(len(ways), dtype=torch.int64, device=density.device))
     samples = sample_uniform(grid, starts, ways, STEP_CELLS * grid.resolution_m)
-    rendered = render_rays(grid, density[None], class_probability[None], rays, samples)
+    fields = density[None], class_probability[None]
+    rendered = render_rays(grid, *fields, rays, samples, threshold=threshold)
     # The range of an opaque ray: what passes through would otherwise pull it to the far bound.
-    stopped = (rendered.weights * samples.middles_m).sum(dim=1) / rendered.opacity.clamp(min=1e-6)
+    passed_m = (1 - rendered.opacity) * samples.far_m
+    stopped = (rendered.range_m - passed_m) / rendered.opacity.clamp(min=1e-6)
     meets = rendered.opacity >= min_opacity
     range_m = torch.where(meets, stopped, torch.nan)
     labels = torch.where(meets, rendered.classes.argmax(dim=1), IGNORE_ID)

@@ -32,11 +32,13 @@ def weights_from_density(density: Tensor, lengths_m: Tensor) -> Tensor:
     return torch.exp(-before) * -torch.expm1(-optical_depth)
 
 
-def expected_range(weights: Tensor, middles_m: Tensor, far_m: Tensor) -> Tensor:
+def expected_range(weights: Tensor, distances_m: Tensor, far_m: Tensor) -> Tensor:
     """(R,) metres along the ray: Σ w_s t_s + (1 − Σ w_s) t_far.
+
+    t_s is where light that ends in an interval counts as ending, its middle for one.
 
     Light that passes through the whole grid counts as ending where the ray leaves it, so an empty
     ray gives the far bound and not zero.
     """
     opacity = weights.sum(dim=-1)
-    return (weights * middles_m).sum(dim=-1) + (1 - opacity) * far_m
+    return (weights * distances_m).sum(dim=-1) + (1 - opacity) * far_m

@@ -2,13 +2,15 @@
 
 Where a surface lies: a cell is occupied when it contains a surface, in training, in the read-out
 and in the truth alike. So by default a sample takes the values of the cell that holds it
-("nearest"). "trilinear" interpolates between cell centres, as the paper does; it puts a surface
-between centres, which is half a cell off what the read-out says.
+("nearest"), and a ray that comes down on occupied cells ends halfway through their layer
+(``surface_distances``). "trilinear" interpolates between cell centres, as the paper does; it puts a
+surface between centres, which is half a cell off what the read-out says.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -21,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.kernels import use_triton
 from renderocc_ros.rendering.compositing import expected_range, weights_from_density
-from renderocc_ros.rendering.ray_sampling import RaySamples
+from renderocc_ros.rendering.ray_sampling import RaySamples, surface_distances
 
 T = TypeVar("T")
 Lookup = Literal["nearest", "trilinear"]
@@ -76,6 +78,7 @@ def render_rays(
     rays: Rays,
     samples: RaySamples,
     lookup: Lookup = "nearest",
+    threshold: float | None = None,
 ) -> RenderedRays:
     """Render rays a few at a time, without ever holding a class vector per sample.
 
@@ -90,18 +93,22 @@ def render_rays(
         rays: rays through these volumes, in any order. No gradient flows to them.
         samples: intervals along these rays.
         lookup: value of a point: of its cell, or interpolated between cell centres.
+        threshold: opacity above which a cell is occupied, so that ranges follow
+            ``surface_distances``; if not given, light ends in the middles of the intervals.
     """
     if use_triton(density):
-        return _render_by_kernels(grid, density, class_probability, rays, samples, lookup)
+        fields = density, class_probability
+        return _render_by_kernels(grid, *fields, rays, samples, lookup, threshold)
     fields = density.reshape(-1), class_probability.flatten(0, 3)
     parts, count = _alike(samples), samples.starts_m.shape[1]
     found = [
-        _forgetful(_weights_and_classes, grid, fields, rays, samples, part, length, lookup)
+        _forgetful(_render_some, grid, fields, rays, samples, part, length, lookup, threshold)
         for part, length in parts
     ]
     back = torch.cat([part for part, _ in parts]).argsort()
-    weights = torch.cat([functional.pad(w, (0, count - w.shape[1])) for w, _ in found])[back]
-    return _rendered(weights, torch.cat([classes for _, classes in found])[back], samples)
+    weights, classes, range_m = zip(*found, strict=True)
+    padded = [functional.pad(each, (0, count - each.shape[1])) for each in weights]
+    return _rendered(*(torch.cat(each)[back] for each in (padded, classes, range_m)))
 
 
 def _render_by_kernels(
@@ -111,6 +118,7 @@ def _render_by_kernels(
     rays: Rays,
     samples: RaySamples,
     lookup: Lookup,
+    threshold: float | None,
 ) -> RenderedRays:
     from renderocc_ros.kernels.rendering import SampledRays, composite
 
@@ -126,6 +134,11 @@ def _render_by_kernels(
     weights, range_m, opacity, classes = composite(
         grid.size, density, class_probability, sampled, lookup == "trilinear"
     )
+    if threshold is not None:
+        with torch.no_grad():
+            found = ray_densities(grid, density, rays, samples, lookup)
+            distances_m = _surface_distances(grid, rays, samples, found, threshold)
+        range_m = expected_range(weights, distances_m, samples.far_m)
     return RenderedRays(range_m, opacity, classes / opacity.clamp(min=FAINT)[:, None], weights)
 
 
@@ -157,7 +170,7 @@ def _lengths(samples: RaySamples) -> Tensor:
     return (samples.starts_m < samples.far_m[:, None]).sum(dim=1)
 
 
-def _weights_and_classes(
+def _render_some(
     grid: VoxelGrid,
     fields: tuple[Tensor, Tensor],
     rays: Rays,
@@ -165,17 +178,30 @@ def _weights_and_classes(
     part: Tensor,
     intervals: int,
     lookup: Lookup,
-) -> tuple[Tensor, Tensor]:
-    """Weights (P, intervals) of some rays and their sums of classes (P, K)."""
+    threshold: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (P, intervals) of some rays, their sums of classes (P, K) and ranges (P,)."""
     density, classes = fields
     some = Rays(rays.origin[part], rays.direction[part], rays.volume[part])
     cut = samples.some(part, intervals)
     cells, shares = _cells_and_shares(grid, some, cut.middles_m, lookup)
-    weights = weights_from_density(_look_up(density, cells, shares), cut.lengths_m)
+    found, distances_m = _look_up(density, cells, shares), cut.middles_m
+    if threshold is not None:
+        distances_m = _surface_distances(grid, some, cut, found, threshold)
+    weights = weights_from_density(found, cut.lengths_m)
     of_each = weights if shares is None else (weights[..., None] * shares).flatten(1)
-    return weights, functional.embedding_bag(
+    summed = functional.embedding_bag(
         cells.flatten(1), classes, per_sample_weights=of_each, mode="sum"
     )
+    return weights, summed, expected_range(weights, distances_m, cut.far_m)
+
+
+def _surface_distances(
+    grid: VoxelGrid, rays: Rays, samples: RaySamples, density: Tensor, threshold: float
+) -> Tensor:
+    """(R, S) by the densities (R, S) in the intervals."""
+    occupied = density * grid.resolution_m > -math.log1p(-threshold)
+    return surface_distances(grid, rays.origin, rays.direction, samples, occupied)
 
 
 def _look_up(density: Tensor, cells: Tensor, shares: Tensor | None) -> Tensor:
@@ -224,13 +250,14 @@ def render_rays_plain(
         )
         values = values.index_put((mine.nonzero()[:, 0],), found[0, :, 0].permute(1, 2, 0))
     weights = weights_from_density(values[..., 0], samples.lengths_m)
-    return _rendered(weights, (weights[..., None] * values[..., 1:]).sum(dim=1), samples)
+    range_m = expected_range(weights, samples.middles_m, samples.far_m)
+    return _rendered(weights, (weights[..., None] * values[..., 1:]).sum(dim=1), range_m)
 
 
-def _rendered(weights: Tensor, classes: Tensor, samples: RaySamples) -> RenderedRays:
+def _rendered(weights: Tensor, classes: Tensor, range_m: Tensor) -> RenderedRays:
     opacity = weights.sum(dim=-1)
     return RenderedRays(
-        range_m=expected_range(weights, samples.middles_m, samples.far_m),
+        range_m=range_m,
         opacity=opacity,
         classes=classes / opacity.clamp(min=FAINT)[:, None],
         weights=weights,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,13 @@ from renderocc_ros.network.official.voxel_pooling import (
     voxel_of_points,
 )
 from renderocc_ros.network.view_lifting import build_table, pool_fast, pool_plain
-from renderocc_ros.rendering import Rays, RenderedRays, render_rays, render_rays_plain
+from renderocc_ros.rendering import (
+    Rays,
+    RenderedRays,
+    render_rays,
+    render_rays_plain,
+    volume_rendering,
+)
 from renderocc_ros.rendering.ray_sampling import RaySamples, keep_where, sample_uniform
 
 pytestmark = pytest.mark.usefixtures("_kernels")
@@ -222,6 +229,25 @@ def test_layouts_and_skipped_samples_change_nothing(device: torch.device) -> Non
     turned = replace(rays, direction=rays.direction.T.contiguous().T)
     assert not (aside.starts_m.is_contiguous() or turned.direction.is_contiguous())
     found = results(render_rays, (density, classes), turned, aside, "nearest")
+    for name, value in wanted.items():
+        assert_close(found[name], value, 1e-9)
+
+
+def test_ranges_by_layers_are_those_of_the_cpu(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rays = random_rays(device, 40, torch.float64)
+    samples = sample_uniform(GRID, rays.origin, rays.direction, 0.1)
+    field = random_field(device, 2, torch.float64)
+
+    def by_layers(*arguments: Any) -> RenderedRays:
+        return render_rays(*arguments, threshold=0.5)
+
+    found = results(by_layers, field, rays, samples, "nearest")
+    plain = results(render_rays, field, rays, samples, "nearest")
+    monkeypatch.setattr(volume_rendering, "use_triton", lambda _: False)
+    wanted = results(by_layers, field, rays, samples, "nearest")
+    assert not torch.equal(plain["range_m"], wanted["range_m"])
     for name, value in wanted.items():
         assert_close(found[name], value, 1e-9)
 

@@ -181,6 +181,7 @@ def test_rendered_views_are_the_field_seen_from_the_camera(
         predictor.field.semantics[0].permute(1, 2, 3, 0).softmax(dim=-1),
         reading.model.resized(depth.width, depth.height),
         reading.ego_from_camera,
+        predictor.threshold,
     )
     got = np.frombuffer(depth.data, np.float32).reshape(depth.height, depth.width)
     assert np.isfinite(view.depth_m).mean() > 0.1

@@ -24,9 +24,11 @@ from renderocc_ros.rendering.ray_sampling import (
     keep_where,
     sample_by_weight,
     sample_uniform,
+    surface_distances,
 )
 
 GRID = VoxelGrid((-4.0, -3.0, -1.0), 0.5, (16, 12, 8))
+TOP = torch.tensor(GRID.upper_m, dtype=torch.float64) - 1e-9
 
 
 def random_rays(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -111,6 +113,73 @@ def test_the_ground_is_rendered_inside_the_layer_that_contains_it(height: float)
     assert (
         GRID.index_of(torch.stack([met * 0, met * 0, met], dim=1))[0][:, 2].tolist() == [layer] * 40
     )
+
+
+@pytest.mark.parametrize(("camera_m", "ground_m"), [(1.5, 0.0), (1.5, -0.3), (2.6, 0.25)])
+def test_ground_far_ahead_is_seen_where_it_is(camera_m: float, ground_m: float) -> None:
+    """Grazing rays end halfway through the layer of the ground, not where they come into it."""
+    grid = VoxelGrid((-40.0, -40.0, -1.0), 0.8, (100, 100, 8))
+    (_, _, layer), _ = grid.index_of([0.0, 0.0, ground_m])
+    middle_m = grid.origin_m[2] + (layer + 0.5) * grid.resolution_m
+    density = torch.zeros(1, *grid.size)
+    density[..., layer] = 10.0
+    ahead_m = torch.tensor([3.0, 6.0, 12.0, 24.0])
+    target = torch.stack([ahead_m, ahead_m / 3, torch.full((4,), ground_m)], dim=1)
+    origins = torch.tensor([[0.0, 0.0, camera_m]]).expand(4, 3)
+    truth_m = (target - origins).norm(dim=1)
+    rays = through(origins, (target - origins) / truth_m[:, None])
+    samples = sample_uniform(grid, origins, rays.direction, 0.4)
+    ones = torch.ones(1, *grid.size, 1)
+    seen = render_rays(grid, density, ones, rays, samples, threshold=0.5).range_m
+    met = origins[:, 2] + seen * rays.direction[:, 2]
+    steep = rays.direction[:, 2].abs()
+    assert ((met - middle_m).abs() <= 0.4 * steep + 0.05).all(), "halfway through the layer"
+    at_once = render_rays(grid, density, ones, rays, samples).range_m
+    assert (at_once[-1] < 0.85 * seen[-1]).all(), "compositing alone ends where cells begin"
+
+
+def test_where_light_ends_follows_its_definition() -> None:
+    """Beside a walk along each ray, stretch by stretch."""
+    origins, directions = random_rays(200)
+    for generator in (None, torch.Generator().manual_seed(2)):
+        samples = sample_uniform(GRID, origins, directions, 0.1, generator)
+        drawn = torch.rand(GRID.size, generator=torch.Generator().manual_seed(4)) < 0.6
+        points = origins[:, None] + samples.middles_m[..., None] * directions[:, None]
+        cells, _ = GRID.index_of(points.clamp(torch.tensor(GRID.origin_m), TOP))
+        occupied = drawn[tuple(torch.from_numpy(cells).movedim(-1, 0))]
+        found = surface_distances(GRID, origins, directions, samples, occupied)
+        compared = 0
+        for ray in range(len(origins)):
+            end = int((samples.lengths_m[ray] > 0).sum())
+            layers, solid = cells[ray, :, 2], occupied[ray]
+            start = 0
+            while start < end:
+                stop = start + 1
+                while stop < end and layers[stop] == layers[start] and solid[start] and solid[stop]:
+                    stop += 1
+                expected = samples.middles_m[ray, start:stop]
+                through_face = start > 0 and layers[start - 1] != layers[start]
+                if solid[start] and through_face:
+                    both = samples.starts_m[ray, start] + samples.ends_m[ray, stop - 1]
+                    expected = (both / 2).expand(stop - start)
+                    compared += 1
+                if start > 0:  # of the first, nobody knows where it came from
+                    assert torch.allclose(found[ray, start:stop], expected, atol=1e-9)
+                start = stop
+        assert compared > 200
+
+
+def test_a_thick_wall_is_seen_at_its_face() -> None:
+    """A ray that comes in from the side has met an upright surface: no way through the wall."""
+    density = torch.zeros(1, *GRID.size)
+    density[0, 10:] = 20.0  # x from 1.0 on
+    origins = torch.zeros(3, 3)
+    directions = torch.tensor([[1.0, 0, 0], [1, 0.3, -0.05], [1, -0.2, 0.05]])
+    directions = directions / directions.norm(dim=1, keepdim=True)
+    samples = sample_uniform(GRID, origins, directions, 0.05)
+    ones = torch.ones(1, *GRID.size, 1)
+    seen = render_rays(GRID, density, ones, through(origins, directions), samples, threshold=0.5)
+    assert torch.allclose(seen.range_m * directions[:, 0], torch.ones(3), atol=0.08)
 
 
 def test_a_room_with_two_walls() -> None:

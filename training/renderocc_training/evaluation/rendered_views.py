@@ -57,13 +57,14 @@ class ViewLabels:
 
 
 def render_view(
-    field: OccupancyField, grid: VoxelGrid, reading: CameraReading, free_id: int
+    field: OccupancyField, grid: VoxelGrid, reading: CameraReading, free_id: int, threshold: float
 ) -> View:
     """Render the field from a camera of its own set.
 
     Args:
         field: density (1, X, Y, Z) and semantics (1, K, X, Y, Z), in the ego frame of the set.
         reading: the camera; its image is not looked at.
+        threshold: opacity above which a cell is occupied.
     """
     model = reading.model
     stride = max(1, round(model.width / VIEW_WIDTH))
@@ -82,7 +83,8 @@ def render_view(
     with torch.inference_mode():
         samples = sample_uniform(grid, rays.origin, direction, grid.resolution_m / 2)
         classes = field.semantics.float().softmax(dim=1).permute(0, 2, 3, 4, 1).contiguous()
-        seen = render_rays(grid, field.density.float(), classes, rays, samples)
+        density = field.density.float()
+        seen = render_rays(grid, density, classes, rays, samples, threshold=threshold)
         best = seen.classes.argmax(dim=1)
         labels = torch.where(seen.opacity >= OPAQUE, best, free_id)
     shape = (len(rows), len(columns))

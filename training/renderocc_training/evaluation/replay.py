@@ -192,16 +192,19 @@ class Evaluation:
         pictures: dict[str, NDArray[np.uint8]],
     ) -> tuple[DepthSums, Counts] | None:
         """Score rendered views; put them beside the images."""
-        field_, labels = self._predictor.field, source.labels
+        predictor, labels = self._predictor, source.labels
+        field_ = predictor.field
         if labels is None or field_ is None:
             return None
-        class_set = self._predictor.class_set
+        class_set = predictor.class_set
         nothing = FrameCounts.none(len(class_set))
         depth, confusion = nothing.depth, nothing.view_confusion
         for reading in camera_set.readings:
             if reading is None:
                 continue
-            view = render_view(field_, self._predictor.grid, reading, class_set.free_id)
+            view = render_view(
+                field_, predictor.grid, reading, class_set.free_id, predictor.threshold
+            )
             sums, counted = score_view(view, labels.of(reading), class_set)
             depth, confusion = depth + sums, confusion + counted
             pictures[f"{reading.name}.depth"] = depth_picture(view)

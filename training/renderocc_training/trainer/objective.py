@@ -226,5 +226,7 @@ def render_field(
         solid = opacity(found, network.grid.resolution_m) >= recipe.rays.empty_below
         samples = keep_where(samples, solid)
     probability = field.semantics.softmax(dim=1).movedim(1, -1)
-    seen = render_rays(network.grid, field.density, probability, rays, samples, recipe.rays.lookup)
-    return seen, samples
+    lookup = recipe.rays.lookup
+    threshold = network.config.opacity_threshold if lookup == "nearest" else None
+    fields = field.density, probability
+    return render_rays(network.grid, *fields, rays, samples, lookup, threshold), samples

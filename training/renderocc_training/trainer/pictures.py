@@ -40,9 +40,8 @@ def sample_picture(network: Network, sample: TrainingSample, class_set: ClassSet
         height, width = picture.shape[:2]
         model = CameraModel(width, height, intrinsics).resized(width // SHARE, height // SHARE)
         ego_from_camera = RigidTransform.from_matrix(pose.astype(np.float64))
-        view = render_view(
-            network.grid, field.density[0].float(), probability, model, ego_from_camera
-        )
+        density, threshold = field.density[0].float(), network.config.opacity_threshold
+        view = render_view(network.grid, density, probability, model, ego_from_camera, threshold)
         columns.append(np.concatenate([picture, *_rendered(view, class_set, picture.shape)]))
     return np.concatenate(columns, axis=1)
 
