@@ -105,6 +105,8 @@ def test_rays_tell_what_is_seen(drive: Drive, occ3d: ClassSet) -> None:
         assert mask[20 + 15, 20, 2 + 1]  # the wall
         assert not mask[20 + 17, 20, 2 + 1]  # behind it
         assert not mask[5, 20, 2]  # behind the robot
+    # In the image, above the LiDAR's highest ray: nobody knows that it is free.
+    assert not truth.mask_camera[20 + 8, 20, 2 + 5]
     assert truth.mask_camera[truth.labels == WALL].all()
     assert truth.mask_lidar[truth.labels == WALL].all()
 

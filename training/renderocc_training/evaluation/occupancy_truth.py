@@ -8,7 +8,8 @@
 3. A cell that holds a point is occupied. Its class is that of most of its points; a cell whose
    points have none takes the class of the nearest point that has one.
 4. What is seen: rays from the LiDAR to its points, and rays of the cameras' pixels to the first
-   occupied cell, mark the cells that they pass as observed (section 3.3).
+   occupied cell, mark the cells that they pass as observed (section 3.3). A free cell counts for
+   cameras only if the LiDAR saw it, too: what lies above its highest ray is not known to be free.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class TruthMaker:
         seen_by = [scan for each in around for scan in self._scans[each.number]]
         by_lidar = lidar_sees(seen_by, occupied, self._grid, ego_from_world)
         by_camera = cameras_see(frame.cameras, occupied, self._grid, ego_from_world)
-        return Occ3dTruth(labels, by_camera, by_lidar)
+        return Occ3dTruth(labels, by_camera & (by_lidar | occupied), by_lidar)
 
     def _read(self, frame: Frame) -> Iterable[_Scan]:
         for scan in filter(None, (frame.scan, *frame.sweeps)):
