@@ -238,6 +238,18 @@ def test_voxel_labels_ignore_what_is_not_known() -> None:
     assert density.grad.count_nonzero() == 2 and logits.grad.count_nonzero() == 2
 
 
+def test_cells_without_label_are_drawn_to_free_and_no_others() -> None:
+    density = torch.full((1, *GRID.size), 2.0, requires_grad=True)
+    labels = torch.zeros((1, *GRID.size), dtype=torch.int64)
+    labels[0, 3, 2, 1], labels[0, 4, 2, 1], labels[0, 5, 2, 1] = IGNORE_ID, OCCUPIED_ID, IGNORE_ID
+    field = field_of(density, torch.zeros(1, 2, *GRID.size))
+    loss = losses.unlabelled_loss(field, GRID, labels)
+    assert loss.item() == pytest.approx(2.0 * 0.5)  # the optical depth of half a metre
+    (gradient,) = torch.autograd.grad(loss, density)
+    assert gradient.count_nonzero() == 2 and (gradient[0, [3, 5], 2, 1] > 0).all()
+    assert losses.unlabelled_loss(field, GRID, labels * 0).item() == 0
+
+
 def test_what_is_occupied_by_who_knows_what_trains_density_alone() -> None:
     density = torch.full((1, *GRID.size), 1.0, requires_grad=True)
     logits = torch.zeros((1, 2, *GRID.size), requires_grad=True)

@@ -270,6 +270,34 @@ def test_other_samplings_find_the_same_surface_with_fewer_steps() -> None:
     assert counts["hierarchical"] == 16 and counts["occupied"] <= 3 < counts["uniform"]
 
 
+@pytest.mark.parametrize(("lookup", "height_m"), [("nearest", -0.5), ("trilinear", 0.38)])
+def test_ranges_follow_what_the_lookup_says_of_surfaces(lookup: str, height_m: float) -> None:
+    """A full layer from −1 to 0 m: by cell, ground is halfway through; between centres, on top."""
+    network = toy_network()
+    grid = network.grid
+    (_, _, layer), _ = grid.index_of([0.5, 0.5, -0.5])
+    density = torch.zeros((1, *grid.size))
+    density[..., layer] = 30.0
+    field = OccupancyField(density, torch.zeros((1, 2, *grid.size)))
+    way = torch.nn.functional.normalize(torch.tensor([[1.0, 0.1, -0.3]]), dim=1)
+    rays = Rays(torch.tensor([[0.3, 0.0, 1.2]]), way, torch.zeros(1).long())
+    recipe = toy_recipe(rays={"step_cells": 0.1, "lookup": lookup})
+    seen, _ = render_field(field, network, rays, recipe)
+    assert 1.2 + (seen.range_m * way[:, 2]).item() == pytest.approx(height_m, abs=0.1)
+
+
+def test_a_recipe_can_ask_for_free_space_where_no_vote_is() -> None:
+    sample = ToyWorld().sample(0, np.random.default_rng(0))
+    assert sample.votes is not None and (sample.votes == 255).any()
+    asked = toy_recipe(losses={"votes": 1.0, "unlabelled": 0.5})
+    batch, generator = Sealed(collate([sample])), torch.Generator().manual_seed(0)
+    found = Objective(toy_network(), CLASSES, asked).eval()(batch, generator)
+    field = toy_network().eval()(batch.batch.current, batch.batch.past)
+    unknown = batch.batch.votes == 255
+    expected = 0.5 * (field.density[unknown] * toy_network().grid.resolution_m).mean()
+    assert found["unlabelled"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
 def test_mirrored_twice_is_the_sample_and_once_is_a_mirrored_world() -> None:
     grid = toy_network().grid
     sample = ToyWorld().sample(3, np.random.default_rng(0))
@@ -330,7 +358,7 @@ def test_learning_rate_rises_then_falls() -> None:
     assert (np.diff(rates[3:]) < 0).all()
 
 
-@pytest.mark.parametrize("name", ["default", "paper", "debug"])
+@pytest.mark.parametrize("name", ["default", "drive", "paper", "debug"])
 def test_shipped_recipes_are_valid(name: str) -> None:
     assert load_recipe(name).name == name
 

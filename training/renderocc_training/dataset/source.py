@@ -61,7 +61,7 @@ class TrainingSource:
                 "give that as --network"
             )
         losses = recipe.losses
-        self._wants_votes = bool(losses.votes or losses.votes_semantics)
+        self._wants_votes = bool(losses.votes or losses.votes_semantics or losses.unlabelled)
         self._truth = truth if losses.truth or losses.truth_semantics else None
         if (losses.truth or losses.truth_semantics) and truth is None:
             raise ValueError("the recipe's truth loss needs 3D labels: give their folder")

@@ -19,6 +19,7 @@ from renderocc_training.losses.voxels import (
     occupancy_loss,
     query_loss,
     ray_queries,
+    unlabelled_loss,
     voxel_label_loss,
 )
 
@@ -36,5 +37,6 @@ __all__ = [
     "sky_loss",
     "tempered_class_weights",
     "total_variation_loss",
+    "unlabelled_loss",
     "voxel_label_loss",
 ]

@@ -135,6 +135,17 @@ def voxel_label_loss(
     return masked_mean(loss, known), _cross_entropy(logits, labels, with_class, class_weights)
 
 
+def unlabelled_loss(field: OccupancyField, grid: VoxelGrid, labels: Tensor) -> Tensor:
+    """Mean optical depth of the cells that no label speaks of, as if all of them were free.
+
+    Args:
+        labels: (B, X, Y, Z) int64; ``IGNORE_ID`` where nothing is known.
+    """
+    unknown = labels == IGNORE_ID
+    free = torch.zeros_like(unknown)
+    return masked_mean(occupancy_loss(field.density, free, grid.resolution_m), unknown)
+
+
 def occupancy_loss(density: Tensor, occupied: Tensor, resolution_m: float) -> Tensor:
     """Binary cross entropy of a cell's opacity o = 1 − exp(−σ·r), cell by cell.
 

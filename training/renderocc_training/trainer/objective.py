@@ -74,6 +74,8 @@ class Objective(torch.nn.Module):
                     field, self.grid, labels, self._class_weights(labels)
                 )
                 found[name], found[f"{name}_semantics"] = occupancy, semantics
+        if weights.unlabelled and batch.votes is not None:
+            found["unlabelled"] = losses.unlabelled_loss(field, self.grid, batch.votes)
         if weights.render:
             chosen = self._rays_to_render(batch.rays, generator)
             if self.recipe.rays.head == "paper":

@@ -22,6 +22,11 @@ class LossWeights(StrictModel):
     query_semantics: Weight = Field(0.0, description="class at the ends of rays, in their voxel")
     votes: Weight = Field(0.0, description="voxels that the rays of several frames voted on")
     votes_semantics: Weight = Field(0.0, description="class of the voted voxels")
+    unlabelled: Weight = Field(
+        0.0,
+        description="opacity of voxels without a vote; a little keeps the space free that a LiDAR "
+        "never looks at, such as that above its highest ray",
+    )
     truth: Weight = Field(0.0, description="3D labels where they are visible")
     truth_semantics: Weight = Field(0.0, description="class of the 3D labels")
     range_silog: Weight = Field(0.0, description="rendered range, scale invariant")
