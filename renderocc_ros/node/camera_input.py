@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from message_filters import SimpleFilter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import MessageInfo
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from renderocc_ros.config import CameraConfig
@@ -19,6 +18,9 @@ from renderocc_ros.node.image_messages import peek_header
 from renderocc_ros.node.qos import QUIET_SUBSCRIPTION, mismatch, overridden
 from renderocc_ros.node.statistics import Arrivals
 from renderocc_ros.rig.calibration import camera_model
+
+if TYPE_CHECKING:
+    from rclpy.subscription import MessageInfo  # not in Jazzy, where it is a plain dict
 
 
 @dataclass(frozen=True, eq=False)
