@@ -101,7 +101,8 @@ class StampMatcher(Generic[Item]):
             for cycle in self._cycles:
                 cycle.opened_ns = min(cycle.opened_ns, now_ns)
         self._now_ns = now_ns
-        return self._settle()
+        deadline_ns = self.next_deadline_ns
+        return [] if deadline_ns is None or now_ns < deadline_ns else self._settle()
 
     @property
     def next_deadline_ns(self) -> int | None:
