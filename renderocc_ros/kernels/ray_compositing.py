@@ -48,10 +48,13 @@ def corner_of(
 
 
 @triton.jit
-def place_of(origin, direction, ray, there, t, AXIS: tl.constexpr):
-    """Where on an axis points at distances t lie, in cells."""
-    first = tl.load(origin + ray * 3 + AXIS, there, 0.0)
-    return first + t * tl.load(direction + ray * 3 + AXIS, there, 0.0)
+def point_of(origin, direction, ray, there, t):
+    """Where points at distances t lie, in cells."""
+    origin, direction = origin + ray * 3, direction + ray * 3
+    x = tl.load(origin, there, 0.0) + t * tl.load(direction, there, 0.0)
+    y = tl.load(origin + 1, there, 0.0) + t * tl.load(direction + 1, there, 0.0)
+    z = tl.load(origin + 2, there, 0.0) + t * tl.load(direction + 2, there, 0.0)
+    return x, y, z
 
 
 @triton.jit
@@ -83,9 +86,7 @@ def render_kernel(
         start = tl.load(starts + ray * starts_r + s * starts_s, there, 0.0)
         end = tl.load(ends + ray * ends_r + s * ends_s, there, 0.0)
         t = 0.5 * (start + end)
-        x = place_of(origin, direction, ray, there, t, 0)
-        y = place_of(origin, direction, ray, there, t, 1)
-        z = place_of(origin, direction, ray, there, t, 2)
+        x, y, z = point_of(origin, direction, ray, there, t)
         sigma = tl.zeros_like(t)
         for corner in tl.static_range(8 if EIGHT else 1):
             cell, share = corner_of(x, y, z, corner, X, Y, Z, EIGHT)
@@ -130,9 +131,7 @@ def render_gradient_kernel(
         start = tl.load(starts + ray * starts_r + s * starts_s, there, 0.0)
         end = tl.load(ends + ray * ends_r + s * ends_s, there, 0.0)
         t = 0.5 * (start + end)
-        x = place_of(origin, direction, ray, there, t, 0)
-        y = place_of(origin, direction, ray, there, t, 1)
-        z = place_of(origin, direction, ray, there, t, 2)
+        x, y, z = point_of(origin, direction, ray, there, t)
         weight = tl.load(weights + ray * S + s, there, 0.0)
         lit = there & (left + weight > 0)
         slope = per_range * (t - far_m) + per_opacity

@@ -17,10 +17,16 @@ def is_file_name(name: str | Path) -> bool:
     return Path(name).suffix in (".safetensors", ".onnx", ".pth")
 
 
+def model_file(name: str | Path) -> Path | None:
+    """The file of a model: the one named, or the weights that come with a network; None where there
+    are none."""
+    return Path(name) if is_file_name(name) else shipped_weights(str(name))
+
+
 def load_model(name: str | Path, seed: int = 0) -> Model:
     """From a checkpoint's path, or by the name of a network: with its shipped weights, or seeded
     random ones where there are none."""
-    path = name if is_file_name(name) else shipped_weights(str(name))
+    path = model_file(name)
     return load_checkpoint(path) if path else untrained_model(str(name), seed)
 
 

@@ -17,10 +17,9 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.network.renderocc import RenderOcc, lifting_geometry
 from renderocc_ros.network_config import LiftedConfig
-from renderocc_ros.paths import shipped_weights
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.input_check import check_input
-from renderocc_ros.prediction.models import is_file_name, untrained_model
+from renderocc_ros.prediction.models import model_file, untrained_model
 from renderocc_ros.prediction.official_runner import OfficialRunner
 from renderocc_ros.prediction.onnx_engine import OnnxEngine
 from renderocc_ros.prediction.options import Options, choose_device
@@ -89,7 +88,7 @@ class Predictor:
     def from_name(cls, name: str | Path, **options: Any) -> Predictor:
         """From a file, or by the name of a network: with the weights that come with it, or
         untrained where there are none; see ``from_checkpoint`` and ``from_preset``."""
-        path = name if is_file_name(name) else shipped_weights(str(name))
+        path = model_file(name)
         if path is None:
             return cls.from_preset(str(name), **options)
         return cls.from_checkpoint(path, **options)

@@ -18,9 +18,8 @@ from rich.table import Table
 
 from renderocc_ros.checkpoint import file_sha256
 from renderocc_ros.config import RigConfig, load_rig
-from renderocc_ros.paths import shipped_weights
 from renderocc_ros.prediction import Predictor
-from renderocc_ros.prediction.models import is_file_name
+from renderocc_ros.prediction.models import is_file_name, model_file
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.drive_rays import drive_ray_scores
@@ -221,7 +220,7 @@ def load_predictor(
 ) -> tuple[Predictor, dict[str, Any]]:
     """A checkpoint, an exported file, or a network's name: with the weights that come with it, or
     with seeded random ones where there are none."""
-    path = Path(model) if is_file_name(model) else shipped_weights(model)
+    path = model_file(model)
     if path is not None:
         if not path.is_file():
             raise ValueError(f"no model at {model}")
