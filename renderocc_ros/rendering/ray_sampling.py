@@ -110,22 +110,29 @@ def keep_where(samples: RaySamples, wanted: Tensor) -> RaySamples:
 
 
 def surface_distances(
-    grid: VoxelGrid, origins: Tensor, directions: Tensor, samples: RaySamples, occupied: Tensor
+    grid: VoxelGrid,
+    origins: Tensor,
+    directions: Tensor,
+    samples: RaySamples,
+    occupied: Tensor,
+    level: Tensor,
 ) -> Tensor:
     """Where light that ends in each interval counts as ending, by what an occupied cell means.
 
     A cell is occupied when it contains a surface, wherever in the cell. A ray that comes into a
-    layer of cells from above (or below) and finds it occupied has met a level surface, most often
-    the ground, that lies anywhere between the layer's top and bottom: its light counts as ending in
-    the middle of its way through the occupied cells of that layer. It would otherwise end where
-    they begin, and far ahead that is much too near: rays from 1.5 m to ground at 20 m come into the
-    layer up to 0.6 m above it at 12 m. A surface that is met from the side cannot be so far off:
-    there, and in free cells, light ends in the middle of its own interval.
+    layer of cells from above (or below) and finds it occupied, but not the cell it came from, has
+    met a level surface, most often the ground, that lies anywhere between the layer's top and
+    bottom: its light counts as ending in the middle of its way through the occupied cells of that
+    layer. It would otherwise end where they begin, and far ahead that is much too near: rays from
+    1.5 m to ground at 20 m come into the layer up to 0.6 m above it at 12 m. A surface that is met
+    from the side cannot be so far off: there, and in free cells, light ends in the middle of its
+    own interval.
 
     Args:
         origins, directions: (R, 3) metres and unit vectors in the ego frame.
         samples: intervals along these rays.
         occupied: (R, S) bool, whether the cell that holds an interval's middle is occupied.
+        level: (R, S) bool, whether the cell above it (below it, for a ray that rises) is free.
 
     Returns:
         (R, S) distances in metres.
@@ -137,14 +144,16 @@ def surface_distances(
     joined = occupied[:, 1:] & occupied[:, :-1] & (layer[:, 1:] == layer[:, :-1])
     joined = joined & (samples.starts_m[:, 1:] <= samples.ends_m[:, :-1])
     first, last = functional.pad(~joined, (1, 0), value=1), functional.pad(~joined, (0, 1), value=1)
-    # Distances ascend, so each interval finds the nearest first one before it and last one after.
-    begin = samples.starts_m.where(first, -torch.inf).cummax(dim=1).values
-    first_end = samples.ends_m.where(first, -torch.inf).cummax(dim=1).values
+    place = torch.arange(first.shape[1], device=first.device).expand_as(first)
+    first_one = place.where(first, 0).cummax(dim=1).values
+    begin, first_end = samples.starts_m.gather(1, first_one), samples.ends_m.gather(1, first_one)
+    # Distances ascend, so each interval finds the nearest last one after it.
     end = samples.ends_m.where(last, torch.inf).flip(1).cummin(dim=1).values.flip(1)
     face = layer + (slope < 0)  # the layer's top for a ray that falls
     through_face = (face * grid.resolution_m - height) / slope
     # The middle of an interval tells its layer, so the first one begins up to half of it after.
     from_face = (through_face > 0) & (begin - through_face <= 0.5 * (first_end - begin))
+    from_face = from_face & level.gather(1, first_one)
     return torch.where(occupied & from_face, 0.5 * (begin + end), middles)
 
 

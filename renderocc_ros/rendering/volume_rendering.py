@@ -96,13 +96,14 @@ def render_rays(
         threshold: opacity above which a cell is occupied, so that ranges follow
             ``surface_distances``; if not given, light ends in the middles of the intervals.
     """
+    surfaces = None if threshold is None else _surfaces(grid, density, threshold)
     if use_triton(density):
         fields = density, class_probability
-        return _render_by_kernels(grid, *fields, rays, samples, lookup, threshold)
+        return _render_by_kernels(grid, *fields, rays, samples, lookup, surfaces)
     fields = density.reshape(-1), class_probability.flatten(0, 3)
     parts, count = _alike(samples), samples.starts_m.shape[1]
     found = [
-        _forgetful(_render_some, grid, fields, rays, samples, part, length, lookup, threshold)
+        _forgetful(_render_some, grid, fields, rays, samples, part, length, lookup, surfaces)
         for part, length in parts
     ]
     back = torch.cat([part for part, _ in parts]).argsort()
@@ -118,7 +119,7 @@ def _render_by_kernels(
     rays: Rays,
     samples: RaySamples,
     lookup: Lookup,
-    threshold: float | None,
+    surfaces: Tensor | None,
 ) -> RenderedRays:
     from renderocc_ros.kernels.rendering import SampledRays, composite
 
@@ -134,10 +135,8 @@ def _render_by_kernels(
     weights, range_m, opacity, classes = composite(
         grid.size, density, class_probability, sampled, lookup == "trilinear"
     )
-    if threshold is not None:
-        with torch.no_grad():
-            found = ray_densities(grid, density, rays, samples, lookup)
-            distances_m = _surface_distances(grid, rays, samples, found, threshold)
+    if surfaces is not None:
+        distances_m = _surface_distances(grid, rays, samples, surfaces)
         range_m = expected_range(weights, distances_m, samples.far_m)
     return RenderedRays(range_m, opacity, classes / opacity.clamp(min=FAINT)[:, None], weights)
 
@@ -178,7 +177,7 @@ def _render_some(
     part: Tensor,
     intervals: int,
     lookup: Lookup,
-    threshold: float | None,
+    surfaces: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weights (P, intervals) of some rays, their sums of classes (P, K) and ranges (P,)."""
     density, classes = fields
@@ -186,8 +185,8 @@ def _render_some(
     cut = samples.some(part, intervals)
     cells, shares = _cells_and_shares(grid, some, cut.middles_m, lookup)
     found, distances_m = _look_up(density, cells, shares), cut.middles_m
-    if threshold is not None:
-        distances_m = _surface_distances(grid, some, cut, found, threshold)
+    if surfaces is not None:
+        distances_m = _surface_distances(grid, some, cut, surfaces)
     weights = weights_from_density(found, cut.lengths_m)
     of_each = weights if shares is None else (weights[..., None] * shares).flatten(1)
     summed = functional.embedding_bag(
@@ -196,12 +195,21 @@ def _render_some(
     return weights, summed, expected_range(weights, distances_m, cut.far_m)
 
 
+def _surfaces(grid: VoxelGrid, density: Tensor, threshold: float) -> Tensor:
+    """(B · X · Y · Z, 3) bool: is a cell occupied, and is the one above it free, and below it?"""
+    occupied = density.detach() * grid.resolution_m > -math.log1p(-threshold)
+    free = functional.pad(~occupied, (1, 1), value=True)
+    return torch.stack([occupied, free[..., 2:], free[..., :-2]], dim=-1).flatten(0, 3)
+
+
 def _surface_distances(
-    grid: VoxelGrid, rays: Rays, samples: RaySamples, density: Tensor, threshold: float
+    grid: VoxelGrid, rays: Rays, samples: RaySamples, surfaces: Tensor
 ) -> Tensor:
-    """(R, S) by the densities (R, S) in the intervals."""
-    occupied = density * grid.resolution_m > -math.log1p(-threshold)
-    return surface_distances(grid, rays.origin, rays.direction, samples, occupied)
+    """(R, S) by what the cells are that the intervals' middles lie in."""
+    cells, _ = _cells_and_shares(grid, rays, samples.middles_m, "nearest")
+    occupied, free_above, free_below = surfaces[cells[..., 0]].unbind(dim=-1)
+    level = torch.where(rays.direction[:, 2:] < 0, free_above, free_below)
+    return surface_distances(grid, rays.origin, rays.direction, samples, occupied, level)
 
 
 def _look_up(density: Tensor, cells: Tensor, shares: Tensor | None) -> Tensor:
