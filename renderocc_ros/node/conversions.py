@@ -24,6 +24,7 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.msg import SemanticClass, SemanticClasses
 from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
 from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.viewing.from_messages import grid_of
 
 NANOSECONDS = 1_000_000_000
 
@@ -122,17 +123,16 @@ def from_occupancy_message(
 
     Raises:
         ValueError: the labels are of another class table than ``class_set``, or of another number
-            than the sizes say.
+            than the sizes say; or the grid is turned.
     """
     if message.class_table != class_set.name:
         raise ValueError(
             f"the labels are of class table '{message.class_table}', not '{class_set.name}': "
             "load the class set of that name"
         )
-    size = (message.size_x, message.size_y, message.size_z)
-    corner = message.origin.position
+    grid = grid_of(message)
     volumes = [
-        np.frombuffer(data, np.uint8).reshape(size) if len(data) else None
+        np.frombuffer(data, np.uint8).reshape(grid.size) if len(data) else None
         for data in (message.labels, message.confidence, message.observed)
     ]
     labels, confidence, observed = volumes
@@ -140,8 +140,7 @@ def from_occupancy_message(
         raise ValueError("a SemanticOccupancy message without labels or without confidence")
     return SemanticOccupancy(
         stamp_ns=to_stamp_ns(message.header.stamp),
-        # float32 in the message: 0.4 arrives as 0.4000000059…
-        grid=VoxelGrid((corner.x, corner.y, corner.z), round(float(message.resolution), 6), size),
+        grid=grid,
         class_set=class_set,
         labels=labels,
         confidence=confidence,

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.msg import SemanticOccupancy
 from renderocc_ros.node.conversions import to_stamp_ns
+from renderocc_ros.viewing.from_messages import grid_of
 
 TRUTH_TOPIC = "/ground_truth/occupancy"
 
@@ -30,7 +32,7 @@ class TruthWatch:
         self._predictions, self._truth = folder / "predictions", folder / "truth"
         self._predictions.mkdir(parents=True)
         self._truth.mkdir()
-        self._voxel_m: dict[str, float] = {}
+        self._grids: dict[str, VoxelGrid] = {}
         self._class_table = ""
         reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
         for topic, take in (
@@ -43,13 +45,14 @@ class TruthWatch:
         """Scores of ``renderocc-train score``, or why there are none; None without truth."""
         if not any(self._truth.iterdir()):
             return None
-        if len(set(self._voxel_m.values())) > 1:
-            return {"not_scored": f"voxels of different size: {self._voxel_m}"}
+        if len(set(self._grids.values())) > 1:
+            return {"not_scored": f"the grids differ: {self._grids}"}
+        voxel_m = str(self._grids["truth"].resolution_m)
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "renderocc_training.cli", "score"),
                 *(str(self._predictions), str(self._truth), "--json", "--partial"),
-                *("--voxel-m", str(self._voxel_m["truth"]), "--classes", self._class_table),
+                *("--voxel-m", voxel_m, "--classes", self._class_table),
             ],
             capture_output=True,
             text=True,
@@ -73,6 +76,5 @@ class TruthWatch:
         np.savez(folder / "labels.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
 
     def _labels(self, whose: str, message: SemanticOccupancy) -> Any:
-        self._voxel_m[whose] = round(float(message.resolution), 4)
-        size = (message.size_x, message.size_y, message.size_z)
-        return np.frombuffer(message.labels, np.uint8).reshape(size)
+        self._grids[whose] = grid_of(message)
+        return np.frombuffer(message.labels, np.uint8).reshape(self._grids[whose].size)

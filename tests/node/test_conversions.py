@@ -169,6 +169,13 @@ def test_labels_of_another_class_table_are_refused() -> None:
         conversions.from_occupancy_message(message, OCC3D)
 
 
+def test_a_turned_grid_is_refused() -> None:
+    message = conversions.to_occupancy_message(two_cells(), "base_link", {})
+    message.origin.orientation.z = message.origin.orientation.w = 0.5**0.5
+    with pytest.raises(ValueError, match="turned in its frame"):
+        conversions.from_occupancy_message(message, OCC3D)
+
+
 def test_class_table_names_every_id_once_and_free_last() -> None:
     message = conversions.to_classes_message(OCC3D, STAMP_NS)
     message = deserialize_message(serialize_message(message), SemanticClasses)

@@ -39,6 +39,9 @@ def truth(
     mapping: Annotated[
         str | None, typer.Option(help="mapping file of the classes; the shipped one if not given")
     ] = None,
+    road_mask: Annotated[
+        Path | None, typer.Option(help="road map instead of the data set's own, for boxes")
+    ] = None,
     grid: Annotated[
         str, typer.Option(help="network whose grid to use: shipped name or .yaml")
     ] = "r50",
@@ -65,7 +68,7 @@ def truth(
     )
     source: PointClasses | None = None
     if semantics == "boxes":
-        source = BoxClasses(class_set, load_boxes(mapping or "nuscenes_boxes"))
+        source = BoxClasses(class_set, load_boxes(mapping or "nuscenes_boxes"), road_mask)
     elif semantics == "points":
         shipped = "semantickitti" if format == "semantickitti" else "nuscenes_lidarseg"
         source = PointFileClasses(class_set, load_numbers(mapping or shipped))

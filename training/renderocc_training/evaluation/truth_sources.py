@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.viewing.from_messages import grid_of
 from renderocc_training.evaluation.occ3d_files import Occ3dTruth, files_by_token, read_truth
 from renderocc_training.evaluation.stamped_topic import StampedTopic
 from renderocc_training.recording.bag_reader import BagReader
@@ -102,18 +103,16 @@ class BagTruth:
         )
 
     def _check(self, message: Any) -> None:
-        size = (message.size_x, message.size_y, message.size_z)
-        position, resolution = message.origin.position, float(message.resolution)
-        origin = (position.x, position.y, position.z)
+        grid, expected = grid_of(message), self._grid
         if (
-            size != self._grid.size
-            or abs(resolution - self._grid.resolution_m) > RESOLUTION_TOLERANCE_M
-            or not np.allclose(origin, self._grid.origin_m, atol=RESOLUTION_TOLERANCE_M)
+            grid.size != expected.size
+            or abs(grid.resolution_m - expected.resolution_m) > RESOLUTION_TOLERANCE_M
+            or not np.allclose(grid.origin_m, expected.origin_m, atol=RESOLUTION_TOLERANCE_M)
         ):
             raise ValueError(
-                f"truth on {self._topic} has the grid {size} of {resolution:.3f} m from "
-                f"{origin}, the model {self._grid.size} of {self._grid.resolution_m} m from "
-                f"{self._grid.origin_m}: record the truth with the model's grid"
+                f"truth on {self._topic} has the grid {grid.size} of {grid.resolution_m} m from "
+                f"{grid.origin_m}, the model {expected.size} of {expected.resolution_m} m from "
+                f"{expected.origin_m}: record the truth with the model's grid"
             )
         if message.class_table != self._class_set.name:
             raise ValueError(

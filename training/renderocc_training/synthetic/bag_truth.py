@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
+from renderocc_ros.viewing.from_messages import grid_of
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.message_content import (
     camera_model_of,
     points_of,
-    pose_of,
     stamp_ns,
     transform_of,
 )
@@ -138,7 +138,7 @@ def _frame(
     models: dict[str, CameraModel],
 ) -> TruthFrame:
     stamp, base = stamp_ns(occupancy), occupancy.header.frame_id
-    grid, shape = _grid(occupancy)
+    grid = grid_of(occupancy)
     observed = np.asarray(occupancy.observed)
     images, cloud, labels = [], None, None
     for topic in list(around):
@@ -162,8 +162,8 @@ def _frame(
         depth = _pixels(message).astype(np.float64) / 1000.0
         camera = topic.split("/")[2]
         images.append(TruthImage(camera, frame, models[frame], depth, classes, ego_from_sensor))
-    volume = np.asarray(occupancy.labels).reshape(shape)
-    seen = observed.reshape(shape).astype(bool) if observed.size else None
+    volume = np.asarray(occupancy.labels).reshape(grid.size)
+    seen = observed.reshape(grid.size).astype(bool) if observed.size else None
     return TruthFrame(stamp, grid, volume, _free_id(occupancy), seen, tuple(images), cloud, labels)
 
 
@@ -177,15 +177,6 @@ def _across(tree: TransformTree, base: str, stamp: int, frame: str, taken: int) 
 def _free_id(occupancy: Any) -> int:
     """The free label of the class table that the message names."""
     return load_class_set(occupancy.class_table).free_id
-
-
-def _grid(occupancy: Any) -> tuple[VoxelGrid, tuple[int, int, int]]:
-    shape = (occupancy.size_x, occupancy.size_y, occupancy.size_z)
-    origin = pose_of(occupancy.origin)
-    if not np.allclose(origin.rotation, np.eye(3)):
-        raise ValueError(f"{OCCUPANCY_TOPIC}: a turned grid is not supported")
-    x, y, z = np.round(origin.translation, 6).tolist()
-    return VoxelGrid((x, y, z), round(float(occupancy.resolution), 6), shape), shape
 
 
 def _pixels(image: Any) -> NDArray[Any]:

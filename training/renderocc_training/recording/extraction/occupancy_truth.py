@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.viewing.from_messages import grid_of
 from renderocc_training.recording import message_content as content
 
 FOLDER = "gts"
@@ -67,13 +69,7 @@ class OccupancyTruth:
     def _describe(self, file: Path, message: Any) -> None:
         """The grid beside the files, which do not say it themselves."""
         if not file.exists():
-            corner = content.pose_of(message.origin).translation.tolist()
-            size = [message.size_x, message.size_y, message.size_z]
-            grid = {
-                "origin_m": corner,
-                "resolution_m": round(float(message.resolution), 6),
-                "size": size,
-            }
+            grid = asdict(grid_of(message))
             file.write_text(json.dumps(grid | {"class_table": message.class_table}))
 
 
@@ -82,7 +78,7 @@ def _at(messages: deque[Any], stamp_ns: int) -> Any:
 
 
 def _volume(message: Any, flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    shape = (message.size_x, message.size_y, message.size_z)
+    size = grid_of(message).size
     if not len(flat):
-        return np.ones(shape, dtype=np.uint8)
-    return np.asarray(flat, dtype=np.uint8).reshape(shape)
+        return np.ones(size, dtype=np.uint8)
+    return np.asarray(flat, dtype=np.uint8).reshape(size)
