@@ -1,7 +1,7 @@
 """Triangles with classes and materials, and the shapes that everything in a town is made of.
 
 Frames: every asset is built in its own frame, x forward, y left, z up, origin on the ground.
-Alphabet: F faces, N points of a ring.
+Alphabet: P points, F faces, N points of a ring.
 """
 
 from __future__ import annotations
@@ -20,46 +20,56 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A soup of triangles.
+    """Triangles between points.
 
     Attributes:
-        vertices: (F, 3, 3) float32, metres: the corners of each face.
+        points: (P, 3) float32, metres.
+        faces: (F, 3) int32: the points that are the corners of each face.
         texture: (F, 3, 3) float32: texture coordinates of the corners; their meaning is the
             material's (by default the position in the asset's own frame, metres).
         class_id: (F,) uint8.
         material: (F,) uint16, row of the material table.
     """
 
-    vertices: Float32
+    points: Float32
+    faces: NDArray[np.int32]
     texture: Float32
     class_id: NDArray[np.uint8]
     material: NDArray[np.uint16]
 
     def __len__(self) -> int:
-        return len(self.vertices)
+        return len(self.faces)
+
+    @property
+    def vertices(self) -> Float32:
+        """(F, 3, 3) the corners of each face, metres."""
+        return self.points[self.faces]
 
     def placed(self, target_from_mesh: RigidTransform) -> Mesh:
         """The same triangles in another frame; textures stay with the asset."""
         rotation = target_from_mesh.rotation.astype(np.float32)
-        points = self.vertices.reshape(-1, 3)  # one product instead of one a face
-        moved = points @ rotation.T + target_from_mesh.translation.astype(np.float32)
-        return replace(self, vertices=moved.reshape(-1, 3, 3))
+        moved = self.points @ rotation.T + target_from_mesh.translation.astype(np.float32)
+        return replace(self, points=moved)
 
     def scaled(self, factor: float) -> Mesh:
         """The same triangles, larger or smaller about the origin."""
-        return replace(self, vertices=self.vertices * np.float32(factor))
+        return replace(self, points=self.points * np.float32(factor))
 
     @property
     def bounds_m(self) -> tuple[Float32, Float32]:
         """Minimum and maximum corner, each (3,) metres."""
-        points = self.vertices.reshape(-1, 3)
-        return points.min(axis=0), points.max(axis=0)
+        return self.points.min(axis=0), self.points.max(axis=0)
 
     @staticmethod
     def empty() -> Mesh:
         """No triangle at all."""
-        none = np.zeros((0, 3, 3), np.float32)
-        return Mesh(none, none, np.zeros(0, np.uint8), np.zeros(0, np.uint16))
+        return Mesh(
+            np.zeros((0, 3), np.float32),
+            np.zeros((0, 3), np.int32),
+            np.zeros((0, 3, 3), np.float32),
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.uint16),
+        )
 
     @staticmethod
     def joined(parts: Iterable[Mesh]) -> Mesh:
@@ -67,8 +77,13 @@ class Mesh:
         meshes = [part for part in parts if len(part)]
         if not meshes:
             return Mesh.empty()
+        counts = [len(part.points) for part in meshes]
+        first = np.cumsum([0, *counts[:-1]], dtype=np.int32)
+        faces = np.concatenate([part.faces for part in meshes])
+        faces += np.repeat(first, [len(part) for part in meshes])[:, None]
         return Mesh(
-            np.concatenate([part.vertices for part in meshes]),
+            np.concatenate([part.points for part in meshes]),
+            faces,
             np.concatenate([part.texture for part in meshes]),
             np.concatenate([part.class_id for part in meshes]),
             np.concatenate([part.material for part in meshes]),
@@ -94,12 +109,23 @@ class MeshBuilder:
         self, vertices: ArrayLike, material: int, texture: ArrayLike | None = None
     ) -> None:
         """Faces (F, 3, 3) of one material; texture coordinates are the positions if not given."""
-        corners = np.asarray(vertices, dtype=np.float32).reshape(-1, 3, 3)
-        coordinates = corners if texture is None else np.asarray(texture, np.float32)
-        count = len(corners)
+        points = np.asarray(vertices, dtype=np.float32).reshape(-1, 3)
+        faces = np.arange(len(points), dtype=np.int32).reshape(-1, 3)
+        self._between(points, faces, material, texture)
+
+    def _between(
+        self,
+        points: Float32,
+        faces: NDArray[np.int32],
+        material: int | NDArray[np.uint16],
+        texture: ArrayLike | None = None,
+    ) -> None:
+        coordinates = points[faces] if texture is None else np.asarray(texture, np.float32)
+        count = len(faces)
         self._parts.append(
             Mesh(
-                corners,
+                points,
+                faces,
                 coordinates.reshape(-1, 3, 3),
                 np.full(count, self._class_id, np.uint8),
                 np.full(count, material, np.uint16),
@@ -108,12 +134,11 @@ class MeshBuilder:
 
     def quads(self, corners: ArrayLike, material: int, texture: ArrayLike | None = None) -> None:
         """Quads (..., 4, 3), corners in order around each."""
-        around = np.asarray(corners, dtype=np.float32).reshape(-1, 4, 3)
-        split = around[:, [0, 1, 2, 0, 2, 3]]
-        coordinates = None
+        points = np.asarray(corners, dtype=np.float32).reshape(-1, 3)
+        faces = _halves(np.arange(len(points), dtype=np.int32))
         if texture is not None:
-            coordinates = np.asarray(texture, np.float32).reshape(-1, 4, 3)[:, [0, 1, 2, 0, 2, 3]]
-        self.triangles(split, material, coordinates)
+            texture = np.asarray(texture, np.float32).reshape(-1, 3)[faces]
+        self._between(points, faces, material, texture)
 
     def box(
         self,
@@ -143,16 +168,22 @@ class MeshBuilder:
     ) -> None:
         """The skin through rings (N, 3) of equal N, with fans over the two ends."""
         stack = np.asarray(rings, dtype=np.float32)
-        self.triangles(stack.reshape(-1, 3)[_skin(*stack.shape[:2])], material)
-        if caps:
-            for ring in (stack[0], stack[-1]):
-                self.fan(ring, material if cap_material is None else cap_material)
+        count, size = stack.shape[:2]
+        points, faces = stack.reshape(-1, 3), _skin(count, size, caps)
+        if not caps:
+            self._between(points, faces, material)
+            return
+        middles = stack[[0, -1]].sum(axis=1) / size
+        materials = np.full(len(faces), material, np.uint16)
+        if cap_material is not None:
+            materials[-2 * size :] = cap_material
+        self._between(np.concatenate([points, middles]), faces, materials)
 
     def fan(self, ring: ArrayLike, material: int) -> None:
         """A star-shaped polygon (N, 3), filled from its middle."""
         edge = np.asarray(ring, dtype=np.float32)
         points = np.concatenate([edge, edge.mean(axis=0, keepdims=True)])
-        self.triangles(points[_star(len(edge))], material)
+        self._between(points, _star(0, len(edge), len(edge)), material)
 
     def profile(
         self,
@@ -211,7 +242,7 @@ class MeshBuilder:
                 wave = rng.normal(size=3) * rng.uniform(1.5, 5.0)
                 swell += roughness / 3 * np.sin(points @ wave + rng.uniform(0, 2 * np.pi))
         shaped = points * swell[:, None] * np.asarray(radii) + np.asarray(centre)
-        self.triangles(shaped[faces], material)
+        self._between(shaped.astype(np.float32), faces, material)
 
     def leaves(
         self,
@@ -240,28 +271,38 @@ def _circle(sides: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.cos(angle), np.sin(angle)
 
 
+def _halves(quads: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Corners (F, 3) of two triangles for each four corners (..., 4) around a quad."""
+    return quads.reshape(-1, 4)[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+
+
 @lru_cache(maxsize=256)
-def _skin(rings: int, count: int) -> NDArray[np.int64]:
-    """Corners (F, 3) of the triangles between rings of points, numbered ring by ring."""
-    number = np.arange(rings * count).reshape(rings, count)
+def _skin(rings: int, count: int, caps: bool) -> NDArray[np.int32]:
+    """Corners (F, 3) of the triangles between rings of points, numbered ring by ring.
+
+    With ``caps`` also of those from the first and last ring to the two points after all rings.
+    """
+    number = np.arange(rings * count, dtype=np.int32).reshape(rings, count)
     following = np.roll(number, -1, axis=1)
-    quads = np.stack([number[:-1], following[:-1], following[1:], number[1:]], axis=2)
-    return np.asarray(quads.reshape(-1, 4)[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3))
+    skin = _halves(np.stack([number[:-1], following[:-1], following[1:], number[1:]], axis=2))
+    if not caps:
+        return skin
+    last = number.size
+    return np.concatenate([skin, _star(0, count, last), _star(last - count, count, last + 1)])
 
 
-@lru_cache(maxsize=64)
-def _star(count: int) -> NDArray[np.int64]:
-    """Corners (F, 3) of the triangles from a ring's edges to the point after its last."""
-    number = np.arange(count)
-    return np.stack([number, np.roll(number, -1), np.full(count, count)], axis=1)
+def _star(first: int, count: int, middle: int) -> NDArray[np.int32]:
+    """Corners (F, 3) of the triangles from a ring's edges to its middle, both by point number."""
+    ring = np.arange(first, first + count, dtype=np.int32)
+    return np.stack([ring, np.roll(ring, -1), np.full_like(ring, middle)], axis=1)
 
 
 @lru_cache(maxsize=4)
-def _sphere(level: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _sphere(level: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     import trimesh  # takes longer to import than all else; processes that only render need it not
 
     sphere = trimesh.creation.icosphere(subdivisions=level)
-    return np.asarray(sphere.vertices), np.asarray(sphere.faces)
+    return np.asarray(sphere.vertices), np.asarray(sphere.faces, np.int32)
 
 
 def _turn_z(yaw_rad: float) -> NDArray[np.float64]:

@@ -53,8 +53,9 @@ class Voxeliser:
     def __init__(self, static: Mesh, grid: VoxelGrid) -> None:
         self._static = static
         # (3, F): one axis after the other, which numpy compares many times faster.
-        corners = np.moveaxis(static.vertices, 2, 0)
-        self._low, self._high = corners.min(axis=2), corners.max(axis=2)
+        a, b, c = (static.points.T[:, corner] for corner in static.faces.T)
+        self._low = np.minimum(np.minimum(a, b), c)
+        self._high = np.maximum(np.maximum(a, b), c)
         self._grid = grid
 
     def surface(self, moving: Mesh, world_from_ego: RigidTransform) -> SurfaceCells:
@@ -67,7 +68,8 @@ class Voxeliser:
             self._low, self._high, box.min(axis=0), box.max(axis=0), strict=True
         ):
             touched &= (high >= near) & (low <= far)
-        vertices = np.concatenate([self._static.vertices[touched], moving.vertices])
+        static = self._static.points[self._static.faces[touched]]
+        vertices = np.concatenate([static, moving.vertices])
         class_id = np.concatenate([self._static.class_id[touched], moving.class_id])
         ego_from_world = world_from_ego.inverse()
         rotation = ego_from_world.rotation.astype(np.float32)

@@ -26,7 +26,7 @@ def pedestrian(studio: Studio, walking: bool = True) -> Asset:
         if bag:
             builder.box((-0.19 * height / 1.75, 0, height * 0.70), (0.16, 0.28, 0.38), look.bag)
         poses.append(builder.build())
-    widest = max(poses, key=lambda pose: float(np.ptp(pose.vertices[..., 0])))
+    widest = max(poses, key=lambda pose: float(np.ptp(pose.points[:, 0])))
     return finished("pedestrian", widest, tuple(poses) if walking else ())
 
 

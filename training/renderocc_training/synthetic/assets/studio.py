@@ -125,6 +125,6 @@ def finished(class_name: str, mesh: Mesh, limbs: tuple[Mesh, ...] = ()) -> Asset
     """An asset whose origin is moved under the middle of its box."""
     low, high = (corner.astype(np.float64) for corner in mesh.bounds_m)
     shift = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, 0.0], dtype=np.float32)
-    centred = [replace(part, vertices=part.vertices - shift) for part in (mesh, *limbs)]
+    centred = [replace(part, points=part.points - shift) for part in (mesh, *limbs)]
     length, width, height = (high - low).tolist()
     return Asset(class_name, centred[0], (length, width, height), tuple(centred[1:]))
