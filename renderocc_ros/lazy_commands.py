@@ -31,7 +31,6 @@ EXTRA_OF_MODULE = {
     "tensorboard": "train",
     "scipy": "train",
     "threadpoolctl": "train",
-    "trimesh": "train",
     "embreex": "train",
     "transformers": "label",
     "onnx": "export",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from renderocc_ros.geometry import RigidTransform
+from renderocc_training.synthetic.icosphere import icosphere
 
 Float32 = NDArray[np.float32]
 
@@ -235,7 +236,7 @@ class MeshBuilder:
         level: int = 1,
     ) -> None:
         """An ellipsoid; with ``roughness`` its surface goes in and out by that share."""
-        points, faces = _sphere(level)
+        points, faces = icosphere(level)
         swell = np.ones(len(points))
         if rng is not None and roughness > 0:
             for _ in range(8):  # a few plane waves make lumps of several sizes
@@ -295,14 +296,6 @@ def _star(first: int, count: int, middle: int) -> NDArray[np.int32]:
     """Corners (F, 3) of the triangles from a ring's edges to its middle, both by point number."""
     ring = np.arange(first, first + count, dtype=np.int32)
     return np.stack([ring, np.roll(ring, -1), np.full_like(ring, middle)], axis=1)
-
-
-@lru_cache(maxsize=4)
-def _sphere(level: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    import trimesh  # takes longer to import than all else; processes that only render need it not
-
-    sphere = trimesh.creation.icosphere(subdivisions=level)
-    return np.asarray(sphere.vertices), np.asarray(sphere.faces, np.int32)
 
 
 def _turn_z(yaw_rad: float) -> NDArray[np.float64]:
