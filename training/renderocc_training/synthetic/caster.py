@@ -125,8 +125,10 @@ class Instant:
         far = _writeable(reach_m, (count,))
         hidden = np.zeros(count, bool)
         for scene, _ in self._scenes:
-            hidden |= scene.run(start, towards, dists=far, query="OCCLUDED") >= 0
-            self.rays += count
+            free = np.flatnonzero(~hidden)
+            struck = scene.run(start[free], towards[free], dists=far[free], query="OCCLUDED") >= 0
+            hidden[free] = struck
+            self.rays += len(free)
         return hidden
 
     def class_ids(self, hits: Hits, nothing: int) -> NDArray[np.uint8]:

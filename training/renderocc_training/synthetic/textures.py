@@ -37,7 +37,7 @@ class Tile:
         result = np.empty(len(points), np.float32)
         blur = np.log2(np.maximum(footprint_m * (SIZE / size_m), 1.0))
         level = np.minimum(np.round(blur), len(self._levels) - 1).astype(np.int8)
-        for number in np.unique(level):
+        for number in np.flatnonzero(np.bincount(level)):
             here = np.flatnonzero(level == number)
             picture = self._levels[number]
             size = picture.shape[0]
