@@ -32,7 +32,7 @@ NEUTRAL = Development(exposure=0.0, red=1.0, blue=1.0, noise=0.0, vignette=0.0)
 def test_tiles_repeat_and_keep_their_brightness_far_away(name: str) -> None:
     tile = getattr(textures, name)()
     rng = np.random.default_rng(0)
-    points = rng.uniform(0, 3.0, (5000, 2)).astype(np.float32)
+    points = rng.uniform(0, 3.0, (2, 5000)).astype(np.float32)
     near = np.zeros(5000, np.float32)
     np.testing.assert_allclose(tile(points, 3.0, near), tile(points + 3.0, 3.0, near), atol=2e-2)
     close, far = tile(points, 3.0, near), tile(points, 3.0, near + 1.0)
@@ -63,7 +63,7 @@ def test_markings_lie_where_streets_have_them() -> None:
         (30.0, 0.14, lane),  # a double yellow line
         (30.0, 0.0, 15.0),  # a junction has none
     ]
-    cover, colour = marking(np.array(at, np.float32), np.full(len(at), 0.01, np.float32))
+    cover, colour = marking(np.array(at, np.float32).T, np.full(len(at), 0.01, np.float32))
     assert np.round(cover).tolist() == [1, 0, 0, 1, 0, 1, 1, 0, 1, 0]
     assert colour[8] == YELLOW
     assert (np.delete(colour, 8) == WHITE).all()

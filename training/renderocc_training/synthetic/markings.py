@@ -19,18 +19,18 @@ def marking(at: Float32, foot: Float32) -> tuple[Float32, NDArray[np.uint8]]:
     """Paint at points of carriageways.
 
     Args:
-        at: (N, 3) along the section, left of its middle (metres), and 16 times its length in
+        at: (3, N) along the section, left of its middle (metres), and 16 times its length in
             decimetres plus its kind; 15 stands for a junction.
         foot: (N,) metres that a pixel covers.
 
     Returns:
         coverage (N,) 0 to 1, and colour (N,): ``WHITE`` or ``YELLOW``.
     """
-    along, left, code = at.T
+    along, left, code = at
     code = np.round(code)
     kind, length = np.mod(code, 16), np.floor(code / 16) / 10
-    cover = np.zeros(len(at), np.float32)
-    colour = np.full(len(at), WHITE, np.uint8)
+    cover = np.zeros(len(along), np.float32)
+    colour = np.full(len(along), WHITE, np.uint8)
     from_end = np.minimum(along, length - along)
     before_end = along > length / 2
     for number in StreetKind:

@@ -1,8 +1,8 @@
 """The colours of surfaces: for each texture kind, reflectance at points of a surface.
 
-Alphabet: N points; ``at`` (N, 3) texture coordinates; ``on`` (N, 2) metres on the surface, upwards
-second where the surface stands; ``foot`` (N,) metres that a pixel covers. Lines thinner than a
-pixel fade instead of flickering.
+Alphabet: N points; ``at`` (3, N) texture coordinates; ``on`` (2, N) metres on the surface, upwards
+second where the surface stands; ``foot`` (N,) metres that a pixel covers; colours (3, N). Lines
+thinner than a pixel fade instead of flickering.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from renderocc_training.synthetic.markings import marking
 from renderocc_training.synthetic.materials import Texture
 
 Float32 = NDArray[np.float32]
+
+YELLOWED = np.array([[1.0], [0.62], [0.12]], np.float32)
+MORTAR = CURTAIN = np.array([[0.42], [0.40], [0.36]], np.float32)
+GLASS = np.array([[0.022], [0.027], [0.032]], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class Spots:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What a pattern says: reflectance (N, 3); gloss and emission (N,) where it changes them."""
+    """What a pattern says: reflectance (3, N); gloss and emission (N,) where it changes them."""
 
     albedo: Float32
     gloss: Float32 | None = None
@@ -43,7 +47,7 @@ class Look:
 
 
 def _mix(a: Float32, b: Float32, share: Float32) -> Float32:
-    return a + (b - a) * share[:, None]
+    return a + (b - a) * share
 
 
 def _hash(*numbers: Float32) -> Float32:
@@ -70,69 +74,67 @@ def _to_cell_edge(position: Float32, pitch: Float32 | float) -> Float32:
     return np.minimum(phase, pitch - phase)
 
 
+def _stretch(across: float, up: float) -> Float32:
+    return np.array([[across], [up]], np.float32)
+
+
 def paint(s: Spots) -> Look:
     dirt = textures.fractal()(s.on, 2.4, s.foot)
-    return Look(s.colour * (0.90 + 0.2 * dirt)[:, None])
+    return Look(s.colour * (0.90 + 0.2 * dirt))
 
 
 def asphalt(s: Spots) -> Look:
-    where = s.at[:, :2]
+    where = s.at[:2]
     stain = textures.fractal()(where, 23.0, s.foot)
     grit = textures.streaks()(where, 1.7, s.foot)
     tone = (0.68 + 0.5 * stain) * (0.80 + 0.4 * grit)
-    patch = _hash(np.floor(where[:, 0] / 6.3), np.floor(where[:, 1] / 2.1), s.at[:, 2])
+    patch = _hash(np.floor(where[0] / 6.3), np.floor(where[1] / 2.1), s.at[2])
     tone = np.where(patch > 0.93, tone * 0.72, tone)
     lines = textures.cracks()(where, 17.0, s.foot)
     tone = tone * (0.62 + 0.38 * lines)
-    albedo = s.colour * tone[:, None]
+    albedo = s.colour * tone
     cover, kind = marking(s.at, s.foot)
     worn = np.clip(1.35 - 0.9 * textures.streaks()(where, 3.1, s.foot), 0.25, 1.0)
-    painted = np.where(
-        (kind == 2)[:, None], s.second * np.array([1.0, 0.62, 0.12], np.float32), s.second
-    )
+    painted = np.where(kind == 2, s.second * YELLOWED, s.second)
     return Look(_mix(albedo, painted, cover * worn))
 
 
 def paving(s: Spots) -> Look:
-    slab = s.on / s.scale[:, None]
+    slab = s.on / s.scale
     cell = np.floor(slab)
-    tone = 0.86 + 0.24 * _hash(cell[:, 0], cell[:, 1])
+    tone = 0.86 + 0.24 * _hash(cell[0], cell[1])
     tone = tone * (0.82 + 0.36 * textures.fractal()(s.on, 5.0, s.foot))
     tone = tone * (0.92 + 0.16 * textures.streaks()(s.on, 1.1, s.foot))
-    edge = np.minimum(_to_cell_edge(s.on[:, 0], s.scale), _to_cell_edge(s.on[:, 1], s.scale))
-    return Look(s.colour * (tone * (1 - 0.5 * _line(edge, 0.011, s.foot)))[:, None])
+    edge = np.minimum(_to_cell_edge(s.on[0], s.scale), _to_cell_edge(s.on[1], s.scale))
+    return Look(s.colour * (tone * (1 - 0.5 * _line(edge, 0.011, s.foot))))
 
 
 def grass(s: Spots) -> Look:
     patchy = textures.fractal()(s.on, 19.0, s.foot)
     blades = textures.streaks()(s.on, 0.9, s.foot)
     bare = np.clip((patchy - 0.66) * 6, 0, 1)
-    albedo = _mix(
-        s.colour * (0.65 + 0.7 * textures.fractal()(s.on, 3.3, s.foot))[:, None], s.second, bare
-    )
-    return Look(albedo * (0.5 + 1.0 * blades)[:, None])
+    tone = 0.65 + 0.7 * textures.fractal()(s.on, 3.3, s.foot)
+    albedo = _mix(s.colour * tone, s.second, bare)
+    return Look(albedo * (0.5 + 1.0 * blades))
 
 
 def gravel(s: Spots) -> Look:
     stones = textures.pebbles()(s.on, 2.6, s.foot)
     heaps = textures.fractal()(s.on, 11.0, s.foot)
-    return Look(s.colour * ((0.5 + 0.75 * stones) * (0.7 + 0.6 * heaps))[:, None])
+    return Look(s.colour * ((0.5 + 0.75 * stones) * (0.7 + 0.6 * heaps)))
 
 
 def _brickwork(s: Spots) -> Float32:
-    row = np.floor(s.on[:, 1] / 0.075)
-    shifted = s.on[:, 0] + 0.12 * np.mod(row, 2)
+    row = np.floor(s.on[1] / 0.075)
+    shifted = s.on[0] + 0.12 * np.mod(row, 2)
     column = np.floor(shifted / 0.24)
     tone = 0.78 + 0.44 * _hash(row, column)
     joint = np.maximum(
-        _line(_to_cell_edge(s.on[:, 1], 0.075), 0.006, s.foot),
+        _line(_to_cell_edge(s.on[1], 0.075), 0.006, s.foot),
         _line(_to_cell_edge(shifted, 0.24), 0.006, s.foot),
     )
     weather = 0.75 + 0.5 * textures.fractal()(s.on, 6.0, s.foot)
-    stone = s.colour * (tone * weather)[:, None]
-    return _mix(
-        stone, np.broadcast_to(np.array([0.42, 0.40, 0.36], np.float32), stone.shape), joint * 0.8
-    )
+    return _mix(s.colour * (tone * weather), MORTAR, joint * 0.8)
 
 
 def brick(s: Spots) -> Look:
@@ -141,8 +143,8 @@ def brick(s: Spots) -> Look:
 
 def _rendered_wall(s: Spots) -> Float32:
     stains = textures.fractal()(s.on, 7.0, s.foot)
-    runs = textures.fractal()(s.on * np.array([1.0, 0.12], np.float32), 2.2, s.foot)
-    return np.asarray(s.colour * ((0.78 + 0.32 * stains) * (0.86 + 0.24 * runs))[:, None])
+    runs = textures.fractal()(s.on * _stretch(1.0, 0.12), 2.2, s.foot)
+    return np.asarray(s.colour * ((0.78 + 0.32 * stains) * (0.86 + 0.24 * runs)))
 
 
 def plaster(s: Spots) -> Look:
@@ -151,11 +153,11 @@ def plaster(s: Spots) -> Look:
 
 def facade(s: Spots) -> Look:
     """Rows of windows; see ``assets.buildings`` for the options."""
-    along, up, number = s.at.T
-    shop = s.options[:, 0] > 10
-    spacing = s.options[:, 0] - 10 * shop
-    wide, sill, high = s.options[:, 1], s.options[:, 2], s.options[:, 3]
-    wall = np.where((s.scale > 0.5)[:, None], _brickwork(s), _rendered_wall(s))
+    along, up, number = s.at
+    shop = s.options[0] > 10
+    spacing = s.options[0] - 10 * shop
+    wide, sill, high = s.options[1:]
+    wall = np.where(s.scale > 0.5, _brickwork(s), _rendered_wall(s))
     level = up - 0.5
     ground = shop & (level < 2.9)
     spacing = np.where(ground, 3.0, spacing)
@@ -176,59 +178,59 @@ def facade(s: Spots) -> Look:
     reveal = inside & (y > high - 0.22)  # the lintel's shadow on the glass
     ledge = (np.abs(x) < wide / 2 + 0.12) & (y < 0.0) & (y > -0.12) & (level > 0)
     plinth = level < 0.35
-    albedo = wall * np.where(plinth, 0.55, 1.0).astype(np.float32)[:, None]
-    albedo[ledge] = s.second[ledge] * 0.8
-    albedo[frame] = s.second[frame]
-    albedo[pane] = np.array([0.022, 0.027, 0.032], np.float32)
-    albedo[curtain] = np.array([0.42, 0.40, 0.36], np.float32)
-    albedo[reveal & ~frame] *= 0.45
+    albedo = wall * np.where(plinth, 0.55, 1.0).astype(np.float32)
+    albedo = np.where(ledge, s.second * 0.8, albedo)
+    albedo = np.where(frame, s.second, albedo)
+    albedo = np.where(pane, np.where(curtain, CURTAIN, GLASS), albedo)
+    albedo = np.where(reveal & ~frame, albedo * 0.45, albedo)
     warm = np.where(lit, 0.16 + 0.12 * np.mod(chance * 17, 1), 0.0).astype(np.float32)
     gloss = np.where(pane & ~curtain, 0.85, np.where(curtain, 0.35, 0.0)).astype(np.float32)
-    return Look(albedo, gloss, warm * np.where(curtain, 0.7, 1.0).astype(np.float32))
+    warm *= np.where(curtain, 0.7, 1.0).astype(np.float32)
+    return Look(np.asarray(albedo, dtype=np.float32), gloss, warm)
 
 
 def bark(s: Spots) -> Look:
-    ridges = textures.streaks()(s.on * np.array([3.0, 0.6], np.float32), 1.6, s.foot)
-    return Look(s.colour * (0.5 + 0.9 * ridges)[:, None])
+    ridges = textures.streaks()(s.on * _stretch(3.0, 0.6), 1.6, s.foot)
+    return Look(s.colour * (0.5 + 0.9 * ridges))
 
 
 def leaves(s: Spots) -> Look:
-    shape = textures.foliage()(s.on / s.scale[:, None], 3.6, s.foot / s.scale)
+    shape = textures.foliage()(s.on / s.scale, 3.6, s.foot / s.scale)
     big = textures.fractal()(s.on, 3.0, s.foot)
-    return Look(_mix(s.second, s.colour * 1.25, shape) * (0.6 + 0.8 * big)[:, None])
+    return Look(_mix(s.second, s.colour * 1.25, shape) * (0.6 + 0.8 * big))
 
 
 def stripes(s: Spots) -> Look:
-    kind = s.options[:, 0]
-    level = np.where(kind == 0, s.at[:, 2], np.where(kind == 1, s.on.sum(axis=1), s.on[:, 0]))
+    kind = s.options[0]
+    level = np.where(kind == 0, s.at[2], np.where(kind == 1, s.on[0] + s.on[1], s.on[0]))
     odd = np.mod(np.floor(level / s.scale), 2) > 0
     dirt = 0.85 + 0.25 * textures.fractal()(s.on, 1.1, s.foot)
-    return Look(np.where(odd[:, None], s.second, s.colour) * dirt[:, None])
+    return Look(np.where(odd, s.second, s.colour) * dirt)
 
 
 def cloth(s: Spots) -> Look:
-    folds = textures.fractal()(s.on * np.array([1.6, 0.8], np.float32), 1.3, s.foot)
-    return Look(s.colour * (0.6 + 0.8 * folds)[:, None])
+    folds = textures.fractal()(s.on * _stretch(1.6, 0.8), 1.3, s.foot)
+    return Look(s.colour * (0.6 + 0.8 * folds))
 
 
 def wood(s: Spots) -> Look:
-    across = s.on[:, 1]
+    across = s.on[1]
     board = np.floor(across / s.scale)
     tone = 0.75 + 0.4 * _hash(board, board * 0)
-    grain = textures.streaks()(s.on * np.array([0.25, 3.0], np.float32), 1.5, s.foot)
+    grain = textures.streaks()(s.on * _stretch(0.25, 3.0), 1.5, s.foot)
     gap = _line(_to_cell_edge(across, s.scale), 0.006, s.foot)
-    return Look(s.colour * (tone * (0.8 + 0.4 * grain) * (1 - 0.6 * gap))[:, None])
+    return Look(s.colour * (tone * (0.8 + 0.4 * grain) * (1 - 0.6 * gap)))
 
 
 def corrugated(s: Spots) -> Look:
-    wave = np.sin(s.on[:, 0] * (2 * np.pi / s.scale))
+    wave = np.sin(s.on[0] * (2 * np.pi / s.scale))
     fade = np.clip(1.2 - s.foot * 2.5 / s.scale, 0, 1)
-    dirt = textures.fractal()(s.on * np.array([1.0, 0.4], np.float32), 5.0, s.foot)
-    return Look(s.colour * ((1 + 0.28 * wave * fade) * (0.8 + 0.35 * dirt))[:, None])
+    dirt = textures.fractal()(s.on * _stretch(1.0, 0.4), 5.0, s.foot)
+    return Look(s.colour * ((1 + 0.28 * wave * fade) * (0.8 + 0.35 * dirt)))
 
 
 def sign(s: Spots) -> Look:
-    x, y, number = s.at.T
+    x, y, number = s.at
     triangle = number > 100
     radius = np.where(
         triangle, np.maximum(np.abs(x) * 1.6, np.abs(y)) * 0.95 + 0.25, np.hypot(x, y)
@@ -236,16 +238,16 @@ def sign(s: Spots) -> Look:
     inverted = np.mod(number, 3) == 0
     glyph_x, glyph_y = np.floor(x * 5 + 0.5), np.floor(y * 4)
     glyph = (_hash(glyph_x, glyph_y, number) > 0.5) & (np.abs(x) < 0.42) & (np.abs(y) < 0.42)
-    field = np.where(inverted[:, None], s.colour, s.second)
-    mark = np.where(inverted[:, None], s.second, np.array([0.02, 0.02, 0.02], np.float32))
-    albedo = np.where(glyph[:, None], mark, field)
-    return Look(np.where((radius > 0.78)[:, None], s.colour, albedo).astype(np.float32))
+    field = np.where(inverted, s.colour, s.second)
+    mark = np.where(inverted, s.second, np.float32(0.02))
+    albedo = np.where(glyph, mark, field)
+    return Look(np.where(radius > 0.78, s.colour, albedo))
 
 
 def letters(s: Spots) -> Look:
     size = s.scale
-    column, row = np.floor(s.on[:, 0] / (size * 0.7)), np.floor(s.on[:, 1] / (size * 1.5))
-    x, y = np.mod(s.on[:, 0] / (size * 0.7), 1), np.mod(s.on[:, 1] / (size * 1.5), 1)
+    column, row = np.floor(s.on[0] / (size * 0.7)), np.floor(s.on[1] / (size * 1.5))
+    x, y = np.mod(s.on[0] / (size * 0.7), 1), np.mod(s.on[1] / (size * 1.5), 1)
     stroke = _hash(column * 4 + np.floor(x * 4), row * 5 + np.floor(y * 5)) > 0.42
     body = (x > 0.12) & (x < 0.88) & (y > 0.15) & (y < 0.85) & (_hash(column, row) > 0.15)
     ink = (stroke & body).astype(np.float32)

@@ -1,4 +1,8 @@
-"""From hits to light: texture, sun and cast shadows, sky and what hides it, reflections, haze."""
+"""From hits to light: texture, sun and cast shadows, sky and what hides it, reflections, haze.
+
+Points and directions are (N, 3), as the caster takes them. Colours are (3, N): numpy is slow where
+its inner loop has three turns.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +28,11 @@ class Shader:
     def __init__(self, materials: MaterialRows, light: Light) -> None:
         self._materials = materials
         self._light = light
-        sky = 0.55 * light.zenith + 0.45 * light.horizon
+        sky = (0.55 * light.zenith + 0.45 * light.horizon)[:, None]
         # Below overcast or broken cloud the sky's own light is whiter and stronger.
         self._sky = sky * (1.0 + 0.35 * light.clouds)
-        lit = np.maximum(light.towards_sun[2], 0) * light.sun + self._sky
+        self._sun = light.sun[:, None]
+        lit = np.maximum(light.towards_sun[2], 0) * self._sun + self._sky
         self._bounce = (GROUND_ALBEDO * lit).astype(np.float32)
 
     def radiance(
@@ -50,7 +55,7 @@ class Shader:
             rng: for the soft edges of shadows.
         """
         result = np.empty((len(directions), 3), np.float32)
-        result[~hits.met] = self.sky(directions[~hits.met])
+        result[~hits.met] = self.sky(directions[~hits.met]).T
         met = np.flatnonzero(hits.met)
         if not len(met):
             return result
@@ -64,12 +69,12 @@ class Shader:
         albedo, gloss, emission = self._look(instant, hits, met, row, foot)
         ambient = self._ambient(normal, openness[met])
         sun = self._sunlight(instant, points, normal, rng)
-        light = albedo * (ambient + sun[:, None] * self._light.sun)
+        light = albedo * (ambient + sun * self._sun)
         light += self._reflection(ray, normal, cosine, gloss, sun, openness[met])
-        light += (emission * self._light.lamps)[:, None] * np.minimum(albedo * 1.8 + 0.02, 1.0)
-        through = np.exp(-reach / self._light.haze_m)[:, None]
-        haze = 0.85 * self._light.horizon
-        result[met] = light * through + haze * (1 - through)
+        light += (emission * self._light.lamps) * np.minimum(albedo * 1.8 + 0.02, 1.0)
+        through = np.exp(-reach / self._light.haze_m)
+        haze = 0.85 * self._light.horizon[:, None]
+        result[met] = (light * through + haze * (1 - through)).T
         return result
 
     def openness(
@@ -95,25 +100,26 @@ class Shader:
         return ~instant.blocked(points + normal * LIFT_M, towards, OPENNESS_REACH_M)
 
     def sky(self, directions: Float32, clouds: float = 1.0) -> Float32:
-        """Radiance (N, 3) of the sky: gradient, clouds (their share), the sun and its glow."""
+        """Radiance (3, N) of the sky: gradient, clouds (their share), the sun and its glow."""
         light = self._light
-        up = np.clip(directions[:, 2:], 0.0, 1.0)
-        clear = light.horizon + (light.zenith - light.horizon) * up**0.45
+        zenith, horizon = light.zenith[:, None], light.horizon[:, None]
+        up = np.clip(directions[:, 2], 0.0, 1.0)
+        clear = horizon + (zenith - horizon) * up**0.45
         towards = np.clip(directions @ light.towards_sun, 0, 1)
         glow = 0.10 * towards**6 + 0.35 * towards**48
         if light.name != "overcast":
             glow = glow + 6.0 * (towards > np.cos(0.014))
-        veil = (directions[:, :2] / (up + 0.18) * 100).astype(np.float32)
+        veil = np.ascontiguousarray(directions.T[:2]) / (up + 0.18) * 100
         near = np.zeros(len(directions), np.float32)
         noise = 0.65 * textures.fractal()(veil, 620.0, near) + 0.35 * textures.fractal()(
             veil, 170.0, near
         )
         edge = 0.68 - 0.36 * light.clouds
-        cover = np.clip((noise - edge) * 5.0, 0, 1)[:, None] * np.clip(up * 8, 0, 1) * clouds
-        white = 0.62 * light.sun + 0.55 * (light.zenith + light.horizon)
-        shade = white * (1.1 - 0.55 * np.clip((noise - edge) * 2.2, 0, 1))[:, None]
+        cover = np.clip((noise - edge) * 5.0, 0, 1) * np.clip(up * 8, 0, 1) * clouds
+        white = 0.62 * self._sun + 0.55 * (zenith + horizon)
+        shade = white * (1.1 - 0.55 * np.clip((noise - edge) * 2.2, 0, 1))
         result = clear * (1 - cover * 0.9) + shade * cover * 0.9
-        glow = glow[:, None] * light.sun * (1 - 0.7 * light.clouds)
+        glow = glow * self._sun * (1 - 0.7 * light.clouds)
         return np.asarray(result + glow, np.float32)
 
     def _ruffle(self, normal: Float32, points: Float32, row: NDArray[np.int64]) -> None:
@@ -121,10 +127,10 @@ class Shader:
         here = np.flatnonzero(self._materials.texture[row] == Texture.LEAVES)
         if not len(here):
             return
-        spot = points[here]
+        spot = points[here].T
         near = np.zeros(len(here), np.float32)
         noise = [
-            textures.streaks()(spot[:, pair] + 3.1 * k, 7.0, near) - 0.5
+            textures.streaks()(spot[pair] + 3.1 * k, 7.0, near) - 0.5
             for k, pair in enumerate(([0, 1], [1, 2], [2, 0]))
         ]
         turned = normal[here] + 2.2 * np.stack(noise, axis=1)
@@ -138,28 +144,29 @@ class Shader:
         row: NDArray[np.int64],
         foot: Float32,
     ) -> tuple[Float32, Float32, Float32]:
-        corners = instant.gather("texture", hits.face[met])
-        u, v = hits.u[met, None], hits.v[met, None]
-        at = corners[:, 0] * (1 - u - v) + corners[:, 1] * u + corners[:, 2] * v
-        on = _flattened(at, corners)
+        """Albedo (3, N), gloss and emission (N,)."""
+        a, b, c = np.moveaxis(instant.gather("texture", hits.face[met]), 0, 2).copy()
+        u, v = hits.u[met], hits.v[met]
+        at = a * (1 - u - v) + b * u + c * v
+        on = _flattened(at, np.cross(b - a, c - a, axis=0))
         table = self._materials
-        albedo = table.colour[row].copy()
+        albedo = np.empty_like(at)
         gloss, emission = table.gloss[row], table.emission[row]
         kinds = table.texture[row]
-        for kind in np.unique(kinds):
+        for kind in np.flatnonzero(np.bincount(kinds)):
             here = np.flatnonzero(kinds == kind)
             rows = row[here]
             spots = Spots(
-                at[here],
-                on[here],
+                at.take(here, axis=1),
+                on.take(here, axis=1),
                 foot[here],
-                table.colour[rows],
-                table.second[rows],
+                table.colour.T.take(rows, axis=1),
+                table.second.T.take(rows, axis=1),
                 table.scale[rows],
-                table.options[rows],
+                table.options.T.take(rows, axis=1),
             )
             look = PATTERNS[Texture(kind)](spots)
-            albedo[here] = look.albedo
+            albedo[:, here] = look.albedo
             if look.gloss is not None:
                 gloss[here] = look.gloss
             if look.emission is not None:
@@ -168,9 +175,9 @@ class Shader:
         return np.clip(albedo, 0.0, 0.95), gloss, emission
 
     def _ambient(self, normal: Float32, openness: Float32) -> Float32:
-        up = (0.5 + 0.5 * normal[:, 2:]).astype(np.float32)
+        up = (0.5 + 0.5 * normal[:, 2]).astype(np.float32)
         mixed = up * self._sky + (1 - up) * self._bounce
-        open_share = (0.18 + 0.82 * openness)[:, None]
+        open_share = 0.18 + 0.82 * openness
         # What hides the sky gives some light back.
         hidden = 0.25 * self._bounce * (1 - open_share)
         return np.asarray(mixed * open_share + hidden, np.float32)
@@ -198,7 +205,7 @@ class Shader:
         sun: Float32,
         openness: Float32,
     ) -> Float32:
-        result = np.zeros_like(ray)
+        result = np.zeros(ray.shape[::-1], np.float32)
         shiny = np.flatnonzero(gloss > 0.01)
         if not len(shiny):
             return result
@@ -206,18 +213,15 @@ class Shader:
         fresnel = gloss[shiny] * (0.10 + 0.90 * (1 - np.minimum(cosine[shiny], 1.0)) ** 4)
         seen = self.sky(mirrored, clouds=0.4)
         # Low rays meet the town, not the sky.
-        clear = np.clip((mirrored[:, 2:] - 0.02) * 4.0, 0, 1) * (0.4 + 0.6 * openness[shiny, None])
+        clear = np.clip((mirrored[:, 2] - 0.02) * 4.0, 0, 1) * (0.4 + 0.6 * openness[shiny])
         seen = seen * clear + 0.9 * self._bounce * (1 - clear)
         glint = np.clip(mirrored @ self._light.towards_sun, 0, 1) ** 180 * (sun[shiny] > 0)
-        seen = np.minimum(seen, 3.0) + 5.0 * glint[:, None] * self._light.sun
-        result[shiny] = seen * fresnel[:, None]
+        seen = np.minimum(seen, 3.0) + 5.0 * glint * self._sun
+        result[:, shiny] = seen * fresnel
         return result
 
 
-def _flattened(at: Float32, corners: Float32) -> Float32:
-    """Metres on the surface (N, 2): the two axes that face it best, the upright one second."""
-    normal = np.abs(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
-    axis = normal.argmax(axis=1)
-    first = np.where(axis == 0, at[:, 1], at[:, 0])
-    second = np.where(axis == 2, at[:, 1], at[:, 2])
-    return np.stack([first, second], axis=1)
+def _flattened(at: Float32, normal: Float32) -> Float32:
+    """Metres on the surface (2, N): the two axes that face it best, the upright one second."""
+    axis = np.abs(normal).argmax(axis=0)
+    return np.stack([np.where(axis == 0, at[1], at[0]), np.where(axis == 2, at[1], at[2])])

@@ -30,30 +30,29 @@ class Tile:
         """Brightness (N,) at points.
 
         Args:
-            points: (N, 2) metres on the surface.
+            points: (2, N) metres on the surface.
             size_m: metres that one repetition covers.
             footprint_m: (N,) metres that a pixel covers there.
         """
-        result = np.empty(len(points), np.float32)
+        result = np.empty(points.shape[1], np.float32)
+        place = points * (1.0 / size_m)
+        place -= np.floor(place)
         blur = np.log2(np.maximum(footprint_m * (SIZE / size_m), 1.0))
         level = np.minimum(np.round(blur), len(self._levels) - 1).astype(np.int8)
         for number in np.flatnonzero(np.bincount(level)):
             here = np.flatnonzero(level == number)
             picture = self._levels[number]
-            size = picture.shape[0]
-            place = points[here] * (1.0 / size_m)
-            place = (place - np.floor(place)) * size - 0.5
-            result[here] = _remap(picture, place.astype(np.float32))
+            result[here] = _remap(picture, place.take(here, axis=1) * picture.shape[0] - 0.5)
         return result
 
 
 def _remap(picture: Float32, place: Float32) -> Float32:
-    count = len(place)
-    rows = -(-count // ROW)
-    padded = np.zeros((rows * ROW, 2), np.float32)
-    padded[:count] = place
-    folded = padded.reshape(rows, ROW, 2)
-    values = cv2.remap(picture, folded, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    count = place.shape[1]
+    width = min(count, ROW)
+    folded = np.zeros((2, -(-count // width), width), np.float32)
+    folded.reshape(2, -1)[:, :count] = place
+    x, y = folded
+    values = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(values.reshape(-1)[:count], dtype=np.float32)
 
 
