@@ -278,8 +278,54 @@ def test_mono_depth_becomes_range_along_the_ray(
     assert np.isfinite(labels.range_m).all() and len(labels.range_m) > 100
 
 
+def zoedepth() -> Any:
+    backbone = transformers.BeitConfig(
+        image_size=32, patch_size=16, hidden_size=16, num_hidden_layers=4, num_attention_heads=2,
+        intermediate_size=32, out_features=["stage1", "stage2", "stage3", "stage4"],
+        reshape_hidden_states=False,
+    )  # fmt: skip
+    config = transformers.ZoeDepthConfig(
+        backbone_config=backbone, bottleneck_features=8, neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8, bin_embedding_dim=8, num_attractors=[4, 2, 1, 1],
+        patch_transformer_hidden_size=8, patch_transformer_intermediate_size=16,
+        num_patch_transformer_layers=1, patch_transformer_num_attention_heads=1,
+    )  # fmt: skip
+    return transformers.ZoeDepthForDepthEstimation(config).eval()
+
+
+def test_depth_of_a_model_that_pads_is_that_of_the_image_alone(
+    drive: Drive, tmp_path: Path
+) -> None:
+    """ZoeDepth's processor adds a mirrored rim to images unless told otherwise."""
+    torch.manual_seed(0)
+    model = zoedepth()
+    for part in (model.neck, model.relative_head, model.metric_head):  # see above
+        for weight in part.parameters():
+            weight.data = torch.randn_like(weight)
+    processor = transformers.ZoeDepthImageProcessor(
+        size={"height": 64, "width": 96}, ensure_multiple_of=32, keep_aspect_ratio=False
+    )
+    assert processor.do_pad
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    camera = first_camera(drive)
+    ranges = load_mono_depth(str(tmp_path), np.inf).ranges(drive, drive.frames[0], camera)
+    image = cv2.cvtColor(cv2.imread(str(camera.image)), cv2.COLOR_BGR2RGB)
+    depths = []
+    for padded in (False, True):
+        inputs = processor(images=image, do_pad=padded, return_tensors="pt")
+        with torch.no_grad():
+            depth = model(**inputs).predicted_depth[0].numpy()
+        depths.append(cv2.resize(depth, (LENS.width, LENS.height)))
+    depth = ranges * LENS.pixel_rays()[..., 2]
+    known = np.isfinite(depth)
+    assert np.array_equal(known, depths[0] > 0) and known.mean() > 0.2
+    assert np.allclose(depth[known], depths[0][known], rtol=1e-4)
+    assert not np.allclose(depth[known], depths[1][known], rtol=1e-2)
+
+
 def test_relative_depth_is_refused() -> None:
-    with pytest.raises(ValueError, match="relative depth; choose a metric one"):
+    with pytest.raises(ValueError, match="inverse depth; choose one that answers in metres"):
         MonoDepthImages(depth_anything("relative"), None, 60.0)
 
 

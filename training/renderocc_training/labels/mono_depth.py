@@ -15,7 +15,7 @@ from renderocc_training.dataset.frames import CameraFrame, Drive, Frame
 from renderocc_training.labels.hub import load_pretrained
 from renderocc_training.labels.label_images import ranges_of_depth
 
-METRIC_TYPES = ("zoedepth", "depth_pro")  # always answer in metres
+METRIC_TYPES = ("zoedepth",)  # always answer in metres
 
 
 class MonoDepthImages:
@@ -23,7 +23,7 @@ class MonoDepthImages:
 
     Args:
         model: its ``predicted_depth`` is metres along the optical axis.
-        processor: prepares images for it.
+        processor: prepares images for it, without padding them: the answer is that of the image.
         farthest_m: depths beyond are not trusted.
         device: where the model runs.
 
@@ -38,9 +38,9 @@ class MonoDepthImages:
         kind = getattr(config, "depth_estimation_type", None)
         if config.model_type not in METRIC_TYPES and kind != "metric":
             raise ValueError(
-                f"depth model '{config.name_or_path or config.model_type}' gives relative depth; "
-                "choose a metric one, such as "
-                "depth-anything/Depth-Anything-V2-Metric-Outdoor-Small-hf, ZoeDepth or DepthPro"
+                f"depth model '{config.name_or_path or config.model_type}' gives relative or "
+                "inverse depth; choose one that answers in metres, such as "
+                "depth-anything/Depth-Anything-V2-Metric-Outdoor-Small-hf or ZoeDepth"
             )
         self._model = model.eval().to(device)
         self._processor, self._device, self._farthest_m = processor, device, farthest_m
@@ -61,8 +61,8 @@ def load_mono_depth(name: str, farthest_m: float, device: str = "cpu") -> MonoDe
     """A model of the hub or of a folder.
 
     Raises:
-        ValueError: it cannot be loaded, or gives relative depth.
+        ValueError: it cannot be loaded, or does not answer in metres.
     """
     model = load_pretrained(transformers.AutoModelForDepthEstimation, name, use_safetensors=True)
-    processor = load_pretrained(transformers.AutoImageProcessor, name)
+    processor = load_pretrained(transformers.AutoImageProcessor, name, do_pad=False)
     return MonoDepthImages(model, processor, farthest_m, device)
