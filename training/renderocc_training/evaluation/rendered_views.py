@@ -35,8 +35,9 @@ class View:
     Attributes:
         columns, rows: (W,), (H,) pixel coordinates of the lattice.
         range_m: (H, W) distance along the ray; ``far_m`` where nothing is met.
-        far_m: (H, W) where the ray leaves the grid; 0 where it never enters.
-        along_axis: (H, W) cosine of the angle between ray and optical axis.
+        far_m: (H, W) where the ray leaves the grid; 0 where it never enters, or where no ray of
+            the lens meets the pixel.
+        along_axis: (H, W) cosine of the angle between ray and optical axis; 0 without a ray.
         labels: (H, W) uint8 class, free where the ray meets nothing.
     """
 
@@ -71,7 +72,9 @@ def render_view(
     columns = np.arange(stride // 2, model.width, stride)
     rows = np.arange(stride // 2, model.height, stride)
     pixels = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-    in_camera = np.nan_to_num(model.rays(pixels.astype(np.float64)))
+    in_camera = model.rays(pixels.astype(np.float64))
+    has_ray = np.isfinite(in_camera).all(axis=1)  # the dark rim of a fisheye sees nothing
+    in_camera = in_camera[has_ray]
     device = field.density.device
     direction = torch.as_tensor(in_camera @ reading.ego_from_camera.rotation.T).float().to(device)
     origin = torch.tensor(reading.ego_from_camera.translation).float().to(device)
@@ -86,26 +89,31 @@ def render_view(
         density = field.density.float()
         seen = render_rays(grid, density, classes, rays, samples, threshold=threshold)
         best = seen.classes.argmax(dim=1)
-        labels = torch.where(seen.opacity >= OPAQUE, best, free_id)
-    shape = (len(rows), len(columns))
+        labels = torch.where(seen.opacity >= OPAQUE, best, free_id).to(torch.uint8)
+
+    def image(values: Any, elsewhere: float) -> NDArray[Any]:
+        whole = np.full(len(pixels), elsewhere, values.dtype)
+        whole[has_ray] = values
+        return whole.reshape(len(rows), len(columns))
+
     return View(
         columns,
         rows,
-        seen.range_m.cpu().numpy().reshape(shape),
-        samples.far_m.cpu().numpy().reshape(shape),
-        in_camera[:, 2].astype(np.float32).reshape(shape),
-        labels.to(torch.uint8).cpu().numpy().reshape(shape),
+        image(seen.range_m.cpu().numpy(), 0),
+        image(samples.far_m.cpu().numpy(), 0),
+        image(in_camera[:, 2].astype(np.float32), 0),
+        image(labels.cpu().numpy(), free_id),
     )
 
 
 def score_view(view: View, labels: ViewLabels, classes: ClassSet) -> tuple[DepthSums, Counts]:
     """Compare a view with its labels.
 
-    Depth counts where the labelled surface lies inside the grid. Classes count there too, and at
-    sky, which must be free.
+    Depth counts where the labelled surface lies inside the grid. Classes count there too, or
+    wherever a ray enters the grid if no depth is known; and at sky, which must be free.
     """
     lattice = np.ix_(view.rows, view.columns)
-    within = np.ones(view.labels.shape, bool)
+    within = view.far_m > 0
     sums = DepthSums()
     if labels.depth_m is not None:
         ahead = np.where(view.along_axis > 0.05, view.along_axis, np.nan)

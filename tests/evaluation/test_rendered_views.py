@@ -1,0 +1,71 @@
+"""Views that an evaluation renders: of a wall of known distance, through a lens with a dark rim."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
+from renderocc_ros.network.occupancy_field import OccupancyField
+from renderocc_ros.rig.camera_set import CameraReading
+from renderocc_training.evaluation.rendered_views import (
+    View,
+    ViewLabels,
+    render_view,
+    score_view,
+)
+from renderocc_training.evaluation.view_scores import depth_scores
+from renderocc_training.evaluation.voxel_scores import voxel_scores
+
+GRID = VoxelGrid((-8.0, -8.0, -4.0), 0.5, (32, 32, 16))
+WALL_M = 5.0  # ahead of the camera, which stands at the ego frame's origin
+FORWARD = RigidTransform(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3))
+# Its polynomial turns at 1.05 rad: the corners of the image are met by no ray.
+FISHEYE = CameraModel(
+    320, 240, [[90, 0, 159.5], [0, 90, 119.5], [0, 0, 1]], "equidistant", (-0.3, 0.0, 0.0, 0.0)
+)
+
+
+@pytest.fixture
+def view(occ3d: ClassSet) -> View:
+    density = torch.zeros(1, *GRID.size)
+    density[:, GRID.centres()[..., 0] > WALL_M] = 50.0
+    semantics = torch.zeros(1, len(occ3d), *GRID.size)
+    semantics[:, occ3d.id_of("manmade")] = 20.0
+    image = np.zeros((FISHEYE.height, FISHEYE.width, 3), np.uint8)
+    reading = CameraReading("front", 0, image, FISHEYE, FORWARD)
+    return render_view(OccupancyField(density, semantics), GRID, reading, occ3d.free_id, 0.5)
+
+
+def rays_of(view: View) -> np.ndarray:
+    return FISHEYE.rays(np.stack(np.meshgrid(view.columns, view.rows), axis=-1))
+
+
+def test_a_wall_is_as_far_as_it_is_and_the_rim_of_a_fisheye_sees_nothing(
+    view: View, occ3d: ClassSet
+) -> None:
+    rays = rays_of(view)
+    rim = np.isnan(rays).any(axis=-1)
+    assert 0.1 < rim.mean() < 0.9
+    assert (view.far_m[rim] == 0).all() and (view.labels[rim] == occ3d.free_id).all()
+    wall_m = WALL_M / rays[..., 2]
+    ahead = ~rim & (np.abs(wall_m[..., None] * rays[..., :2]) < (7.5, 3.5)).all(axis=-1)
+    assert ahead.sum() > 1000
+    assert np.abs(view.range_m - wall_m)[ahead].max() < GRID.resolution_m
+    assert (view.labels[ahead] == occ3d.id_of("manmade")).all()
+
+
+def test_what_no_ray_meets_is_not_scored(view: View, occ3d: ClassSet) -> None:
+    size = (FISHEYE.height, FISHEYE.width)
+    depth_m = np.full(size, WALL_M, np.float32)
+    classes = np.full(size, occ3d.id_of("manmade"), np.uint8)
+    sums, confusion = score_view(view, ViewLabels(depth_m, classes), occ3d)
+    within = WALL_M / rays_of(view)[..., 2] < view.far_m
+    assert sums.pixels == confusion.sum() == within.sum() > 1000
+    assert depth_scores(sums).abs_rel < 0.1
+    assert voxel_scores(confusion).miou > 0.97
+    sky = np.full(size, occ3d.free_id, np.uint8)
+    _, confusion = score_view(view, ViewLabels(None, sky), occ3d)
+    assert confusion.sum() == (view.far_m > 0).sum()
