@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from box_world import STREET
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_training.commands import labels
+from renderocc_training.commands.train import train
 from renderocc_training.dataset.drives import open_drives
 from renderocc_training.labels.config import LabelConfig, open_store
 
@@ -85,6 +88,7 @@ def test_labels_of_a_semantickitti_world_are_exact(root: Path, occ3d: ClassSet) 
         (("--format", "semantickitti", "--mapping", "nothing"), "no mapping file 'nothing'"),
         (("--format", "semantickitti", "--depth", "sonar"), "depth: Input should be"),
         (("--processes", "2", "--device", "cuda"), "a GPU takes one process"),
+        (("--format", "semantickitti", "--own-car-m", "-1"), "own_car_m: Input should be"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -92,6 +96,17 @@ def test_mistakes_are_one_line(
 ) -> None:
     done = run("make", root, "--out", tmp_path, *options)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_unknown_format_is_refused(root: Path, tmp_path: Path) -> None:
+    done = run("make", root, "--out", tmp_path, "--format", "kitti")
+    assert done.returncode == 2 and "'kitti' is not one of" in done.stderr
+
+
+@pytest.mark.parametrize("command", [labels.make, labels.show, train])
+def test_every_setting_of_labels_is_an_option(command: Callable[..., None]) -> None:
+    """Else labels of one command would be others than those that the next one looks for."""
+    assert set(LabelConfig.model_fields) <= set(inspect.signature(command).parameters)
 
 
 def test_pictures_of_a_real_drive(recording: Callable[..., Path], tmp_path: Path) -> None:

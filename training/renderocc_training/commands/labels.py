@@ -7,21 +7,38 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import cv2
 import typer
 from rich.console import Console
 from rich.progress import track
 
-from renderocc_ros.config import load_class_set, validate
+from renderocc_ros.config import load_class_set
+from renderocc_training.commands._label_options import (
+    DEFAULTS,
+    Depth,
+    DepthModel,
+    Format,
+    Mapping,
+    MinProbability,
+    MonoFarthest,
+    OwnCar,
+    RoadMask,
+    Root,
+    Scans,
+    SegmentationModel,
+    Semantics,
+    Stride,
+    Version,
+    label_config,
+)
 from renderocc_training.dataset.drives import open_drives
 from renderocc_training.dataset.frames import Drive, Frame
 from renderocc_training.labels.cache import LabelStore
-from renderocc_training.labels.config import LabelConfig, open_store
+from renderocc_training.labels.config import open_store
 from renderocc_training.labels.show import frame_picture
 
-DEFAULTS = LabelConfig()
 app = typer.Typer(
     help="Make 2D labels of a data set's images, and look at them.\n\n"
     "renderocc-train labels make data --out data/pixel_labels\n\n"
@@ -30,26 +47,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Root = Annotated[Path, typer.Argument(help="folder of the data set")]
-Format = Annotated[
-    str, typer.Option(help="nuscenes (also what extract writes), semantickitti, ddad")
-]
-Version = Annotated[
-    str | None, typer.Option(help="folder of nuScenes tables; the only one if not given")
-]
 Scenes = Annotated[
     list[str] | None, typer.Option("--scene", help="only this scene; may be repeated")
 ]
 Classes = Annotated[str, typer.Option(help="class set: a shipped name, or a .yaml")]
-Depth = Annotated[str, typer.Option(help="lidar, images, mono or none")]
-Semantics = Annotated[str, typer.Option(help="boxes, points, images, segmentation or none")]
-Mapping = Annotated[str | None, typer.Option(help="mapping file: a shipped name, or a .yaml")]
-Scans = Annotated[int, typer.Option(help="further LiDAR scans to add")]
-RoadMask = Annotated[Path | None, typer.Option(help="road map instead of the data set's own")]
-Stride = Annotated[int, typer.Option(help="distance in pixels of labels from images")]
-SegmentationModel = Annotated[str | None, typer.Option(help="hub name or folder")]
-MinProbability = Annotated[float, typer.Option(help="below it a segmentation model is unsure")]
-DepthModel = Annotated[str | None, typer.Option(help="hub name or folder")]
 Device = Annotated[str, typer.Option(help="where models run, such as cuda")]
 
 
@@ -65,19 +66,21 @@ def make(
     semantics: Semantics = DEFAULTS.semantics,
     mapping: Mapping = None,
     scans: Scans = DEFAULTS.scans,
+    own_car_m: OwnCar = DEFAULTS.own_car_m,
     road_mask: RoadMask = None,
     stride_px: Stride = DEFAULTS.stride_px,
     segmentation_model: SegmentationModel = None,
     min_probability: MinProbability = DEFAULTS.min_probability,
     depth_model: DepthModel = None,
+    mono_farthest_m: MonoFarthest = DEFAULTS.mono_farthest_m,
     device: Device = "cpu",
     processes: Annotated[int, typer.Option(min=1, help="frames at a time")] = 1,
 ) -> None:
     """Label the images of every key frame; what is there already is not made again."""
-    config = _config(locals())
+    config = label_config(locals())
     if processes > 1 and device != "cpu":
         raise ValueError(f"--processes {processes} with --device {device}: a GPU takes one process")
-    drives = open_drives(root, format, version, scenes or ())  # type: ignore[arg-type]
+    drives = open_drives(root, format, version, scenes or ())
     places = [(drive, frame.number) for drive in drives for frame in drive.frames]
     store = open_store(config, load_class_set(class_set), out, device)
     todo = [
@@ -112,29 +115,26 @@ def show(
     semantics: Semantics = DEFAULTS.semantics,
     mapping: Mapping = None,
     scans: Scans = DEFAULTS.scans,
+    own_car_m: OwnCar = DEFAULTS.own_car_m,
     road_mask: RoadMask = None,
     stride_px: Stride = DEFAULTS.stride_px,
     segmentation_model: SegmentationModel = None,
     min_probability: MinProbability = DEFAULTS.min_probability,
     depth_model: DepthModel = None,
+    mono_farthest_m: MonoFarthest = DEFAULTS.mono_farthest_m,
     device: Device = "cpu",
 ) -> None:
     """Draw labels over their images: ranges above, classes below; one PNG per frame."""
-    config, classes = _config(locals()), load_class_set(class_set)
+    config, classes = label_config(locals()), load_class_set(class_set)
     store = open_store(config, classes, labels, device)
     out.mkdir(parents=True, exist_ok=True)
-    for drive in open_drives(root, format, version, scenes or ()):  # type: ignore[arg-type]
+    for drive in open_drives(root, format, version, scenes or ()):
         for frame in _spread(drive, frames):
             picture = frame_picture(drive, frame, store, classes)
             file = out / f"{drive.name}-{frame.number:04d}.png"
             if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
                 raise OSError(f"could not write {file}")
             typer.echo(file)
-
-
-def _config(options: dict[str, Any]) -> LabelConfig:
-    given = {key: options[key] for key in LabelConfig.model_fields if key in options}
-    return validate(given, LabelConfig, "options")
 
 
 def _spread(drive: Drive, count: int) -> list[Frame]:

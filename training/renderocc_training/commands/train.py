@@ -20,14 +20,32 @@ from renderocc_ros.checkpoint import (
     save_checkpoint,
 )
 from renderocc_ros.class_set import ClassSet
-from renderocc_ros.config import load_class_set, validate
+from renderocc_ros.config import load_class_set
 from renderocc_ros.network.renderocc import Network, build_network
 from renderocc_ros.network_config import OfficialConfig, load_network_config
+from renderocc_training.commands._label_options import (
+    DEFAULTS,
+    Depth,
+    DepthModel,
+    Format,
+    Mapping,
+    MinProbability,
+    MonoFarthest,
+    OwnCar,
+    RoadMask,
+    Root,
+    Scans,
+    SegmentationModel,
+    Semantics,
+    Stride,
+    Version,
+    label_config,
+)
 from renderocc_training.dataset.drives import hold_out, open_drives
 from renderocc_training.dataset.source import TrainingSource
 from renderocc_training.dataset.truth import TruthFolder
 from renderocc_training.evaluation.results import without_nan
-from renderocc_training.labels.config import LabelConfig, open_store
+from renderocc_training.labels.config import open_store
 from renderocc_training.trainer.held_out import held_out_table, score_held_out
 from renderocc_training.trainer.loop import (
     StepReport,
@@ -41,11 +59,9 @@ from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.recipe import load_recipe
 from renderocc_training.trainer.threshold import best_threshold
 
-DEFAULTS = LabelConfig()
-
 
 def train(
-    root: Annotated[Path, typer.Argument(help="folder of the data set")],
+    root: Root,
     out: Annotated[Path, typer.Option(help="folder of the run; a run found there goes on")],
     network: Annotated[
         str | None, typer.Option(help="a shipped preset, or a .yaml; nano if not given")
@@ -57,10 +73,8 @@ def train(
         float | None,
         typer.Option("--learning-rate", min=1e-9, max=1.0, help="instead of the recipe's"),
     ] = None,
-    format: Annotated[
-        str, typer.Option(help="nuscenes (also what extract writes), semantickitti, ddad")
-    ] = "nuscenes",
-    version: Annotated[str | None, typer.Option(help="folder of nuScenes tables")] = None,
+    format: Format = "nuscenes",
+    version: Version = None,
     held_out: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,18 +82,17 @@ def train(
             "but never trained on; may be repeated"
         ),
     ] = None,
-    depth: Annotated[str, typer.Option(help="lidar, images, mono or none")] = DEFAULTS.depth,
-    semantics: Annotated[
-        str, typer.Option(help="boxes, points, images, segmentation or none")
-    ] = DEFAULTS.semantics,
-    mapping: Annotated[str | None, typer.Option(help="mapping file of the labels")] = None,
-    road_mask: Annotated[Path | None, typer.Option(help="road map, for box labels")] = None,
-    scans: Annotated[int, typer.Option(help="further LiDAR scans to add")] = DEFAULTS.scans,
-    stride_px: Annotated[
-        int, typer.Option(help="distance in pixels of labels from images")
-    ] = DEFAULTS.stride_px,
-    segmentation_model: Annotated[str | None, typer.Option(help="hub name or folder")] = None,
-    depth_model: Annotated[str | None, typer.Option(help="hub name or folder")] = None,
+    depth: Depth = DEFAULTS.depth,
+    semantics: Semantics = DEFAULTS.semantics,
+    mapping: Mapping = None,
+    scans: Scans = DEFAULTS.scans,
+    own_car_m: OwnCar = DEFAULTS.own_car_m,
+    road_mask: RoadMask = None,
+    stride_px: Stride = DEFAULTS.stride_px,
+    segmentation_model: SegmentationModel = None,
+    min_probability: MinProbability = DEFAULTS.min_probability,
+    depth_model: DepthModel = None,
+    mono_farthest_m: MonoFarthest = DEFAULTS.mono_farthest_m,
     labels: Annotated[
         Path | None, typer.Option(help="folder of `labels make`; <out>/labels if not given")
     ] = None,
@@ -110,6 +123,7 @@ def train(
 
     The model with averaged weights is <out>/model.safetensors, and the node loads it as it is.
     """
+    made_by = label_config(locals())
     plan = load_recipe(recipe)
     instead = {"steps": steps, "batch_size": batch_size}
     plan = plan.model_copy(update={k: v for k, v in instead.items() if v is not None})
@@ -123,21 +137,8 @@ def train(
     model, class_set = first_weights()
     config = model.config
     volumes = None if truth is None else TruthFolder.open(truth, class_set)
-    given = {
-        "depth": depth,
-        "semantics": semantics,
-        "mapping": mapping,
-        "road_mask": road_mask,
-        "scans": scans,
-        "stride_px": stride_px,
-        "segmentation_model": segmentation_model,
-        "depth_model": depth_model,
-    }
-    label_config = validate(
-        {key: value for key, value in given.items() if value is not None}, LabelConfig, "options"
-    )
-    store = open_store(label_config, class_set, labels or out / "labels")
-    drives = open_drives(root, format, version)  # type: ignore[arg-type]
+    store = open_store(made_by, class_set, labels or out / "labels")
+    drives = open_drives(root, format, version)
     training, rest = hold_out(drives, held_out or ())
     fabric = make_fabric(plan, _number(devices), nodes)
     fabric.launch()
