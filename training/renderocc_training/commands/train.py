@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from rich.console import Console
 
@@ -173,8 +174,8 @@ def train(
         return
     if unseen:
         networks = {
-            "trained": _trained(path, unseen),
-            "untrained": _with_threshold(first_weights()[0], unseen),
+            "trained": _trained(path, unseen, fabric.device),
+            "untrained": _with_threshold(first_weights()[0].to(fabric.device), unseen),
         }
         scores = score_held_out(networks, unseen, class_set, plan, volumes)
         console.print(held_out_table(scores, len(unseen)))
@@ -220,10 +221,10 @@ def _take_weights(network: Network, model: Model) -> None:
         ) from error
 
 
-def _trained(path: Path, held_out: TrainingSource) -> Network:
-    """The model of a run, with its threshold chosen and written."""
+def _trained(path: Path, held_out: TrainingSource, device: torch.device) -> Network:
+    """The model of a run on a device, with its threshold chosen and written."""
     model = load_checkpoint(path)
-    network = _with_threshold(model.network, held_out)
+    network = _with_threshold(model.network.to(device), held_out)
     save_checkpoint(Model(network, model.class_set), path)
     return network
 
