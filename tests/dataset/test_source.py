@@ -4,91 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from box_world import STREET
+from street_source import BUDGET, GRID, make_source, make_store, network_config, recipe
 
-from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.config import validate
-from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.network.renderocc import build_network
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.rig.image_preprocessing import target_model
 from renderocc_training.dataset.frames import Drive
 from renderocc_training.dataset.source import TrainingSource
 from renderocc_training.dataset.training_sample import collate
-from renderocc_training.dataset.truth import TruthFolder, coarser, describe_grid
-from renderocc_training.labels.cache import LabelStore
-from renderocc_training.labels.config import LabelConfig, open_store
 from renderocc_training.labels.voxel_votes import count_votes, voted_labels
-from renderocc_training.trainer.held_out import score_held_out
 from renderocc_training.trainer.objective import Objective, Sealed
 from renderocc_training.trainer.recipe import Recipe, load_recipe
-
-BUDGET = 1500
-GRID = VoxelGrid((-24.0, -24.0, -1.3), 1.0, (48, 48, 6))
-BOXES = """
-kind: boxes
-categories: {vehicle.car: car, human: pedestrian, static.wall: manmade}
-on_road: driveable_surface
-off_road: other_flat
-"""
-
-
-def network_config(past_frames: int = 0) -> NetworkConfig:
-    content = {
-        "name": "small",
-        "image": {"width": 160, "height": 64},
-        "grid": {"origin_m": GRID.origin_m, "resolution_m": 1.0, "size": GRID.size},
-        "architecture": {
-            "kind": "lifted",
-            "backbone": {
-                "settings": {"embedding_size": 8, "hidden_sizes": [8, 8, 8, 8], "depths": [1] * 4},
-                "out_features": ["stage2", "stage3"],
-            },
-            "neck": {"channels": 16, "stride": 8},
-            "depth": {"to_m": 30.0, "step_m": 1.0, "context_channels": 8, "hidden_channels": 16},
-            "temporal": {"past_frames": past_frames},
-            "encoder": {"channels": [16, 16], "out_channels": 8},
-            "field": {"hidden_channels": 8},
-        },
-    }
-    return validate(content, NetworkConfig, "small")
-
-
-def recipe(**rays: Any) -> Recipe:
-    content = load_recipe("default").model_dump()
-    content["rays"] |= {"budget": BUDGET, "rendered": 200, "auxiliary_frames": (-1, 1), **rays}
-    return Recipe.model_validate({**content, "precision": "32-true"})
-
-
-@pytest.fixture(scope="module")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
-    return STREET.record(tmp_path_factory.mktemp("street"), frames=4)
-
-
-@pytest.fixture(scope="module")
-def mapping(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("mapping") / "boxes.yaml"
-    file.write_text(BOXES)
-    return file
-
-
-def make_store(mapping: Path, occ3d: ClassSet, folder: Path | None) -> LabelStore:
-    return open_store(LabelConfig(mapping=str(mapping)), occ3d, folder)
-
-
-def make_source(
-    drive: Drive, mapping: Path, occ3d: ClassSet, folder: Path | None = None, **options: Any
-) -> TrainingSource:
-    store = make_store(mapping, occ3d, folder)
-    past = options.pop("past_frames", 0)
-    wanted = options.pop("recipe", None) or recipe(**options)
-    return TrainingSource([drive], store, network_config(past), occ3d, wanted)
 
 
 def test_a_sample_has_what_the_trainer_takes(drive: Drive, mapping: Path, occ3d: ClassSet) -> None:
@@ -334,134 +267,3 @@ def test_mistakes_are_named(drive: Drive, mapping: Path, occ3d: ClassSet, tmp_pa
     source = make_source(replace(drive, frames=(frame,)), mapping, occ3d)
     with pytest.raises(ValueError, match=r"gone\.jpg"):
         source.sample(0, np.random.default_rng(0))
-
-
-def test_truth_is_masked_and_brought_to_the_networks_grid(
-    drive: Drive, mapping: Path, occ3d: ClassSet, tmp_path: Path
-) -> None:
-    fine = VoxelGrid(GRID.origin_m, 0.5, (96, 96, 12))
-    random = np.random.default_rng(0)
-    labels = np.where(random.random(fine.size) < 0.1, 4, 17).astype(np.uint8)
-    seen = random.random(fine.size) < 0.9
-    for frame in drive.frames:
-        folder = tmp_path / drive.name / frame.token
-        folder.mkdir(parents=True)
-        np.savez(folder / "labels.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
-    content = recipe().model_dump()
-    content["losses"] |= {"truth": 1.0, "truth_semantics": 1.0}
-    source = TrainingSource(
-        [drive], make_store(mapping, occ3d, None), network_config(), occ3d,
-        Recipe.model_validate(content), TruthFolder(tmp_path, fine, occ3d),
-    )  # fmt: skip
-    truth = source.sample(0, np.random.default_rng(0)).truth
-    assert truth is not None and truth.shape == GRID.size
-    for cell in random.integers(0, GRID.size, (300, 3)):
-        part = tuple(slice(2 * i, 2 * i + 2) for i in cell)
-        solid, visible = labels[part] != 17, seen[part]
-        wanted = 4 if solid.any() else 17
-        known = (solid & visible).any() if solid.any() else visible.all()
-        assert truth[tuple(cell)] == (wanted if known else IGNORE_ID)
-    (tmp_path / drive.name / "frame2" / "labels.npz").unlink()
-    with pytest.raises(ValueError, match="no 3D labels of frame2"):
-        source.sample(2, np.random.default_rng(0))
-
-
-def test_the_most_frequent_class_names_a_coarse_cell(occ3d: ClassSet) -> None:
-    labels = np.full((2, 2, 2), 17, np.uint8)
-    labels[0, 0, 0], labels[0, 0, 1], labels[0, 1, 0] = 4, 15, 15
-    coarse, seen = coarser(labels, np.ones_like(labels, dtype=bool), 2, occ3d)
-    assert coarse.item() == 15 and seen.item()
-
-
-def test_what_is_there_without_a_class_is_not_free_when_cells_are_joined(occ3d: ClassSet) -> None:
-    labels = np.full((2, 2, 4), 17, np.uint8)
-    labels[0, 0, 0], labels[0, 0, 2], labels[1, 0, 2] = IGNORE_ID, IGNORE_ID, 4
-    coarse, _ = coarser(labels, np.ones_like(labels, dtype=bool), 2, occ3d)
-    assert coarse.ravel().tolist() == [IGNORE_ID, 4]
-
-
-def test_grids_that_do_not_match_are_refused(drive: Drive, occ3d: ClassSet, tmp_path: Path) -> None:
-    other = VoxelGrid((-24.0, -24.0, -2.3), 0.5, (96, 96, 12))
-    labels = np.full(other.size, 17, np.uint8)
-    seen = np.ones(other.size, dtype=bool)
-    np.savez(tmp_path / "frame0.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
-    with pytest.raises(ValueError, match="same box and a whole multiple"):
-        TruthFolder(tmp_path, other, occ3d).labels(drive, drive.frames[0], GRID)
-
-
-def test_a_truth_folder_says_its_own_grid(drive: Drive, occ3d: ClassSet, tmp_path: Path) -> None:
-    folder = tmp_path / drive.name / "frame0"
-    folder.mkdir(parents=True)
-    labels, seen = np.full(GRID.size, 4, np.uint8), np.ones(GRID.size, dtype=bool)
-    np.savez(folder / "labels.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
-    describe_grid(folder.parent, GRID, "occ3d")
-    truth = TruthFolder.open(tmp_path, occ3d)
-    assert (truth.labels(drive, drive.frames[0], GRID) == 4).all()
-    describe_grid(folder.parent, GRID, "mine")
-    with pytest.raises(ValueError, match="classes of {'mine'}"):
-        TruthFolder.open(tmp_path, occ3d)
-
-
-def test_real_truth_files_fit_the_nano_grid(
-    occ3d: ClassSet, occ3d_truth: dict[str, np.ndarray]
-) -> None:
-    seen = occ3d_truth["mask_camera"].astype(bool)
-    labels, visible = coarser(occ3d_truth["semantics"], seen, 2, occ3d)
-    assert labels.shape == (100, 100, 8) and (labels < 17).sum() > 39092 / 8
-    assert 0.05 < visible.mean() < 0.5
-
-
-class Known(torch.nn.Module):
-    """Says the same about the world whatever it sees."""
-
-    def __init__(self, config: NetworkConfig, labels: np.ndarray, classes: int) -> None:
-        super().__init__()
-        self.config, self.grid = config, config.grid.build()
-        self.anchor = torch.nn.Parameter(torch.zeros(()))
-        solid = torch.from_numpy((labels < classes) | (labels == OCCUPIED_ID))
-        name = torch.from_numpy(np.where(labels < classes, labels, 0).astype(np.int64))
-        logits = 20.0 * torch.nn.functional.one_hot(name, classes).movedim(-1, 0)
-        self.field = OccupancyField(50.0 * solid[None].float(), logits[None])
-
-    def field_and_depth(self, current: object, past: object) -> tuple[OccupancyField, torch.Tensor]:
-        return self.field, torch.empty(0)
-
-
-def test_held_out_scores_of_what_is_known(
-    drive: Drive, mapping: Path, occ3d: ClassSet, tmp_path: Path
-) -> None:
-    source = make_source(drive.part(1, 2), mapping, occ3d)
-    (place,) = source.places
-    votes = source.votes(*place)
-    config, free = network_config(), np.full(GRID.size, occ3d.free_id, np.uint8)
-    exact = np.where(votes == OCCUPIED_ID, 15, votes)
-    (tmp_path / drive.name).mkdir()
-    np.savez(
-        tmp_path / drive.name / "frame1.npz",
-        semantics=exact,
-        mask_camera=votes < 255,
-        mask_lidar=votes < 255,
-    )
-    describe_grid(tmp_path / drive.name, GRID, "occ3d")
-    networks = {
-        "all": Known(config, exact, len(occ3d)),
-        "nothing": Known(config, free, len(occ3d)),
-    }
-    scores = score_held_out(
-        networks,
-        source,
-        occ3d,
-        recipe(),
-        TruthFolder.open(tmp_path, occ3d),  # type: ignore[arg-type]
-    )
-    assert scores["all"].votes_iou == 1 and scores["all"].truth_iou == scores["all"].truth_miou == 1
-    # Rays that graze the ground meet the tops of its cells of one metre long before it.
-    assert scores["all"].depth.abs_rel < 0.4 and scores["all"].ray_miou > 0.5
-    assert scores["nothing"].votes_iou == 0 and scores["nothing"].depth.abs_rel > 0.5
-    constant = scores["constant range"].depth
-    own = source.own_rays(0)
-    assert not own.is_auxiliary.any() and constant.pixels == scores["all"].depth.pixels
-    inside = own.range_m[np.isfinite(own.range_m) & (own.range_m < 20)]
-    near = np.abs(np.median(inside) / inside - 1).mean()
-    assert constant.abs_rel == pytest.approx(near, rel=0.25)
-    assert scores["all"].depth.abs_rel < constant.abs_rel
