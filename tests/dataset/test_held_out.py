@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_training.dataset.frames import Drive
 from renderocc_training.dataset.truth import TruthFolder, describe_grid
-from renderocc_training.trainer.held_out import score_held_out
+from renderocc_training.trainer.held_out import _look, score_held_out
 
 
 class Known(torch.nn.Module):
@@ -31,6 +32,16 @@ class Known(torch.nn.Module):
 
     def field_and_depth(self, current: object, past: object) -> tuple[OccupancyField, torch.Tensor]:
         return self.field, torch.empty(0)
+
+
+def test_a_ray_that_meets_nothing_is_of_no_class(
+    drive: Drive, mapping: Path, occ3d: ClassSet
+) -> None:
+    source = make_source(drive, mapping, occ3d)
+    free = np.full(GRID.size, occ3d.free_id, np.uint8)
+    nothing: Any = Known(network_config(), free, len(occ3d))
+    rays = _look(nothing, source, 0, occ3d, recipe(), None).rays
+    assert rays[:, occ3d.free_id].sum() == rays.sum() > 1000
 
 
 def test_held_out_scores_of_what_is_known(

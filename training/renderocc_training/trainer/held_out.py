@@ -102,6 +102,8 @@ def _look(
     inside = batch.rays.valid[0] & (batch.rays.range_m[0] < samples.far_m)
     label_m = torch.where(inside, batch.rays.range_m[0], torch.nan)
     labelled = torch.where(inside, batch.rays.class_id[0], IGNORE_ID)
+    # What meets nothing has no likeliest class: the first one would be blamed for it.
+    met = torch.where(found.opacity > 0, found.classes.argmax(dim=1), class_set.free_id)
     grid, threshold = network.grid, network.config.opacity_threshold
     occupancy = read_out(field, grid.resolution_m, threshold).labels[0].cpu().numpy()
     voted = source.votes(drive, frame)
@@ -112,7 +114,7 @@ def _look(
         label_m.cpu().numpy(),
         confusion_matrix(
             labelled.cpu().numpy().astype(np.uint8),
-            found.classes.argmax(dim=1).cpu().numpy().astype(np.uint8),
+            met.cpu().numpy().astype(np.uint8),
             class_set,
         ),
         confusion_matrix(voted, occupancy, class_set),
