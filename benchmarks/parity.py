@@ -137,7 +137,7 @@ def check_nerf_head(reference: Reference) -> bool:
 
 
 def check_rays(reference: Reference) -> bool:
-    """The rays of the ``paper`` recipe."""
+    """The official rays and their weights."""
     from _parity_training import check_rays
 
     return check_rays(reference)

@@ -1,4 +1,7 @@
-"""The official loss on the depth distribution of image features, for the ``paper`` recipe."""
+"""The official loss on the depth distribution of image features, to be compared with a recording.
+
+Training does not use it: in every recipe ``lifting_depth`` is ``depth_distribution_loss``.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Rays as the official code makes and weighs them, for the ``paper`` recipe.
+"""Rays as the official code makes and weighs them, to be compared with a recording of it.
 
-It differs from ``rays_of_pixels`` in the pixel convention: here a pixel's centre is half a pixel
-off its index, although the intrinsics count from the centre of the first pixel.
+Training does not use them: the ``paper`` recipe weighs rays like this, but makes them by
+``rays_of_pixels``. That differs in the pixel convention: here a pixel's centre is half a pixel off
+its index, although the intrinsics count from the centre of the first pixel.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def make_fabric(recipe: Recipe, devices: int | str = "auto", nodes: int = 1) -> 
     """The engine behind one process or many; ``launch`` it before use.
 
     Args:
-        recipe: says the precision and the seed.
+        recipe: says the precision.
         devices: GPUs, or processes where there is none; "auto" takes all GPUs.
         nodes: machines; start the program on each with torchrun.
     """
