@@ -9,28 +9,29 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import rclpy
 import typer
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rich.console import Console
 from rich.table import Table
 
 from renderocc_ros import __version__
-from renderocc_ros.config import RigConfig, load_class_set, load_rig
+from renderocc_ros.commands._live_processes import (
+    STOP_S,
+    child_process,
+    spinning,
+    stay_on_this_machine,
+)
+from renderocc_ros.config import load_class_set, load_rig
 from renderocc_ros.node.conversions import from_occupancy_message
 from renderocc_ros.node.demo_truth import TRUTH_TOPIC, TruthWatch
 from renderocc_ros.node.demo_watch import DemoWatch
-from renderocc_ros.paths import share_path
 
 NODE = "/renderocc"
-START_S, SETTLE_S, STOP_S = 120.0, 20.0, 5.0
+START_S, SETTLE_S = 120.0, 20.0
 KEY_FRAME_PERIOD_S = 0.5  # key frames come at 2 Hz, nuScenes' and synthetic ones
 DRIVE_RIG = "nuscenes"
 # A town of the kind that the shipped network never saw.
@@ -77,15 +78,17 @@ def demo(
         parameters["sync.period_s"] = str(KEY_FRAME_PERIOD_S)
     if checkpoint is not None:
         parameters["checkpoint"] = str(checkpoint.resolve())
-    _stay_on_this_machine()
+    stay_on_this_machine()
     folder = out or cache / "latest"
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="renderocc-demo-") as scratch,
-        _watching(load_rig(rig), Path(scratch)) as (watch, truth),
-    ):
-        _play(bag, parameters, watch, seconds, console)
-        report = _report(watch) | {"truth": truth.score()}
+    with tempfile.TemporaryDirectory(prefix="renderocc-demo-") as scratch:
+
+        def listen(node: Any) -> tuple[DemoWatch, TruthWatch]:
+            return DemoWatch(node, load_rig(rig), NODE), TruthWatch(node, NODE, Path(scratch))
+
+        with spinning("renderocc_demo", listen) as (watch, truth):
+            _play(bag, parameters, watch, seconds, console)
+            report = _report(watch) | {"truth": truth.score()}
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     _show(report, console)
     model = checkpoint.name if checkpoint else "nano, trained on synthetic towns"
@@ -109,7 +112,7 @@ def _play(
     for name, value in parameters.items():
         node_command += ["-p", f"{name}:={value}"]
     player_command = [sys.executable, "-m", "renderocc_ros.cli", "play", str(bag)]
-    with _process(node_command) as node:
+    with child_process(node_command) as node:
         console.print("starting the node …")
         _wait(
             watch,
@@ -120,7 +123,7 @@ def _play(
         )
         console.print(f"playing {bag} …", soft_wrap=True)
         player_command += ["--wait-for-subscribers", "--wait-for", TRUTH_TOPIC]
-        with _process(player_command) as player:
+        with child_process(player_command) as player:
             try:
                 status = player.wait(seconds)
             except subprocess.TimeoutExpired:
@@ -266,57 +269,9 @@ def _simulated(cache: Path, console: Console) -> Path:
     return bag
 
 
-@contextmanager
-def _watching(rig: RigConfig, scratch: Path) -> Iterator[tuple[DemoWatch, TruthWatch]]:
-    """Watches whose node spins in a thread of its own."""
-    rclpy.init(args=[])
-    node = rclpy.create_node("renderocc_demo")
-    watch, truth = DemoWatch(node, rig, NODE), TruthWatch(node, NODE, scratch)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
-    thread.start()
-    try:
-        yield watch, truth
-    finally:
-        executor.shutdown()
-        thread.join(STOP_S)
-        node.destroy_node()
-        rclpy.try_shutdown()
-
-
-def _spin(executor: Any) -> None:
-    with suppress(ExternalShutdownException):
-        executor.spin()
-
-
-@contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A child process that never outlives this block."""
-    process = subprocess.Popen(command, stdout=sys.stderr)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
 def _state_message(watch: DemoWatch) -> str:
     status = watch.status.get("state")
     return status.message if status is not None else "no word on /diagnostics"
-
-
-def _stay_on_this_machine() -> None:
-    """Fast DDS on loopback, unless the user has chosen a profile."""
-    before_fast_dds_3 = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
-    prefix = "FASTRTPS" if before_fast_dds_3 else "FASTDDS"
-    profile = str(share_path("config", "fastdds_loopback.xml"))
-    os.environ.setdefault(f"{prefix}_DEFAULT_PROFILES_FILE", profile)
 
 
 def _cache_folder() -> Path:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from renderocc_ros.msg import SemanticOccupancy
 from rich.console import Console
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.commands._live_processes import child_process, spinning, stay_on_this_machine
 from renderocc_ros.node.conversions import from_occupancy_message
-from renderocc_ros.paths import share_path
 from renderocc_training.evaluation.results import write_prediction
 
 NODE = "/renderocc"
-START_S, SETTLE_S, STOP_S = 180.0, 60.0, 5.0
+START_S, SETTLE_S = 180.0, 60.0
 
 
 class LiveRecorder:
@@ -93,13 +88,19 @@ def record_live(
     Raises:
         ValueError: node or player failed, or nothing was published; says which and why.
     """
-    _stay_on_this_machine()
+    stay_on_this_machine()
+    folder.mkdir(parents=True, exist_ok=True)
     node_command = [sys.executable, "-m", "renderocc_ros.node.occupancy_node", "--ros-args"]
     for key, value in parameters.items():
         node_command += ["-p", f"{key}:={value}"]
     player_command = [sys.executable, "-m", "renderocc_ros.cli", "play", str(bag)]
     player_command += ["--rate", str(rate), "--wait-for-subscribers"]
-    with _recording(folder, class_set) as recorder, _process(node_command) as node:
+    with (
+        spinning(
+            "renderocc_evaluation", lambda node: LiveRecorder(node, folder, class_set)
+        ) as recorder,
+        child_process(node_command) as node,
+    ):
         console.print("starting the node …")
         _await(
             recorder,
@@ -109,7 +110,7 @@ def record_live(
             "the node did not become active",
         )
         console.print(f"playing {bag} …", soft_wrap=True)
-        with _process(player_command) as player:
+        with child_process(player_command) as player:
             status = player.wait()
         if status:
             raise ValueError(f"the player ended with status {status}; its words are above")
@@ -153,51 +154,3 @@ def _await(
                 raise ValueError(f"the node ended with status {node.returncode}; see above")
             if time.monotonic() > deadline_s:
                 raise ValueError(f"{complaint} within {timeout_s:.0f} s: {recorder.state}")
-
-
-@contextmanager
-def _recording(folder: Path, class_set: ClassSet) -> Iterator[LiveRecorder]:
-    folder.mkdir(parents=True, exist_ok=True)
-    rclpy.init(args=[])
-    node = rclpy.create_node("renderocc_evaluation")
-    recorder = LiveRecorder(node, folder, class_set)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    thread = threading.Thread(target=_spin, args=(executor,), daemon=True)
-    thread.start()
-    try:
-        yield recorder
-    finally:
-        executor.shutdown()
-        thread.join(STOP_S)
-        node.destroy_node()
-        rclpy.try_shutdown()
-
-
-def _spin(executor: Any) -> None:
-    with suppress(ExternalShutdownException):
-        executor.spin()
-
-
-@contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A child process that never outlives this block; its words go to stderr."""
-    process = subprocess.Popen(command, stdout=sys.stderr)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _stay_on_this_machine() -> None:
-    """Fast DDS on loopback, unless the user has chosen a profile."""
-    before_fast_dds_3 = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
-    prefix = "FASTRTPS" if before_fast_dds_3 else "FASTDDS"
-    profile = str(share_path("config", "fastdds_loopback.xml"))
-    os.environ.setdefault(f"{prefix}_DEFAULT_PROFILES_FILE", profile)
