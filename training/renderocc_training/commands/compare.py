@@ -47,8 +47,8 @@ def compare(
     block: Annotated[
         int, typer.Option(min=1, help="neighbouring frames drawn together; they are alike")
     ] = 5,
-    resamples: Annotated[int, typer.Option(min=100)] = RESAMPLES,
-    seed: Annotated[int, typer.Option()] = SEED,
+    resamples: Annotated[int, typer.Option(min=100, help="draws of the bootstrap")] = RESAMPLES,
+    seed: Annotated[int, typer.Option(help="of those draws")] = SEED,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead")] = False,
 ) -> None:
     """Compare two results of `renderocc-train evaluate`, or two models on the same recordings.

@@ -17,7 +17,8 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.evaluation.occ3d_files import FilePairs, find_pairs
-from renderocc_training.evaluation.ray_scores import RayScores, ray_scores
+from renderocc_training.evaluation.ray_scores import THRESHOLDS_M, RayScores, ray_scores
+from renderocc_training.evaluation.results import without_nan
 from renderocc_training.evaluation.scoring import Mask, SampleCounts, count_folder, total
 from renderocc_training.evaluation.voxel_scores import VoxelScores, moving_and_static, voxel_scores
 
@@ -36,7 +37,9 @@ def score(
         typer.Option(help="ray origins for RayIoU: .npz with an (F, 3) array of metres per token"),
     ] = None,
     partial: Annotated[bool, typer.Option(help="score although predictions are missing")] = False,
-    processes: Annotated[int, typer.Option(min=1)] = os.cpu_count() or 1,
+    processes: Annotated[
+        int, typer.Option(min=1, help="samples at a time; one for each CPU if not given")
+    ] = os.cpu_count() or 1,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead")] = False,
 ) -> None:
     """Score a folder of predictions against Occ3D truth.
@@ -64,7 +67,7 @@ def score(
     voxels = voxel_scores(counts.confusion)
     cast = ray_scores(counts.rays) if counts.rays is not None else None
     if as_json:
-        typer.echo(json.dumps(_as_json(counts, voxels, cast, class_set, mask)))
+        typer.echo(json.dumps(without_nan(_as_json(counts, voxels, cast, class_set, mask))))
     else:
         _print(counts, voxels, cast, class_set, mask)
 
@@ -115,15 +118,9 @@ def _as_json(
     }
     if cast is not None:
         result["ray_iou"] = cast.ray_iou
-        result["ray_iou_at_m"] = dict(zip(("1", "2", "4"), cast.at_threshold.tolist(), strict=True))
-    return {key: _without_nan(value) for key, value in result.items()}
-
-
-def _without_nan(value: Any) -> Any:
-    """NaN is not JSON: a score that does not exist becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and np.isnan(value) else value
+        at_m = (f"{limit:g}" for limit in THRESHOLDS_M)
+        result["ray_iou_at_m"] = dict(zip(at_m, cast.at_threshold.tolist(), strict=True))
+    return result
 
 
 def _print(
