@@ -38,9 +38,11 @@ from renderocc_ros.rendering.volume_rendering import Lookup
 from renderocc_training import losses
 from renderocc_training.rendering.paper_head import PaperScene
 from renderocc_training.rendering.paper_head import losses as paper_losses
+from renderocc_training.trainer.recipe import RayConfig
 
 GRID = VoxelGrid((-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
 CLASSES = 17
+STEPS = RayConfig()
 WAYS = ("ours", "skipping", "reference", "plain")
 
 
@@ -79,11 +81,12 @@ def our_step(
 ) -> Tensor:
     """Loss of our rendering: metric ranges, composited probabilities."""
     render = render_rays_plain if way == "reference" else render_rays
-    samples: RaySamples = sample_uniform(GRID, rays.origin, rays.direction, 0.5 * GRID.resolution_m)
+    step_m = STEPS.step_cells * GRID.resolution_m
+    samples: RaySamples = sample_uniform(GRID, rays.origin, rays.direction, step_m)
     if way == "skipping":
         with torch.no_grad():
             found = ray_densities(GRID, density, rays, samples)
-        samples = keep_where(samples, opacity(found, GRID.resolution_m) >= 0.01)
+        samples = keep_where(samples, opacity(found, GRID.resolution_m) >= STEPS.empty_below)
     seen: RenderedRays = render(GRID, density, logits.softmax(dim=-1), rays, samples, lookup)
     label_m = labels[None, :, 0]
     all_rays = torch.ones_like(label_m, dtype=torch.bool)
