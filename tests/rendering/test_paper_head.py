@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+from renderocc_ros.class_set import ClassSet
 from renderocc_training.rendering.paper_head import (
     NEGLIGIBLE,
     OPAQUE,
@@ -14,6 +17,7 @@ from renderocc_training.rendering.paper_head import (
     distortion_loss,
     far_enough,
     losses,
+    published_counts,
     render,
     sample_rays,
 )
@@ -25,6 +29,12 @@ def rays(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     origin = torch.rand(count, 3, generator=generator) + torch.tensor([0.0, 0.0, 1.0])
     return origin, torch.randn(count, 3, generator=generator) * torch.tensor([1.0, 1.0, 0.2])
+
+
+def test_published_counts_are_those_of_the_published_classes_alone(occ3d: ClassSet) -> None:
+    counts = published_counts(occ3d)
+    assert counts is not None and counts[occ3d.id_of("driveable_surface")] == max(counts)
+    assert published_counts(replace(occ3d, name="my_seventeen")) is None
 
 
 def test_steps_are_summed_until_far_enough() -> None:

@@ -27,7 +27,7 @@ from renderocc_training.rays.weighted_sampling import (
     ray_weights,
     tempered_class_weights,
 )
-from renderocc_training.rendering.paper_head import CLASS_COUNTS
+from renderocc_training.rendering.paper_head import published_counts
 from renderocc_training.trainer.recipe import RayConfig
 
 LARGEST_WEIGHT = 1e6
@@ -167,6 +167,6 @@ class SampleLabels:
         if self.config.class_weights == "tempered":
             return tempered_class_weights(counts)
         if self.config.class_weights == "paper":
-            published = self.class_set.name == "occ3d" and len(CLASS_COUNTS) == classes
-            return paper_class_weights(np.array(CLASS_COUNTS) if published else counts)
+            published = published_counts(self.class_set)
+            return paper_class_weights(counts if published is None else np.array(published))
         return np.ones(classes, dtype=np.float32)

@@ -24,7 +24,7 @@ from renderocc_ros.rendering.ray_sampling import (
 )
 from renderocc_training import losses
 from renderocc_training.dataset.training_sample import RayTensors, TrainingBatch
-from renderocc_training.rendering.paper_head import CLASS_COUNTS, PaperScene
+from renderocc_training.rendering.paper_head import PaperScene, published_counts
 from renderocc_training.rendering.paper_head import losses as paper_losses
 from renderocc_training.trainer.recipe import Recipe
 
@@ -145,8 +145,7 @@ class Objective(torch.nn.Module):
             dim=-1,
         )
         same = torch.eye(3, device=rays.device).expand(batch, 3, 3)
-        classes = len(self.class_set)
-        counts = CLASS_COUNTS if classes == len(CLASS_COUNTS) else (1000,) * classes
+        counts = published_counts(self.class_set) or (1000,) * len(self.class_set)
         found = paper_losses(density, field.semantics.movedim(1, -1), rays, same, scene, counts)
         return {
             "range_silog": found["loss_render_depth"],
