@@ -115,6 +115,10 @@ class RigConfig(StrictModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"camera names {twice} stand more than once; each needs its own")
+        topics = [camera.image_topic for camera in self.cameras]
+        shared = sorted({topic for topic in topics if topics.count(topic) > 1})
+        if shared:
+            raise ValueError(f"image topics {shared} stand more than once; each camera has its own")
         if self.reference is not None and self.reference not in names:
             raise ValueError(f"reference '{self.reference}' is not a camera: {', '.join(names)}")
         if self.sync.min_cameras > len(names):
@@ -189,15 +193,31 @@ def config_path(kind: Literal["rigs", "classes", "networks", "recipes"], name: s
     return path
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML would keep the last alone."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.composer.ComposerError(
+                    problem=f"key '{key.value}' stands twice; remove or rename one",
+                    problem_mark=key.start_mark,
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return node
+
+
 def load_yaml(path: Path, model: type[Model]) -> Model:
     """Read a YAML file into a strict model.
 
     Raises:
-        ValueError: not YAML, an unknown key (with the nearest known one), or a value out of range.
+        ValueError: not YAML, a key that stands twice, an unknown key (with the nearest known one),
+            or a value out of range.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            content = yaml.safe_load(file)
+        content = yaml.load(path.read_bytes(), _UniqueKeys)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if content is None:

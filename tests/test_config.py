@@ -66,6 +66,10 @@ def test_an_unknown_key_of_one_of_several_models_is_named_as_it_stands_in_the_fi
         ({"sync": {"min_cameras": 3}}, "min_cameras = 3, but the rig has 2"),
         ({"sync": {"missing": "guess"}}, "'wait', 'skip', 'mask' or 'reuse'.*got 'guess'"),
         ({"cameras": [{"name": "a", "image_topic": "x"}] * 2}, r"\['a'\] stand more than once"),
+        (
+            {"cameras": [{"name": name, "image_topic": "x"} for name in "ab"]},
+            r"image topics \['x'\] stand more than once",
+        ),
     ],
 )
 def test_a_wrong_value_is_named(change: dict, words: str) -> None:
@@ -92,10 +96,35 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
         ("a: [1,", "not valid YAML"),
         ("- 1", "keys and values, not list"),
         ("", "is empty"),
+        ("size: [1, 1, 1]\nresolution_m: 1\nsize: [2, 2, 2]", "key 'size' stands twice.*line 3"),
     ):
         path.write_text(text)
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=f"(?s){words}"):
             load_yaml(path, GridConfig)
+    path.write_bytes(b"a: \xff")
+    with pytest.raises(ValueError, match="grid.yaml is not valid YAML"):
+        load_yaml(path, GridConfig)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_files_as_editors_write_them(tmp_path: Path, encoding: str, line_end: str) -> None:
+    path = tmp_path / "grid.yaml"
+    lines = ("origin_m: &here [0, 0, 0]  # höher", "resolution_m: 1", "size: [1, 2, 3]", "")
+    path.write_bytes(line_end.join(lines).encode(encoding))
+    assert load_yaml(path, GridConfig).size == (1, 2, 3)
+
+
+def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "rig.yaml"
+    path.write_text(
+        "name: r\ncameras:\n"
+        "  - &front {name: front, image_topic: front/image, compressed: false}\n"
+        "  - {<<: *front, name: rear, image_topic: rear/image}\n"
+    )
+    rig = load_yaml(path, RigConfig)
+    assert rig.names == ("front", "rear")
+    assert not any(camera.compressed for camera in rig.cameras)
 
 
 def test_an_unknown_name_lists_the_shipped_ones() -> None:
