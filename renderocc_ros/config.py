@@ -7,6 +7,7 @@ name that one does.
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -184,7 +185,7 @@ def config_path(kind: Literal["rigs", "classes", "networks", "recipes"], name: s
     Raises:
         ValueError: neither exists; the message lists the shipped names.
     """
-    path = Path(name)
+    path = Path(os.path.expanduser(name))  # no shell does it behind the := of a launch argument
     if path.suffix not in (".yaml", ".yml"):
         path = share_path("config", kind) / f"{name}.yaml"
     if not path.is_file():

@@ -11,6 +11,7 @@ from renderocc_ros.config import (
     RigConfig,
     config_path,
     load_class_set,
+    load_rig,
     load_yaml,
     validate,
 )
@@ -125,6 +126,12 @@ def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
     rig = load_yaml(path, RigConfig)
     assert rig.names == ("front", "rear")
     assert not any(camera.compressed for camera in rig.cameras)
+
+
+def test_a_path_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rig.yaml").write_text("name: mine\ncameras: [{name: a, image_topic: a}]\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_rig("~/rig.yaml").name == "mine"
 
 
 def test_an_unknown_name_lists_the_shipped_ones() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from renderocc_ros.checkpoint import Model, load_checkpoint
@@ -19,8 +20,10 @@ def is_file_name(name: str | Path) -> bool:
 
 def model_file(name: str | Path) -> Path | None:
     """The file of a model: the one named, or the weights that come with a network; None where there
-    are none."""
-    return Path(name) if is_file_name(name) else shipped_weights(str(name))
+    are none. A leading ~ is the home folder."""
+    if is_file_name(name):
+        return Path(os.path.expanduser(name))
+    return shipped_weights(str(name))
 
 
 def load_model(name: str | Path, seed: int = 0) -> Model:
