@@ -236,23 +236,35 @@ def _picture(watch: DemoWatch, folder: Path, title: str) -> str:
 
 
 def _converted(dataroot: Path, cache: Path, console: Console) -> Path:
-    """The drive as a recording; made once, then taken from the cache."""
+    """The first scene as a recording; made once, then taken from the cache."""
     tables = sorted(dataroot.glob("v1.0-*/*.json"))
     if not tables:
         raise ValueError(
             f"{dataroot} holds no nuScenes tables (v1.0-mini/*.json): give the data root"
         )
+    version = tables[0].parent.name  # mini comes before test and trainval
+    scene = _first_scene(dataroot / version / "scene.json")
     marks = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in tables]
-    bag = cache / f"nuscenes-{hashlib.sha256(repr(marks).encode()).hexdigest()[:12]}"
+    bag = cache / f"{scene}-{hashlib.sha256(repr(marks).encode()).hexdigest()[:12]}"
     if (bag / "metadata.yaml").is_file():
         console.print(f"recording from the cache: {bag}", soft_wrap=True)
         return bag
-    console.print("converting the drive to a recording …")
+    console.print(f"converting {scene} of {version} to a recording …")
     bag.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "renderocc_training.cli", "nuscenes-to-bag"]
-    if subprocess.call([*command, str(dataroot), str(bag)]):
+    command += [str(dataroot), str(bag), "--version", version, "--scene", scene]
+    if subprocess.call(command):
         raise ValueError("the conversion failed; its words are above")
     return bag
+
+
+def _first_scene(table: Path) -> str:
+    try:
+        return str(json.loads(table.read_text(encoding="utf-8"))[0]["name"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{table} names no scene ({error!r}): unpack the metadata again"
+        ) from error
 
 
 def _simulated(cache: Path, console: Console) -> Path:

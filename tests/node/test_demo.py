@@ -16,9 +16,14 @@ import pytest
 
 pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 
+from rich.console import Console
+from rosbags.rosbag2 import Reader
+
+from renderocc_ros.commands.demo import _converted
 from renderocc_ros.config import load_rig
 from renderocc_ros.node.demo_watch import DemoWatch
 from tests.node.live import ros_node
+from tests.recording.conftest import CAMERAS, KEY_FRAMES, VERSION, TinyNuscenes
 
 pytestmark = pytest.mark.ros
 PERIOD_NS = 83_333_333
@@ -40,6 +45,24 @@ def test_folder_without_nuscenes_is_refused(tmp_path: Path) -> None:
     done = demo("--nuscenes", str(tmp_path))
     assert done.returncode == 1
     assert "holds no nuScenes tables" in done.stderr
+
+
+def test_of_several_scenes_the_first_is_played(tmp_path: Path) -> None:
+    """As nuScenes' mini split has ten, here in tables of another name."""
+    pytest.importorskip("nuscenes", reason="extra 'train' is not installed")
+    root = TinyNuscenes(tmp_path / "nuscenes").write()
+    tables = (root / VERSION).rename(root / "v1.0-trainval")
+    scenes = json.loads((tables / "scene.json").read_text())
+    scenes.append({**scenes[0], "token": "other", "name": "scene-9002"})
+    (tables / "scene.json").write_text(json.dumps(scenes))
+    bag = _converted(root, tmp_path / "cache", Console(quiet=True))
+    with Reader(bag) as reader:
+        images = [c.msgcount for c in reader.connections if c.topic.endswith("/compressed")]
+    assert images == [2 * KEY_FRAMES] * len(CAMERAS)  # a sweep goes before each key frame
+    assert _converted(root, tmp_path / "cache", Console(quiet=True)) == bag
+    (tables / "scene.json").write_text("[]")
+    with pytest.raises(ValueError, match="scene.json names no scene"):
+        _converted(root, tmp_path / "cache", Console(quiet=True))
 
 
 def watched(cycles: int) -> tuple[DemoWatch, list[dict[str, int]]]:
