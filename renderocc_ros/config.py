@@ -264,7 +264,8 @@ def _explain(problem: Any, model: type[StrictModel]) -> str:
         return f"{key}: needs at least {least}, has {has}"
     value = problem["input"]
     shown = "" if isinstance(value, dict | list) else f" (got {value!r})"
-    return f"{key or 'file'}: {problem['msg'].removeprefix('Value error, ')}{shown}"
+    place = f"{key}: " if key else ""
+    return f"{place}{problem['msg'].removeprefix('Value error, ')}{shown}"
 
 
 def _walk(place: Any, model: type[StrictModel]) -> tuple[list[str], list[type[StrictModel]]]:

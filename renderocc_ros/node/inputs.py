@@ -10,7 +10,7 @@ from typing import Any
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from tf2_ros import Buffer, TransformListener
 
-from renderocc_ros.config import RigConfig, SyncConfig
+from renderocc_ros.config import RigConfig, SyncConfig, validate
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
 from renderocc_ros.node.clock_events import on_backward_jump
 from renderocc_ros.node.diagnostics import Finding, camera_finding
@@ -172,7 +172,11 @@ class Inputs:
 
 
 def rig_in_use(rig: RigConfig, parameters: NodeParameters) -> RigConfig:
-    """The rig with the chosen cameras and the synchronisation that parameters override."""
+    """The rig with the chosen cameras and the synchronisation that parameters override.
+
+    Raises:
+        ValueError: the parameters and the rest of the rig's synchronisation do not go together.
+    """
     chosen = parameters.cameras or rig.names
     cameras = tuple(camera for camera in rig.cameras if camera.name in chosen)
     overrides: dict[str, Any] = {}
@@ -186,5 +190,6 @@ def rig_in_use(rig: RigConfig, parameters: NodeParameters) -> RigConfig:
     overrides["min_cameras"] = min(fewest, len(cameras))
     names = [camera.name for camera in cameras]
     reference = rig.reference if rig.reference in names else None
-    sync = SyncConfig.model_validate({**rig.sync.model_dump(), **overrides})
+    where = f"rig '{rig.name}' with the parameters sync.*"
+    sync = validate({**rig.sync.model_dump(), **overrides}, SyncConfig, where)
     return rig.model_copy(update={"cameras": cameras, "sync": sync, "reference": reference})

@@ -17,7 +17,7 @@ from std_srvs.srv import Trigger
 from renderocc_ros.config import RigConfig, load_rig
 from renderocc_ros.node import diagnostics, parameters
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
-from renderocc_ros.node.inputs import Inputs
+from renderocc_ros.node.inputs import Inputs, rig_in_use
 from renderocc_ros.node.model_loading import load_predictor, release_memory, warm_up
 from renderocc_ros.node.outputs import Outputs
 from renderocc_ros.node.parameters import Change
@@ -85,6 +85,7 @@ class OccupancyNode(LifecycleNode):
         reason = parameters.refusal(self._settings, {}, True, self._rig.names)
         if reason:
             raise ValueError(reason)
+        rig_in_use(self._rig, self._settings)
         image = self._load().config.image
         self._outputs = Outputs(self, self._rig, image, self._times, self._tally)
         self._problem = ""
@@ -295,13 +296,16 @@ class OccupancyNode(LifecycleNode):
     # ------------------------------------------------------------------------------ parameters
 
     def _check_parameters(self, changed: list[Parameter]) -> SetParametersResult:
+        present = parameters.read(self)
+        changes = {parameter.name: parameter.value for parameter in changed}
+        unconfigured = self._state_label == "unconfigured"
         names = self._rig.names if self._rig is not None else None
-        reason = parameters.refusal(
-            parameters.read(self),
-            {parameter.name: parameter.value for parameter in changed},
-            self._state_label == "unconfigured",
-            names,
-        )
+        reason = parameters.refusal(present, changes, unconfigured, names)
+        if self._rig is not None and not reason:
+            try:
+                rig_in_use(self._rig, parameters.with_changes(present, changes))
+            except ValueError as error:
+                reason = str(error)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_parameters(self, changed: list[Parameter]) -> None:

@@ -197,6 +197,24 @@ def test_parameters_change_while_it_runs_or_say_why_not(node: Any, rig: str) -> 
         assert min(gaps) > 0.35  # the robot sends every 0.1 s
 
 
+def test_a_period_that_the_rigs_tolerance_forbids_is_refused(node: Any, tmp_path: Path) -> None:
+    """Once taken, it would leave the node without inputs."""
+    content = robots.rig_content(tolerance_s=0.04)
+    rig = robots.write_rig(tmp_path / "rig.yaml", content)
+    listener, control = Listener(node), Control(node)
+    results = listener.listen(SemanticOccupancy, "/renderocc/occupancy")
+    with robots.Robot(node), occupancy_node(rig=rig):
+        listener.wait(lambda: results, "results")
+        reason = control.set(sync__period_s=0.05)
+        assert "tolerance_s = 0.04 must be below half of period_s = 0.05" in reason
+        count = len(results)
+        listener.wait(lambda: len(results) > count + 3, "further results")
+    listener.status.clear()
+    with occupancy_node(rig=rig, sync__period_s=0.05):
+        words = "configure failed: rig 'test_robot' with the parameters sync.*: tolerance_s = 0.04"
+        listener.wait(listener.says("state", words), "the reason")
+
+
 def test_every_parameter_is_described(node: Any, rig: str) -> None:
     control = Control(node)
     with occupancy_node(rig=rig, autostart=False):
