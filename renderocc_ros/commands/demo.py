@@ -160,6 +160,8 @@ def _wait(
             watch.changed.wait(0.2)
             if node.poll() is not None:
                 raise ValueError(f"the node ended with status {node.returncode}; see above")
+            if (failure := watch.status.get("lifecycle")) is not None:
+                raise ValueError(f"{complaint}: {failure.message}")
             if time.monotonic() > deadline_s:
                 raise ValueError(f"{complaint} within {timeout_s:.0f} s: {_state_message(watch)}")
 

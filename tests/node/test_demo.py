@@ -47,6 +47,12 @@ def test_folder_without_nuscenes_is_refused(tmp_path: Path) -> None:
     assert "holds no nuScenes tables" in done.stderr
 
 
+def test_a_model_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
+    done = demo("--bag", str(tmp_path), "--checkpoint", str(tmp_path / "no.safetensors"))
+    assert done.returncode == 1
+    assert "the node did not become active: configure failed: no checkpoint at" in done.stderr
+
+
 def test_of_several_scenes_the_first_is_played(tmp_path: Path) -> None:
     """As nuScenes' mini split has ten, here in tables of another name."""
     pytest.importorskip("nuscenes", reason="extra 'train' is not installed")

@@ -152,5 +152,7 @@ def _await(
             recorder.changed.wait(0.2)
             if node.poll() is not None:
                 raise ValueError(f"the node ended with status {node.returncode}; see above")
+            if (failure := recorder.complaints.get("lifecycle")) is not None:
+                raise ValueError(f"{complaint}: {failure}")
             if time.monotonic() > deadline_s:
                 raise ValueError(f"{complaint} within {timeout_s:.0f} s: {recorder.state}")
