@@ -77,7 +77,12 @@ def test_the_only_version_is_found_and_others_are_asked_for(
     root = recording("data", "nuscenes")
     with pytest.raises(ValueError, match="no scene scene-0001; there are 1: scene-0523"):
         open_drives(root, scenes=["scene-0001"])
-    with pytest.raises(ValueError, match="there is none; give --version"):
+    with pytest.raises(ValueError, match="holds no tables of nuScenes.*--format"):
+        open_drives(tmp_path)
+    for version in ("v1.0-mini", "v1.0-trainval"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "sample_data.json").write_text("[]")
+    with pytest.raises(ValueError, match="has tables of v1.0-mini, v1.0-trainval"):
         open_drives(tmp_path)
     with pytest.raises(ValueError, match="is not there"):
         open_drives(tmp_path / "nowhere")

@@ -115,3 +115,9 @@ def test_pictures_of_a_real_drive(recording: Callable[..., Path], tmp_path: Path
     assert done.returncode == 0, done.stderr
     picture = cv2.imread(str(tmp_path / "scene-0523-0020.png"))
     assert picture is not None and picture.shape == (1856, 2400, 3)
+
+
+def test_a_layout_that_nobody_knows_is_refused(root: Path, tmp_path: Path) -> None:
+    done = run("make", root, "--out", tmp_path, "--format", "kitti")
+    assert done.returncode == 2
+    assert "'nuscenes', 'semantickitti'" in done.stderr and "'ddad'" in done.stderr

@@ -97,6 +97,10 @@ def test_mistakes_are_named(drive: Any, rig_file: Path, tmp_path: Path) -> None:
     bag = drive(without=("/front/camera_info", "/rear/camera_info")).write(tmp_path / "bag")
     out = ("--out", tmp_path / "out")
     assert "no rigs file 'rabbit'" in run(bag, "--rig", "rabbit", *out).output
+    for version in ("", ".", "..", "../v1.0", str(tmp_path)):
+        assert "name of a folder in --out" in run(
+            bag, "--rig", rig_file, *out, "--version", version
+        ).output.replace("\n", " ")
     assert "given more than once" in run(bag, bag, "--rig", rig_file, *out).output
     result = run(bag, tmp_path / "absent", "--rig", rig_file, *out, "--processes", 1)
     said = " ".join(result.output.split())

@@ -98,6 +98,8 @@ def extract(
         "location": location,
     }
     options = validate(given, ExtractOptions, "options")
+    if version in ("", "..") or Path(version).name != version:
+        raise ValueError(f"--version '{version}' must be the name of a folder in --out")
     twice = [str(bag) for bag, count in Counter(bags).items() if count > 1]
     if twice:
         raise ValueError(f"given more than once: {', '.join(twice)}")

@@ -47,9 +47,13 @@ def open_drives(
 
 def _only_version(root: Path) -> str:
     found = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
-    if len(found) != 1:
-        there = f"there are {', '.join(found)}" if found else "there is none"
-        raise ValueError(f"{root}: which tables? {there}; give --version")
+    if not found:
+        raise ValueError(
+            f"{root} holds no tables of nuScenes (v1.0-…/sample_data.json): give the folder that "
+            "has them, or the data set's --format"
+        )
+    if len(found) > 1:
+        raise ValueError(f"{root} has tables of {', '.join(found)}: choose by --version")
     return found[0]
 
 
