@@ -53,5 +53,6 @@ def decode(serialised: bytes, compressed: bool, reduction: int = 1) -> NDArray[n
     except (CvBridgeError, cv2.error, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"an image of encoding '{message.encoding}', {message.width}x{message.height}, step "
-            f"{message.step}, {len(message.data)} bytes cannot be read: {error}"
+            f"{message.step}, {len(message.data)} bytes cannot be read: {error}; "
+            "publish whole images of a colour, mono or Bayer encoding, such as rgb8"
         ) from error

@@ -49,6 +49,10 @@ def no_encoding(message: Any) -> None:
     message.encoding = "hologram"
 
 
+def of_no_colour(message: Any) -> None:
+    message.encoding = "8UC3"  # what cv_bridge writes when nobody tells it better
+
+
 def of_no_size(message: Any) -> None:
     message.width = message.height = message.step = 0
     message.data = array("B")
@@ -67,6 +71,7 @@ def of_another_view(message: Any) -> None:
     ("spoil", "words"),
     [
         (no_encoding, "encoding 'hologram'"),
+        (of_no_colour, "publish whole images of a colour, mono or Bayer encoding, such as rgb8"),
         (of_no_size, "an image of 0x0 pixels"),
         (too_short, "100 bytes"),
         (of_another_view, "other proportions"),
