@@ -109,3 +109,9 @@ def test_results_that_cannot_be_compared_are_refused(make: Make) -> None:
     path.write_text(path.read_text().replace('"camera"', '"lidar"'))
     run = CliRunner().invoke(app, ["compare", str(first), str(other)])
     assert run.exit_code == 1 and "differ in their mask: camera and lidar" in run.stderr
+    counts = first / "counts.npz"
+    counts.write_bytes(counts.read_bytes()[:100])
+    run = CliRunner().invoke(app, ["compare", str(first), str(other)])
+    assert run.exit_code == 1 and "counts.npz is broken" in run.stderr.replace("\n", "")
+    run = CliRunner().invoke(app, ["compare", str(other), str(other), "--seed", "-1"])
+    assert run.exit_code == 2 and "--seed" in run.stderr

@@ -96,7 +96,10 @@ def test_missing_predictions_are_named_and_not_skipped(folders: tuple[Path, Path
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (np.zeros((100, 100, 8), np.uint8), "sample token1: prediction is (100, 100, 8)"),
+        (
+            np.zeros((100, 100, 8), np.uint8),
+            "prediction is (100, 100, 8), the grid (200, 200, 16): choose by --voxel-m",
+        ),
         (np.full(SIZE, 18, np.uint8), "sample token1: prediction holds label 18"),
         (np.full(SIZE, np.nan), "labels are float64"),
     ],
@@ -112,3 +115,19 @@ def test_a_truncated_file_is_named(folders: tuple[Path, Path]) -> None:
     path.write_bytes(path.read_bytes()[:500])
     code, _, err = run(*folders)
     assert code == 1 and "token1.npz is no readable .npz file" in err
+
+
+@pytest.mark.parametrize("edge", ["0", "-0.4", "nan", "inf"])
+def test_a_voxel_without_size_is_refused(folders: tuple[Path, Path], edge: str) -> None:
+    code, _, err = run(*folders, "--voxel-m", edge)
+    assert code == 2 and "--voxel-m" in err
+
+
+@pytest.mark.parametrize("content", [b"no arrays", b"PK\x03\x04 cut off"])
+def test_ray_origins_that_cannot_be_read_are_named(
+    folders: tuple[Path, Path], content: bytes
+) -> None:
+    path = folders[0].parent / "broken.npz"
+    path.write_bytes(content)
+    code, _, err = run(*folders, "--rays", str(path))
+    assert code == 1 and "broken.npz is no readable .npz file" in err

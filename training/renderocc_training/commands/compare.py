@@ -48,7 +48,7 @@ def compare(
         int, typer.Option(min=1, help="neighbouring frames drawn together; they are alike")
     ] = 5,
     resamples: Annotated[int, typer.Option(min=100, help="draws of the bootstrap")] = RESAMPLES,
-    seed: Annotated[int, typer.Option(help="of those draws")] = SEED,
+    seed: Annotated[int, typer.Option(min=0, help="of those draws")] = SEED,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead")] = False,
 ) -> None:
     """Compare two results of `renderocc-train evaluate`, or two models on the same recordings.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,9 @@ def score(
     predictions: Annotated[Path, typer.Argument(help="folder of <token>.npz, searched deeply")],
     truth: Annotated[Path, typer.Argument(help="folder of <token>/labels.npz (Occ3D's gts)")],
     classes: Annotated[str, typer.Option(help="class set: a shipped name or a YAML")] = "occ3d",
-    voxel_m: Annotated[float, typer.Option(help="edge of a voxel in Occ3D's box")] = 0.4,
+    voxel_m: Annotated[
+        float, typer.Option(min=0.01, max=6.4, help="edge of a voxel in Occ3D's box")
+    ] = 0.4,
     mask: Annotated[Mask, typer.Option(help="count only voxels that this sensor sees")] = "camera",
     rays: Annotated[
         Path | None,
@@ -53,8 +56,11 @@ def score(
     _report_unmatched(files, partial, console)
     origins = None
     if rays is not None:
-        with np.load(rays) as arrays:
-            origins = {token: np.asarray(arrays[token], dtype=np.float64) for token in arrays}
+        try:
+            with np.load(rays) as arrays:
+                origins = {token: np.asarray(arrays[token], dtype=np.float64) for token in arrays}
+        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+            raise ValueError(f"--rays {rays} is no readable .npz file: {error}") from error
         absent = [token for token, _, _ in files.pairs if token not in origins]
         if absent:
             raise ValueError(f"{rays} lacks ray origins of {len(absent)} samples: {absent[:NAMED]}")

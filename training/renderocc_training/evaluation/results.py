@@ -18,7 +18,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +93,7 @@ class Results:
         path = self.folder / "predictions" / f"{token}.npz"
         if not path.is_file():
             return None
-        with np.load(path, allow_pickle=False) as arrays:
+        with _arrays(path) as arrays:
             return SemanticOccupancy(
                 int(arrays["stamp_ns"]),
                 self.grid,
@@ -122,7 +124,7 @@ def read_results(folder: Path) -> Results:
     """Read what ``renderocc-train evaluate`` wrote.
 
     Raises:
-        ValueError: not such a folder, unfinished, or of a newer version.
+        ValueError: not such a folder, unfinished, broken, or of a newer version.
     """
     path = folder / "results.json"
     if not path.is_file():
@@ -141,7 +143,7 @@ def read_results(folder: Path) -> Results:
         for entry in content["classes"]
     ]
     grid = content["grid"]
-    with np.load(folder / "counts.npz", allow_pickle=False) as arrays:
+    with _arrays(folder / "counts.npz") as arrays:
         confusions = dict(zip(arrays["tokens"].tolist(), arrays["confusion"], strict=True))
     return Results(
         folder,
@@ -154,6 +156,20 @@ def read_results(folder: Path) -> Results:
         ),
         confusions,
     )
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[Any]:
+    """The arrays of a file by name.
+
+    Raises:
+        ValueError: it is broken.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            yield arrays
+    except (zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise ValueError(f"{path} is broken ({error}): evaluate again") from error
 
 
 class ResultsWriter:

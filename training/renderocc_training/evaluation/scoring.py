@@ -66,7 +66,7 @@ def count_sample(
         predicted, truth = read_prediction(predicted_path), read_truth(truth_path)
         for name, shape in (("prediction", predicted.shape), ("truth", truth.labels.shape)):
             if shape != grid.size:
-                raise ValueError(f"{name} is {shape}, the grid {grid.size}")
+                raise ValueError(f"{name} is {shape}, the grid {grid.size}: choose by --voxel-m")
         counted = {"camera": truth.mask_camera, "lidar": truth.mask_lidar, "none": None}[mask]
         confusion = confusion_matrix(truth.labels, predicted, class_set, counted)
         rays = None
