@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -49,6 +50,13 @@ class LazyGroup(typer.core.TyperGroup):
 
     package = ""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run; a letter that the terminal's encoding lacks becomes a "?" and not an error."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **kwargs)
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of all commands, in alphabetical order."""
         return sorted(_command_name(file) for file in self._files())
@@ -72,7 +80,8 @@ class LazyGroup(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except (ValueError, OSError, ModuleNotFoundError) as error:
-            if os.environ.get(TRACEBACK_SWITCH):
+            # A pipe whose reader has gone (| head) is no mistake: typer ends without a word.
+            if os.environ.get(TRACEBACK_SWITCH) or isinstance(error, BrokenPipeError):
                 raise
             words = str(error)
             if isinstance(error, ModuleNotFoundError):  # of a module imported where it is used

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,15 @@ def one() -> None:
 @app.command()
 def two() -> None:
     print("two was called")
+'''
+
+
+TALKATIVE = '''"""Says much."""
+
+
+def talkative() -> None:
+    while True:
+        print("…")
 '''
 
 
@@ -100,6 +110,30 @@ def test_what_is_missing_is_named_with_its_cure(run, command: str, cure: str) ->
     result = run(command)
     assert result.exit_code == 1
     assert cure in result.output
+
+
+def test_output_that_its_reader_does_not_take(tmp_path: Path) -> None:
+    """A terminal without UTF-8, and `| head -1`: neither is a mistake of the user's."""
+    (tmp_path / "words").mkdir()
+    for name, text in (("__init__", ""), ("talkative", TALKATIVE), ("add_up", WORKING)):
+        (tmp_path / "words" / f"{name}.py").write_text(text, encoding="utf-8")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from renderocc_ros.lazy_commands import lazy_app\n"
+        "lazy_app('words', 'What it is for.')(['talkative'])"
+    )
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"?\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1
 
 
 @pytest.mark.parametrize("module", ["renderocc_ros.cli", "renderocc_training.cli"])
