@@ -237,6 +237,7 @@ def test_whole_scenes_and_parts_are_held_out() -> None:
     ("held_out", "message"),
     [
         (("c",), r"no scene c to hold out; there are: \['a'\]"),
+        (("",), "no scene .* to hold out"),
         (("a[:1]", "a[1:]"), "held out twice"),
         (("a[5:]",), "has 2 frames, none in 5:2"),
         (("a[:]",), "nothing to train on"),

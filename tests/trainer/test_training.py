@@ -19,6 +19,7 @@ from toy_world import CLASSES, ToyWorld, empty_rays, toy_network, toy_recipe, wa
 from renderocc_ros.checkpoint import load_checkpoint
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.rendering import Rays
+from renderocc_training.commands.train import _number
 from renderocc_training.dataset.augmentation import mirrored, recoloured
 from renderocc_training.dataset.training_sample import TrainingSample, collate
 from renderocc_training.trainer import loop
@@ -409,3 +410,9 @@ def test_a_cpu_without_bf16_arithmetic_is_not_made_to_emulate_it(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
     recipe = toy_recipe().model_copy(update={"precision": "bf16-mixed"})
     assert usable_precision(recipe) == used
+
+
+@pytest.mark.parametrize("devices", ["0", "-1", "two", "1.5", ""])
+def test_devices_that_are_no_number_are_refused(devices: str) -> None:
+    with pytest.raises(ValueError, match=r"--devices '.*' must be a number from 1 on, or auto"):
+        _number(devices)

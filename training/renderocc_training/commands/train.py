@@ -185,7 +185,9 @@ def train(
 
 
 def _number(devices: str) -> int | str:
-    return int(devices) if devices.isdigit() else devices
+    if devices != "auto" and not (devices.isdecimal() and int(devices)):
+        raise ValueError(f"--devices '{devices}' must be a number from 1 on, or auto")
+    return devices if devices == "auto" else int(devices)
 
 
 def _first_weights(

@@ -10,7 +10,7 @@ from typing import Literal
 from renderocc_training.dataset.frames import Drive
 
 DataFormat = Literal["nuscenes", "semantickitti", "ddad"]
-PART = re.compile(r"(.+?)(?:\[(\d*):(\d*)\])?")  # scene-0523, scene-0523[30:], scene-0523[:10]
+PART = re.compile(r"(.*?)(?:\[(\d*):(\d*)\])?")  # scene-0523, scene-0523[30:], scene-0523[:10]
 
 
 def open_drives(
