@@ -133,6 +133,16 @@ def problem(name: str, message: str) -> Finding:
     return Finding(name, ERROR, message, {})
 
 
+def clock_finding(publishers: int) -> Finding:
+    """Simulated time is asked for, and none has come."""
+    count = f"{publishers} publisher{'' if publishers == 1 else 's'}"
+    return problem(
+        "clock",
+        f"use_sim_time is true, but no time came on /clock ({count}): play the recording with "
+        "--clock, or set use_sim_time: false",
+    )
+
+
 def device_finding(predictor: Predictor) -> Finding:
     """Where the network runs, and its memory there."""
     import torch

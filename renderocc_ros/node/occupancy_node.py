@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -69,8 +70,11 @@ class OccupancyNode(LifecycleNode):
         self._diagnostics = self.create_publisher(
             DiagnosticArray, "/diagnostics", 10, event_callbacks=QUIET_PUBLISHER
         )
+        # Of the machine's time: that of a recording may stand still.
         self._diagnostics_timer = self.create_timer(
-            self._settings.diagnostics_period_s, self._publish_diagnostics
+            self._settings.diagnostics_period_s,
+            self._publish_diagnostics,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
         self._last_result: SemanticOccupancy | None = None
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -332,6 +336,10 @@ class OccupancyNode(LifecycleNode):
             findings.append(diagnostics.problem("lifecycle", self._problem))
         if self._inference_problem:
             findings.append(diagnostics.problem("inference", self._inference_problem))
+        clock = self.get_clock()
+        if clock.ros_time_is_active and clock.now().nanoseconds == 0:
+            publishers = self.count_publishers("/clock")
+            findings.append(diagnostics.clock_finding(publishers))
         counts = Counter(self._tally.snapshot())
         if self._inputs is not None:
             findings += self._inputs.findings()

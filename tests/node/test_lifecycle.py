@@ -272,6 +272,26 @@ def test_compressed_or_raw_mistaken_is_told_with_its_cure(node: Any, tmp_path: P
         listener.wait(listener.says("camera front", words), "the cure")
 
 
+def test_simulated_time_that_nobody_publishes_is_told(node: Any, rig: str) -> None:
+    listener = Listener(node)
+    results = listener.listen(SemanticOccupancy, "/renderocc/occupancy")
+    with robots.Robot(node) as robot, occupancy_node("-p", "use_sim_time:=true", rig=rig):
+        words = "no time came on /clock (0 publishers): play the recording with --clock"
+        listener.wait(listener.says("clock", words), "the cause")
+        clock = node.create_publisher(Clock, "/clock", 10)
+
+        def tick() -> None:
+            stamp_ns = time.time_ns() + robot.clock_shift_ns
+            clock.publish(Clock(clock=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)))
+
+        timer = node.create_timer(0.02, tick)
+        count = len(results)
+        listener.wait(lambda: len(results) > count + 3, "results, now that time runs")
+        listener.wait(listener.is_ok("state"), "an end of the complaint")
+        node.destroy_timer(timer)
+        node.destroy_publisher(clock)
+
+
 def test_simulated_time_runs_and_jumps_back(node: Any, rig: str) -> None:
     """A recording with /clock: stamps of long ago, and a second pass."""
     listener = Listener(node)
