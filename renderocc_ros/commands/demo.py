@@ -50,7 +50,7 @@ def demo(
         Path | None, typer.Option(help="model to run; the shipped nano if not given")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="folder for picture and report")] = None,
-    seconds: Annotated[float | None, typer.Option(help="stop playing after so long")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="stop playing after so long")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="last line: all as JSON")] = False,
 ) -> None:
     """Run the live node on a recorded drive and show what comes out.

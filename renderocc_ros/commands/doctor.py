@@ -23,7 +23,7 @@ def doctor(
         str | None, typer.Option(help="also listen to this rig: shipped name or .yaml")
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="also look into this model")] = None,
-    seconds: Annotated[float, typer.Option(help="how long to listen to the rig")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0, help="how long to listen to the rig")] = 3.0,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
 ) -> None:
     """Say what is installed and what of a running rig arrives, and the cure for what is wrong.

@@ -25,6 +25,7 @@ def export(
     """
     if onnx.suffix != ".onnx":
         raise ValueError(f"--onnx {onnx}: the file to write must end in .onnx")
+    onnx.parent.mkdir(parents=True, exist_ok=True)
     sha256 = export_onnx(load_model(model), onnx, cameras=cameras)
     size_mb = onnx.stat().st_size / 1e6
     typer.echo(f"{onnx}: {cameras} cameras, {size_mb:.1f} MB\nsha256 {sha256}")

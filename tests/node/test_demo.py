@@ -41,6 +41,13 @@ def test_two_drives_are_one_too_many(tmp_path: Path) -> None:
     assert "give one of them" in done.stderr
 
 
+@pytest.mark.parametrize("seconds", ["-1", "nan"])
+def test_a_time_that_cannot_be_is_refused(seconds: str) -> None:
+    done = demo("--seconds", seconds)
+    assert done.returncode == 2
+    assert "--seconds" in done.stderr
+
+
 def test_folder_without_nuscenes_is_refused(tmp_path: Path) -> None:
     done = demo("--nuscenes", str(tmp_path))
     assert done.returncode == 1

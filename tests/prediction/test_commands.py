@@ -54,7 +54,7 @@ def test_info_of_something_else_says_so(tmp_path: Path) -> None:
 
 
 def test_export_writes_a_file_that_predicts(saved: Path, tmp_path: Path) -> None:
-    target = tmp_path / "tiny.onnx"
+    target = tmp_path / "new" / "tiny.onnx"
     code, text = run("export", str(saved), "--onnx", str(target), "--cameras", "2")
     assert code == 0, text
     assert hashlib.sha256(target.read_bytes()).hexdigest() in text
