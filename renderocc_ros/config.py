@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.geometry import VoxelGrid
@@ -20,6 +28,7 @@ from renderocc_ros.paths import share_path
 
 Model = TypeVar("Model", bound="StrictModel")
 MissingPolicy = Literal["wait", "skip", "mask", "reuse"]
+TOPIC = re.compile(r"(~?/)?[A-Za-z0-9_{}]+(/[A-Za-z0-9_{}]+)*")  # absolute, private or relative
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -52,6 +61,13 @@ class CameraConfig(StrictModel):
     rectified: bool = Field(
         False, description="the images are rectified: project with P, without distortion"
     )
+
+    @field_validator("image_topic", "info_topic")
+    @classmethod
+    def _is_a_topic(cls, name: str | None) -> str | None:
+        if name is not None and not TOPIC.fullmatch(name):
+            raise ValueError("no name of a topic: it has letters, digits, _, and / between words")
+        return name
 
     @property
     def camera_info_topic(self) -> str:

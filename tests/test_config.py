@@ -91,6 +91,18 @@ def test_camera_info_is_the_sibling_of_the_image() -> None:
     assert rig.reference_name == "a"
 
 
+@pytest.mark.parametrize("key", ["image_topic", "info_topic"])
+@pytest.mark.parametrize(
+    "topic", ["front camera/image", "front-camera/image", "a//b", "a/", "/", ""]
+)
+def test_what_ros_takes_for_no_topic_is_refused(key: str, topic: str) -> None:
+    camera = {"name": "a", "image_topic": "a", key: topic}
+    with pytest.raises(ValueError, match=rf"cameras.0.{key}: .*\(got '{topic}'\)"):
+        validate({"name": "r", "cameras": [camera]}, RigConfig, "rig.yaml")
+    for good in ("/front/image", "~/image", "front/image_raw", "/{ns}/image"):
+        validate({"name": "r", "cameras": [{**camera, key: good}]}, RigConfig, "rig.yaml")
+
+
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     for text, words in (
