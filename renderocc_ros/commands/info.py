@@ -9,23 +9,31 @@ from typing import Annotated
 import typer
 import yaml
 
-from renderocc_ros.checkpoint import file_sha256, read_header
+from renderocc_ros.checkpoint import ModelHeader, file_sha256, read_header
+from renderocc_ros.network_config import load_network_config
+from renderocc_ros.prediction.models import model_file
 
 
 def info(
-    model: Annotated[Path, typer.Argument(help="checkpoint, ending in .safetensors")],
+    model: Annotated[
+        str, typer.Argument(help="checkpoint or .onnx; or a network's name: its shipped weights")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:
     """Show what a checkpoint holds: hash, network, grid, classes.
 
-    No weight is read.
+    Of a .safetensors no weight is read.
 
     Example: renderocc info model.safetensors
     """
-    header = read_header(model)
+    path = model_file(model)
+    if path is None:
+        name = load_network_config(model).name
+        raise ValueError(f"network '{name}' comes without weights: give the file of a model")
+    header = _header(path)
     content = {
-        "file": str(model),
-        "sha256": file_sha256(model),
+        "file": str(path),
+        "sha256": file_sha256(path),
         "class_set": header.class_set.name,
         "classes": list(header.class_set.names),
         "network": header.config.model_dump(mode="json", exclude_defaults=True),
@@ -34,3 +42,11 @@ def info(
         typer.echo(json.dumps(content))
     else:
         typer.echo(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), nl=False)
+
+
+def _header(path: Path) -> ModelHeader:
+    if path.suffix != ".onnx":
+        return read_header(path)
+    from renderocc_ros.prediction import Predictor
+
+    return Predictor.from_checkpoint(path, device="cpu").header

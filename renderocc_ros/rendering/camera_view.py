@@ -78,7 +78,8 @@ def _render(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Range in metres and class id of some rays; NaN and 255 where they meet nothing."""
     ways = torch.from_numpy(directions).to(density.device)
-    starts = torch.as_tensor(origin, dtype=torch.float32, device=density.device).expand_as(ways)
+    start = torch.tensor(origin.tolist(), dtype=torch.float32, device=density.device)
+    starts = start.expand_as(ways)
     rays = Rays(starts, ways, torch.zeros(len(ways), dtype=torch.int64, device=density.device))
     samples = sample_uniform(grid, starts, ways, STEP_CELLS * grid.resolution_m)
     fields = density[None], class_probability[None]

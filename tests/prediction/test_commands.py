@@ -46,6 +46,15 @@ def test_info_prints_hash_and_configuration(saved: Path) -> None:
     assert json.loads(text) == content
 
 
+def test_info_of_a_network_is_that_of_its_shipped_weights() -> None:
+    code, text = run("info", "nano")
+    assert code == 0
+    assert yaml.safe_load(text)["network"]["name"] == "nano"
+    code, text = run("info", "r50")
+    assert code == 1
+    assert "'r50' comes without weights" in text
+
+
 def test_info_of_something_else_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"nothing of the kind")
     code, text = run("info", str(tmp_path / "a.safetensors"))
@@ -67,6 +76,8 @@ def test_export_writes_a_file_that_predicts(saved: Path, tmp_path: Path) -> None
     # Cells that no camera sees hover about the threshold; float noise decides a few of them.
     assert (found.labels == wanted.labels).mean() > 0.98
     assert exported.header == read_header(saved)
+    of_both = [json.loads(run("info", str(path), "--json")[1]) for path in (saved, target)]
+    assert of_both[0]["network"] == of_both[1]["network"]
 
 
 def test_export_to_another_kind_of_file_is_refused(saved: Path, tmp_path: Path) -> None:
