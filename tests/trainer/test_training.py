@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -91,6 +92,26 @@ def test_pictures_on_the_way_change_nothing(tmp_path: Path) -> None:
     assert names == ["000001.png", "000002.png", "000003.png"]
     events = EventAccumulator(str(tmp_path / "with" / "tensorboard")).Reload()
     assert [event.step for event in events.Images("rendered")] == [1, 2, 3]
+
+
+def test_steps_that_are_made_again_stand_once_in_the_log(tmp_path: Path) -> None:
+    def log(steps: range, loss: float) -> None:
+        with Progress(tmp_path, 5) as progress:
+            for step in steps:
+                progress(StepReport(step, loss, {"query": loss}, 1.0, 1e-3, 2.0))
+
+    log(range(1, 5), 3.0)
+    with (tmp_path / "steps.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')  # killed while it wrote
+    log(range(3, 6), 2.0)
+    lines = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["loss"]) for line in lines] == [
+        (1, 3.0), (2, 3.0), (3, 2.0), (4, 2.0), (5, 2.0)
+    ]  # fmt: skip
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss/total")
+    assert [(event.step, event.value) for event in events] == [
+        (line["step"], line["loss"]) for line in lines
+    ]
 
 
 def test_the_paper_recipe_descends_its_own_losses(tmp_path: Path) -> None:

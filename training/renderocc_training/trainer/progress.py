@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from types import TracebackType
@@ -27,6 +28,8 @@ PICTURES = "pictures"
 class Progress:
     """Shows and records the steps of a run; a context manager around ``train``.
 
+    A run that is resumed takes the place of what was recorded of the steps it makes again.
+
     Args:
         folder: takes ``steps.jsonl``, one object a step, TensorBoard's files, and pictures.
         steps: of the whole run.
@@ -39,8 +42,6 @@ class Progress:
         self._window: deque[StepReport] = deque(maxlen=WINDOW)
         self._started_s = time.perf_counter()
         self._first: int | None = None
-        self._log = (folder / LOG_FILE).open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"))
         self._live = Live(console=console, refresh_per_second=2, get_renderable=self.table)
 
     def __enter__(self) -> Progress:
@@ -54,12 +55,15 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._live.stop()
-        self._board.close()
-        self._log.close()
+        if self._first is not None:
+            self._board.close()
+            self._log.close()
 
     def __call__(self, report: StepReport) -> None:
         """Take note of a step."""
-        self._first = report.step - 1 if self._first is None else self._first
+        if self._first is None:
+            self._open(report.step)
+            self._first = report.step - 1
         self._window.append(report)
         self._log.write(
             json.dumps(
@@ -80,6 +84,16 @@ class Progress:
             self._board.add_scalar(f"loss/{name}", value, report.step)
         self._board.add_scalar("optimiser/gradient_norm", report.gradient_norm, report.step)
         self._board.add_scalar("optimiser/learning_rate", report.learning_rate, report.step)
+
+    def _open(self, first: int) -> None:
+        file = self._folder / LOG_FILE
+        known = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        self._log = file.open("w", encoding="utf-8")
+        for line in known:
+            with suppress(json.JSONDecodeError):  # the last one, where the run was killed
+                if json.loads(line)["step"] < first:
+                    self._log.write(f"{line}\n")
+        self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=first)
 
     def picture(self, step: int, image: NDArray[np.uint8]) -> None:
         """Keep a picture (H, W, 3) RGB: in TensorBoard, and as ``pictures/<step>.png``."""
