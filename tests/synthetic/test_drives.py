@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing.spawn
 import resource
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,7 +22,7 @@ from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.message_content import points_of, stamp_ns
 from renderocc_training.synthetic.bag_truth import TruthFrame, truth_frames
 from renderocc_training.synthetic.check import check_truth
-from renderocc_training.synthetic.drive import write_drive
+from renderocc_training.synthetic.drive import worker_pool, write_drive
 from renderocc_training.synthetic.faults import parse_fault
 from renderocc_training.synthetic.spec import DriveSpec
 
@@ -54,6 +55,13 @@ def test_a_worker_that_dies_is_named_and_leaves_no_bag(
     with pytest.raises(ChildProcessError, match="--processes 1"):
         write_drive(small_spec, tmp_path / "town", processes=2)
     assert not list(tmp_path.iterdir())
+
+
+def test_workers_leave_an_interrupt_to_the_first_process() -> None:
+    with worker_pool(2) as pool:
+        assert pool is not None
+        assert pool.submit(signal.raise_signal, signal.SIGINT).result() is None
+        assert pool.submit(abs, -1).result() == 1
 
 
 def test_rosbags_reads_every_message(small_drive: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -129,9 +131,9 @@ def test_lights_are_what_they_are_called(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
-    [(TownSpec(-1, 5.0), "seed"), (TownSpec(0, 0.0), "seconds"), (TownSpec(0, 1e5), "seconds")],
+    ("seed", "seconds", "message"),
+    [(-1, 5.0, "seed"), (0, 0.0, "seconds"), (0, 1e5, "seconds"), (0, math.nan, "seconds = nan")],
 )
-def test_towns_that_cannot_be(spec: TownSpec, message: str, classes: ClassSet) -> None:
+def test_towns_that_cannot_be(seed: int, seconds: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build_town(spec, classes)
+        TownSpec(seed, seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -76,7 +77,9 @@ def write_drive(
     faults = settled(spec.faults, rig.names, rig.reference_name, spec.town.seconds)
     spec = replace(spec, faults=faults)
     rays = 0
-    with _pool(min(processes, spec.sets)) as pool:  # which starts while the town is built here
+    with worker_pool(
+        min(processes, spec.sets)
+    ) as pool:  # which starts while the town is built here
         source = renderer(spec)
         path.parent.mkdir(parents=True, exist_ok=True)
         with BagWriter(path, compress=True, custom_data=_about(spec, source)) as bag:
@@ -91,7 +94,7 @@ def write_drive(
 
 
 @contextmanager
-def _pool(processes: int) -> Iterator[ProcessPoolExecutor | None]:
+def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor | None]:
     """Processes that render, or None where this one does. At the end they drop what waits.
 
     Raises:
@@ -101,7 +104,8 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor | None]:
         yield None
         return
     # Embree's threads do not survive a fork.
-    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, context, _leave_interrupts_to_the_parent)
     try:
         _start(pool, processes)
         yield pool
@@ -112,6 +116,11 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor | None]:
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """Ctrl-C reaches every process of the terminal; the first one ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _start(pool: ProcessPoolExecutor, processes: int) -> None:

@@ -54,7 +54,7 @@ class TownSpec:
 
     Attributes:
         seed: any whole number of at least 0.
-        seconds: length of the drive.
+        seconds: length of the drive, above 0 and at most 600.
         split: whose assets and palettes.
         light: the time of day and weather; drawn from the seed if None.
         traffic: vehicles that drive.
@@ -69,6 +69,12 @@ class TownSpec:
     traffic: int = 22
     walkers: int = 36
     limit_m_s: float = 8.5
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed = {self.seed}: must be 0 or more")
+        if not 0 < self.seconds <= 600:
+            raise ValueError(f"seconds = {self.seconds}: must be above 0 and at most 600")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,15 +107,7 @@ class Town:
 
 
 def build_town(spec: TownSpec, classes: ClassSet) -> Town:
-    """The town of a seed.
-
-    Raises:
-        ValueError: a negative seed, or a drive of no length.
-    """
-    if spec.seed < 0:
-        raise ValueError(f"seed = {spec.seed}: must be 0 or more")
-    if not 0 < spec.seconds <= 600:
-        raise ValueError(f"seconds = {spec.seconds}: must be above 0 and at most 600")
+    """The town of a seed."""
     rng = np.random.default_rng([spec.seed, SPLIT_NUMBER[spec.split]])
     plan = TownPlan(rng)
     table = MaterialTable()
