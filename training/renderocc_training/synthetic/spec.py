@@ -33,7 +33,7 @@ class Preset:
 
 
 OCC3D_GRID = VoxelGrid((-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
-COARSE_GRID = VoxelGrid((-40.0, -40.0, -1.0), 0.8, (100, 100, 8))
+COARSE_GRID = VoxelGrid((-40.0, -40.0, -1.2), 0.8, (100, 100, 8))
 PRESETS = {
     "tiny": Preset(352, 128, COARSE_GRID, 0.5, 2),
     "standard": Preset(704, 256, OCC3D_GRID),
