@@ -40,7 +40,7 @@ def test_nano_from_images_to_labels(ring_set: Sets) -> None:
     assert occupancy.labels.shape == (100, 100, 8)
     assert occupancy.stamp_ns == 7
     assert occupancy.class_set.name == "occ3d"
-    assert 0.05 < occupancy.occupied.mean() < 0.95, "untrained, but alive"
+    assert 0.02 < occupancy.occupied.mean() < 0.98, "untrained, but alive"
     assert occupancy.observed is not None
     assert 0.3 < occupancy.observed.mean() < 1
     stages = ["preprocess", "lifting_table", "image_backbone", "depth_head", "view_lifting"]
