@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -251,4 +252,5 @@ def render_set(spec: DriveSpec, town_file: Path, number: int) -> SetFrame:
 
 def warm_up() -> None:
     """For process pools: what can be done before there is a town."""
+    cv2.setNumThreads(1)  # each process is one core's work, and threads that wait spin
     textures.make_all()
