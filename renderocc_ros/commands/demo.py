@@ -67,7 +67,7 @@ def demo(
         raise ValueError("--nuscenes and --bag are two drives; give one of them")
     if bag is None and rig != DRIVE_RIG:
         raise ValueError(f"without --bag the drive is one of rig '{DRIVE_RIG}', not of '{rig}'")
-    console = Console()
+    console, cameras = Console(), load_rig(rig)
     cache = _cache_folder()
     parameters = {"rig": rig}
     if nuscenes is not None:
@@ -84,7 +84,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="renderocc-demo-") as scratch:
 
         def listen(node: Any) -> tuple[DemoWatch, TruthWatch]:
-            return DemoWatch(node, load_rig(rig), NODE), TruthWatch(node, NODE, Path(scratch))
+            return DemoWatch(node, cameras, NODE), TruthWatch(node, NODE, Path(scratch))
 
         with spinning("renderocc_demo", listen) as (watch, truth):
             _play(bag, parameters, watch, seconds, console)

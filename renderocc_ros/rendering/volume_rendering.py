@@ -136,7 +136,8 @@ def _render_by_kernels(
         grid.size, density, class_probability, sampled, lookup == "trilinear"
     )
     if surfaces is not None:
-        distances_m = _surface_distances(grid, rays, samples, surfaces)
+        cells, _ = _cells_and_shares(grid, rays, samples.middles_m, "nearest")
+        distances_m = _surface_distances(grid, rays, samples, surfaces[cells[..., 0]])
         range_m = expected_range(weights, distances_m, samples.far_m)
     return RenderedRays(range_m, opacity, classes / opacity.clamp(min=FAINT)[:, None], weights)
 
@@ -186,7 +187,10 @@ def _render_some(
     cells, shares = _cells_and_shares(grid, some, cut.middles_m, lookup)
     found, distances_m = _look_up(density, cells, shares), cut.middles_m
     if surfaces is not None:
-        distances_m = _surface_distances(grid, some, cut, surfaces)
+        nearest = cells
+        if shares is not None:
+            nearest, _ = _cells_and_shares(grid, some, cut.middles_m, "nearest")
+        distances_m = _surface_distances(grid, some, cut, surfaces[nearest[..., 0]])
     weights = weights_from_density(found, cut.lengths_m)
     of_each = weights if shares is None else (weights[..., None] * shares).flatten(1)
     summed = functional.embedding_bag(
@@ -205,9 +209,8 @@ def _surfaces(grid: VoxelGrid, density: Tensor, threshold: float) -> Tensor:
 def _surface_distances(
     grid: VoxelGrid, rays: Rays, samples: RaySamples, surfaces: Tensor
 ) -> Tensor:
-    """(R, S) by what the cells are that the intervals' middles lie in."""
-    cells, _ = _cells_and_shares(grid, rays, samples.middles_m, "nearest")
-    occupied, free_above, free_below = surfaces[cells[..., 0]].unbind(dim=-1)
+    """(R, S) by the ``_surfaces`` (R, S, 3) of the cells that the intervals' middles lie in."""
+    occupied, free_above, free_below = surfaces.unbind(dim=-1)
     level = torch.where(rays.direction[:, 2:] < 0, free_above, free_below)
     return surface_distances(grid, rays.origin, rays.direction, samples, occupied, level)
 

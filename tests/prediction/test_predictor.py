@@ -35,19 +35,19 @@ def predictor(tiny_model: Models) -> Predictor:
 
 
 def test_nano_from_images_to_labels(ring_set: Sets) -> None:
-    predictor = Predictor.from_preset("nano", seed=1, device="cpu")
+    predictor = Predictor.from_preset("nano", seed=2, device="cpu")
     occupancy = predictor.predict(ring_set(7, cameras=6, size=(704, 256)))
     assert occupancy.labels.shape == (100, 100, 8)
     assert occupancy.stamp_ns == 7
     assert occupancy.class_set.name == "occ3d"
-    assert 0.02 < occupancy.occupied.mean() < 0.98, "untrained, but alive"
+    assert 0.05 < occupancy.occupied.mean() < 0.95, "untrained, but alive"
     assert occupancy.observed is not None
     assert 0.3 < occupancy.observed.mean() < 1
     stages = ["preprocess", "lifting_table", "image_backbone", "depth_head", "view_lifting"]
     stages += ["temporal_fusion", "voxel_encoder", "occupancy_field", "read_out", "in_view"]
     assert list(predictor.timings_ms) == stages
     assert sum(p.numel() for p in predictor_parameters(predictor)) < 4_000_000
-    again = Predictor.from_preset("nano", seed=1, device="cpu")
+    again = Predictor.from_preset("nano", seed=2, device="cpu")
     same = again.predict(ring_set(7, cameras=6, size=(704, 256)))
     assert (same.labels == occupancy.labels).all()
 

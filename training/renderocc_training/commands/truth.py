@@ -14,6 +14,7 @@ from rich.table import Table
 from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
+from renderocc_training.commands._label_options import RoadMask
 from renderocc_training.dataset.drives import DataFormat, open_drives
 from renderocc_training.dataset.truth import describe_grid
 from renderocc_training.evaluation.occupancy_truth import TruthMaker, TruthOptions
@@ -39,9 +40,7 @@ def truth(
     mapping: Annotated[
         str | None, typer.Option(help="mapping file of the classes; the shipped one if not given")
     ] = None,
-    road_mask: Annotated[
-        Path | None, typer.Option(help="road map instead of the data set's own, for boxes")
-    ] = None,
+    road_mask: RoadMask = None,
     grid: Annotated[
         str, typer.Option(help="network whose grid to use: shipped name or .yaml")
     ] = "r50",
