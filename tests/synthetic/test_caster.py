@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,23 @@ def test_the_nearer_of_standing_and_moving_wins() -> None:
     hits = instant.cast(np.array([0.0, 0.0, 1.0]), np.array([[1.0, 0, 0], [-1, 0, 0]]))
     np.testing.assert_allclose(hits.range_m, [1.75, 4.0], atol=1e-5)
     assert instant.class_ids(hits, 255).tolist() == [5, 3]
+
+
+def test_meshes_that_move_change_and_come_back() -> None:
+    static = StaticScene(room())
+    faster = MeshBuilder(6)
+    faster.tube((-2, 0, 0.5), (-2, 0, 1.5), 0.5, material=1, sides=64)
+    nearer = replace(ball(), points=ball().points - np.float32([1, 0, 0]))
+    for moving, ranges in (
+        (ball(), [1.75, 4.0]),
+        (nearer, [0.75, 4.0]),  # the same faces elsewhere
+        (faster.build(), [4.0, 1.5]),  # others
+        (ball(), [1.75, 4.0]),
+    ):
+        hits = Instant(static, moving).cast(
+            np.array([0.0, 0.0, 1.0]), np.array([[1.0, 0, 0], [-1, 0, 0]])
+        )
+        np.testing.assert_allclose(hits.range_m, ranges, atol=1e-3)
 
 
 def test_rays_that_meet_nothing_or_do_not_exist() -> None:

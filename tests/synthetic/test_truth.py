@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
 from renderocc_training.synthetic.caster import Instant, StaticScene
 from renderocc_training.synthetic.mesh import Mesh, MeshBuilder, standing
-from renderocc_training.synthetic.truth import Voxeliser, sample_triangles, seen_cells
+from renderocc_training.synthetic.truth import (
+    Voxeliser,
+    sample_triangles,
+    seen_cells,
+    stable_order,
+)
 
 GRID = VoxelGrid((-4.0, -4.0, -1.0), 0.4, (20, 20, 8))
 HERE = RigidTransform.identity()
@@ -26,6 +31,12 @@ def wall(x: float) -> Mesh:
     builder = MeshBuilder(15)
     builder.quads([(x, -9, -0.2), (x, 9, -0.2), (x, 9, 9), (x, -9, 9)], 0)
     return builder.build()
+
+
+@given(numbers=st.lists(st.sampled_from([0, 1, 65535, 65536, 65537, 640_000, 2**32 - 1])))
+def test_two_sorts_by_counting_are_one_stable_sort(numbers: list[int]) -> None:
+    array = np.array(numbers, np.int64)
+    np.testing.assert_array_equal(stable_order(array), np.argsort(array, kind="stable"))
 
 
 @given(z=st.floats(-0.95, 2.1))

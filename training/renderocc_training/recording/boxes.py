@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,10 +56,11 @@ def detections(stamp_ns: int, frame_id: str, boxes: Sequence[Box]) -> Message:
     A detection's ``id`` is the instance's token. Its first hypothesis is the category; the others,
     with score 1 too, are ``attribute:<name>`` and ``visibility:<level>``.
     """
+    header = messages.header(stamp_ns, frame_id)
     return messages.make(
         "vision_msgs/msg/Detection3DArray",
-        header=messages.header(stamp_ns, frame_id),
-        detections=[_detection(stamp_ns, frame_id, box) for box in boxes],
+        header=header,
+        detections=[_detection(header, box) for box in boxes],
     )
 
 
@@ -69,6 +72,7 @@ def markers(
     Args:
         numbers: marker id of every instance token.
     """
+    header = messages.header(stamp_ns, frame_id)
     array = []
     for box in boxes:
         speed = float(np.linalg.norm(box.velocity_m_s))
@@ -76,17 +80,19 @@ def markers(
         pose = messages.pose(box.map_from_box)
         above = box.map_from_box.apply([0.0, 0.0, box.size_m[2] / 2 + 0.5])
         beyond = replace(pose, position=messages.point(above))
-        cube = _marker(CUBE, box.category, pose, box.size_m)
-        label = _marker(TEXT, f"{box.category}/text", beyond, (0, 0, 0.5), text)
-        for marker in (cube, label):
-            marker.header = messages.header(stamp_ns, frame_id)
-            marker.id = numbers[box.instance]
-            marker.color = messages.colour(_colour(box.category), 0.5 if marker is cube else 1.0)
+        for namespace, kind, where, scale, alpha, shown in (
+            (box.category, CUBE, pose, box.size_m, 0.5, ""),
+            (f"{box.category}/text", TEXT, beyond, (0, 0, 0.5), 1.0, text),
+        ):
+            marker = copy(_plain_marker())
+            marker.header, marker.ns, marker.id = header, namespace, numbers[box.instance]
+            marker.type, marker.pose, marker.scale = kind, where, messages.vector(scale)
+            marker.color, marker.text = _colour(box.category, alpha), shown
             array.append(marker)
     return messages.make("visualization_msgs/msg/MarkerArray", markers=array)
 
 
-def _detection(stamp_ns: int, frame_id: str, box: Box) -> Message:
+def _detection(header: Message, box: Box) -> Message:
     names = [box.category, *(f"attribute:{name}" for name in box.attributes)]
     if box.visibility:
         names.append(f"visibility:{box.visibility}")
@@ -104,7 +110,7 @@ def _detection(stamp_ns: int, frame_id: str, box: Box) -> Message:
     ]
     return messages.make(
         "vision_msgs/msg/Detection3D",
-        header=messages.header(stamp_ns, frame_id),
+        header=header,
         results=results,
         bbox=messages.make(
             "vision_msgs/msg/BoundingBox3D", center=pose, size=messages.vector(box.size_m)
@@ -113,21 +119,20 @@ def _detection(stamp_ns: int, frame_id: str, box: Box) -> Message:
     )
 
 
-def _marker(
-    kind: int, namespace: str, pose: Message, scale: Sequence[float], text: str = ""
-) -> Message:
-    """A marker that replaces the one of the same namespace and id; without header, id, colour."""
+@cache
+def _plain_marker() -> Message:
+    """A marker that replaces the one of the same namespace and id; to be copied and filled in."""
     lifetime = messages.make("builtin_interfaces/msg/Duration", sec=0, nanosec=MARKER_LIFETIME_NS)
     mesh = messages.make("visualization_msgs/msg/MeshFile", filename="", data=np.zeros(0, np.uint8))
     return messages.make(
         "visualization_msgs/msg/Marker",
         header=messages.header(0, ""),
-        ns=namespace,
+        ns="",
         id=0,
-        type=kind,
+        type=CUBE,
         action=0,
-        pose=pose,
-        scale=messages.vector(scale),
+        pose=messages.pose(RigidTransform.identity()),
+        scale=messages.vector((0, 0, 0)),
         color=messages.colour(OTHER_COLOUR),
         lifetime=lifetime,
         frame_locked=False,
@@ -136,16 +141,18 @@ def _marker(
         texture_resource="",
         texture=messages.compressed_image(0, "", b"", ""),
         uv_coordinates=[],
-        text=text,
+        text="",
         mesh_resource="",
         mesh_file=mesh,
         mesh_use_embedded_materials=False,
     )
 
 
-def _colour(category: str) -> tuple[int, int, int]:
+@cache
+def _colour(category: str, alpha: float) -> Message:
     matching = [prefix for prefix in COLOURS if category.startswith(prefix)]
-    return COLOURS[max(matching, key=len)] if matching else OTHER_COLOUR
+    rgb = COLOURS[max(matching, key=len)] if matching else OTHER_COLOUR
+    return messages.colour(rgb, alpha)
 
 
 def boxes_of(array: Message) -> list[Box]:

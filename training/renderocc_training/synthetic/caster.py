@@ -52,6 +52,7 @@ class StaticScene:
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         self._device = EmbreeDevice()
+        self._corners: tuple[NDArray[np.int32], NDArray[Any]] | None = None
         self.embree = self.build(mesh)
 
     def build(self, mesh: Mesh) -> EmbreeScene | None:
@@ -60,9 +61,15 @@ class StaticScene:
             return None
         scene = EmbreeScene(self._device)
         # The binding takes out number by number, which costs least if they are Python's already.
-        faces = np.ascontiguousarray(mesh.faces).view("i4, i4, i4").ravel().astype(object)
-        TriangleMesh(scene, mesh.points.astype(object), faces)
+        TriangleMesh(scene, mesh.points.astype(object), self._corners_of(mesh.faces))
         return scene
+
+    def _corners_of(self, faces: NDArray[np.int32]) -> NDArray[Any]:
+        """(F,) tuples of each face's corners; the last are kept, for what moves keeps its faces."""
+        if self._corners is None or not np.array_equal(self._corners[0], faces):
+            tuples = np.ascontiguousarray(faces).view("i4, i4, i4").ravel().astype(object)
+            self._corners = faces, tuples
+        return self._corners[1]
 
 
 class Instant:
@@ -95,13 +102,14 @@ class Instant:
         face = np.full(count, MISS, np.int64)
         u, v = np.zeros(count, np.float32), np.zeros(count, np.float32)
         normal = np.zeros((count, 3), np.float32)
-        rays = np.arange(count)
         for scene, offset in self._scenes:
             far = np.minimum(reach, np.float32(1e30))
+            rays, asked = np.arange(count), (start, towards, far)
             if offset:
                 # Few rays meet what moves, and whether they do costs less to ask than where.
                 rays = np.flatnonzero(scene.run(start, towards, dists=far, query="OCCLUDED") >= 0)
-            found = scene.run(start[rays], towards[rays], dists=far[rays], output=1)
+                asked = start[rays], towards[rays], far[rays]
+            found = scene.run(*asked, output=1)
             self.rays += count
             met = (found["primID"] >= 0) & (found["tfar"] < reach[rays])
             nearer = rays[met]
@@ -124,10 +132,12 @@ class Instant:
         start = _writeable(origins, (count, 3))
         far = _writeable(reach_m, (count,))
         hidden = np.zeros(count, bool)
-        for scene, _ in self._scenes:
-            free = np.flatnonzero(~hidden)
-            struck = scene.run(start[free], towards[free], dists=far[free], query="OCCLUDED") >= 0
-            hidden[free] = struck
+        free, asked = np.arange(count), (start, towards, far)
+        for scene, offset in self._scenes:
+            if offset:
+                free = np.flatnonzero(~hidden)
+                asked = start[free], towards[free], far[free]
+            hidden[free] = scene.run(*asked, query="OCCLUDED") >= 0
             self.rays += len(free)
         return hidden
 

@@ -127,7 +127,9 @@ def _start(pool: ProcessPoolExecutor, processes: int) -> None:
     try:
         for _ in range(processes):
             pool.submit(warm_up)
-    except OSError as error:  # the first died, and took the pool's pipes from under the second
+    except (OSError, ValueError) as error:
+        # The first died, and took the pool's pipes from under the second: they are closed, or
+        # their numbers already another file's.
         raise BrokenProcessPool(str(error)) from error
 
 

@@ -235,7 +235,7 @@ class DriveMessages:
         found = [
             self._standing.get(agent.name) or self._box(agent, time_s)
             for agent in (*town.standing, *town.moving)
-            if np.linalg.norm(agent.pose(time_s).translation - here) < BOX_RANGE_M
+            if np.linalg.norm(agent.position(time_s) - here) < BOX_RANGE_M
         ]
         for box in found:
             self._numbers.setdefault(box.instance, len(self._numbers))

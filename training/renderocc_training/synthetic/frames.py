@@ -160,7 +160,7 @@ class DriveRenderer:
         return [
             agent
             for agent in self.town.moving
-            if np.linalg.norm(agent.pose(time_s).translation - here) < NEARBY_M
+            if np.linalg.norm(agent.position(time_s) - here) < NEARBY_M
         ]
 
     def _shoot(

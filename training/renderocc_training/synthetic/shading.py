@@ -87,17 +87,15 @@ class Shader:
         """
         angle, lift = 2 * np.pi * sample[:, 0], np.sqrt(1 - sample[:, 1])
         out = np.sqrt(sample[:, 1])
-        helper = np.where(
-            np.abs(normal[:, 2:]) < 0.9,
-            np.array([0, 0, 1], np.float32),
-            np.array([1, 0, 0], np.float32),
-        )
-        first = np.cross(helper, normal)
-        first /= np.linalg.norm(first, axis=1, keepdims=True)
-        second = np.cross(normal, first)
-        towards = (out * np.cos(angle))[:, None] * first + (out * np.sin(angle))[:, None] * second
-        towards = towards + lift[:, None] * normal
-        return ~instant.blocked(points + normal * LIFT_M, towards, OPENNESS_REACH_M)
+        upright = np.ascontiguousarray(normal.T)
+        flat = np.abs(upright[2]) < 0.9
+        helper = np.zeros_like(upright)
+        helper[0], helper[2] = ~flat, flat
+        first = _cross(helper, upright)
+        first /= _length(first)
+        second = _cross(upright, first)
+        towards = out * np.cos(angle) * first + out * np.sin(angle) * second + lift * upright
+        return ~instant.blocked(points + normal * LIFT_M, towards.T, OPENNESS_REACH_M)
 
     def sky(self, directions: Float32, clouds: float = 1.0) -> Float32:
         """Radiance (3, N) of the sky: gradient, clouds (their share), the sun and its glow."""
@@ -148,7 +146,7 @@ class Shader:
         a, b, c = np.moveaxis(instant.gather("texture", hits.face[met]), 0, 2).copy()
         u, v = hits.u[met], hits.v[met]
         at = a * (1 - u - v) + b * u + c * v
-        on = _flattened(at, np.cross(b - a, c - a, axis=0))
+        on = _flattened(at, _cross(b - a, c - a))
         table = self._materials
         albedo = np.empty_like(at)
         gloss, emission = table.gloss[row], table.emission[row]
@@ -190,10 +188,10 @@ class Shader:
         facing = np.maximum(normal @ light.towards_sun, 0.0)
         lit = np.flatnonzero(facing > 0)
         jitter = rng.normal(0, light.softness_rad, (len(lit), 3)).astype(np.float32)
-        towards = light.towards_sun + jitter
-        towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+        towards = np.ascontiguousarray(jitter.T) + light.towards_sun[:, None]
+        towards /= _length(towards)
         start = points[lit] + normal[lit] * (5 * LIFT_M)
-        facing[lit[instant.blocked(start, towards, SHADOW_REACH_M)]] = 0.0
+        facing[lit[instant.blocked(start, towards.T, SHADOW_REACH_M)]] = 0.0
         return facing.astype(np.float32)
 
     def _reflection(
@@ -219,6 +217,14 @@ class Shader:
         seen = np.minimum(seen, 3.0) + 5.0 * glint * self._sun
         result[:, shiny] = seen * fresnel
         return result
+
+
+def _cross(a: Float32, b: Float32) -> Float32:
+    return np.stack([a[i] * b[j] - a[j] * b[i] for i, j in ((1, 2), (2, 0), (0, 1))])
+
+
+def _length(vectors: Float32) -> Float32:
+    return np.asarray(np.sqrt(np.einsum("in,in->n", vectors, vectors)))
 
 
 def _flattened(at: Float32, normal: Float32) -> Float32:

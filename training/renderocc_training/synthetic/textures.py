@@ -34,23 +34,26 @@ class Tile:
             size_m: metres that one repetition covers.
             footprint_m: (N,) metres that a pixel covers there.
         """
-        result = np.empty(points.shape[1], np.float32)
         place = points * (1.0 / size_m)
         place -= np.floor(place)
         blur = np.log2(np.maximum(footprint_m * (SIZE / size_m), 1.0))
         level = np.minimum(np.round(blur), len(self._levels) - 1).astype(np.int8)
-        for number in np.flatnonzero(np.bincount(level)):
+        present = np.flatnonzero(np.bincount(level))
+        if len(present) == 1:
+            return _remap(self._levels[present[0]], place)
+        result = np.empty(points.shape[1], np.float32)
+        for number in present:
             here = np.flatnonzero(level == number)
-            picture = self._levels[number]
-            result[here] = _remap(picture, place.take(here, axis=1) * picture.shape[0] - 0.5)
+            result[here] = _remap(self._levels[number], place.take(here, axis=1))
         return result
 
 
 def _remap(picture: Float32, place: Float32) -> Float32:
+    """Values (N,) of a picture at places (2, N) of 0 to 1."""
     count = place.shape[1]
     width = min(count, ROW)
     folded = np.zeros((2, -(-count // width), width), np.float32)
-    folded.reshape(2, -1)[:, :count] = place
+    folded.reshape(2, -1)[:, :count] = place * picture.shape[0] - 0.5
     x, y = folded
     values = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(values.reshape(-1)[:count], dtype=np.float32)

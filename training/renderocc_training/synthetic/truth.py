@@ -116,24 +116,38 @@ def sample_triangles(triangles: Float32, spacing: float) -> tuple[Float32, NDArr
     owner, u, v = owner[keep], u[keep], v[keep]
     flat = (tall < wide)[keep]
     u, v = np.where(flat, np.minimum(u, 1 - v), u), np.where(flat, v, np.minimum(v, 1 - u))
-    points = origin[owner] + u[:, None] * first[owner] + v[:, None] * second[owner]
-    return points.astype(np.float32), owner
+    # Axis by axis: numpy is slow where its inner loop has three turns.
+    points = np.empty((3, len(owner)), np.float32)
+    for axis, (start, along, across) in enumerate(zip(origin.T, first.T, second.T, strict=True)):
+        points[axis] = start.take(owner) + u * along.take(owner) + v * across.take(owner)
+    return points.T, owner
 
 
 def _cells(grid: VoxelGrid, points: Float32, class_id: NDArray[np.uint8]) -> SurfaceCells:
-    index, inside = grid.index_of(points)
-    flat = grid.flat_index(index[inside])
-    points, class_id = points[inside], class_id[inside]
-    order = np.argsort(flat, kind="stable")
+    index, within = grid.index_of(points)
+    inside = np.flatnonzero(within)
+    flat = grid.flat_index(index)[inside]
+    order = stable_order(flat)
     ordered = flat[order]
     start = np.flatnonzero(np.diff(ordered, prepend=-1))
     cells, count = ordered[start], np.diff(start, append=len(ordered))
     position = np.repeat(np.arange(len(cells)), count)
-    votes = np.bincount(position * 256 + class_id[order], minlength=len(cells) * 256)
-    labels = votes.reshape(-1, 256).argmax(axis=1).astype(np.uint8)
+    classes = int(class_id.max(initial=0)) + 1
+    ballots = position * classes + class_id[inside[order]]
+    votes = np.bincount(ballots, minlength=len(cells) * classes)
+    labels = votes.reshape(-1, classes).argmax(axis=1).astype(np.uint8)
     shares = (np.arange(LOOKS) + 0.5) / LOOKS
-    picks = order[start[:, None] + (count[:, None] * shares).astype(np.int64)]
+    picks = inside[order[start[:, None] + (count[:, None] * shares).astype(np.int64)]]
     return SurfaceCells(cells, labels, points[picks])
+
+
+def stable_order(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``argsort(numbers, kind="stable")`` of numbers below 2³², twice as fast.
+
+    numpy sorts 16 bits by counting, more by comparing.
+    """
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")
+    return order[np.argsort((numbers >> 16).astype(np.uint16)[order], kind="stable")]
 
 
 def seen_cells(

@@ -84,8 +84,9 @@ def look(
     angle = pixel_angle(model)
     openness = _openness(instant, shader, origin, directions, hits, (height, width))
     usable = np.nan_to_num(directions)
+    dark = np.isnan(directions[:, 0])
     colour = shader.radiance(instant, origin, usable, hits, openness, angle, rng)
-    colour[~np.isfinite(directions).all(axis=1)] = 0.0
+    colour[dark] = 0.0
     busy = np.flatnonzero(_busy(colour.reshape(height, width, 3)))
     if len(busy):
         pixels = np.stack([busy % width, busy // width], axis=1).astype(np.float64)
@@ -97,7 +98,7 @@ def look(
             instant, origin, more, found, np.tile(openness[busy], count), angle / 2, rng
         )
         colour[busy] = (colour[busy] + extra.reshape(count, -1, 3).sum(axis=0)) / (count + 1)
-        colour[~np.isfinite(directions).all(axis=1)] = 0.0
+        colour[dark] = 0.0
     reach = np.where(hits.met, hits.range_m, np.inf).astype(np.float32)
     depth = np.where(hits.met, hits.range_m * np.nan_to_num(local[:, 2]), 0).astype(np.float32)
     shape = (height, width)
@@ -190,11 +191,13 @@ def _openness(
     picture = value.reshape(shape)
     depth = np.log(np.where(hits.met, hits.range_m, 500.0)).astype(np.float32).reshape(shape)
     total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    depths, values = np.pad(depth, 2, mode="wrap"), np.pad(picture, 2, mode="wrap")
     for dy in range(-2, 3):
         for dx in range(-2, 3):
-            like = np.abs(np.roll(depth, (dy, dx), (0, 1)) - depth) < 0.08
+            there = slice(2 - dy, 2 - dy + height), slice(2 - dx, 2 - dx + width)
+            like = np.abs(depths[there] - depth) < 0.08
             share = like * np.float32((0.5 if abs(dy) == 2 else 1) * (0.5 if abs(dx) == 2 else 1))
-            total += share * np.roll(picture, (dy, dx), (0, 1))
+            total += share * values[there]
             weight += share
     return (total / weight).reshape(-1)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import RigidTransform
 from renderocc_training.synthetic.assets.studio import Asset
-from renderocc_training.synthetic.mesh import Mesh
+from renderocc_training.synthetic.mesh import Mesh, cross
 from renderocc_training.synthetic.world.plan import TownPlan
 from renderocc_training.synthetic.world.routes import Path
 
@@ -86,14 +86,19 @@ class Agent:
         if self.motion is None or self.plan is None:
             assert self.world_from_asset is not None
             return self.world_from_asset
-        arc = self.motion.arc_at(time_s)
-        point = self.motion.path.at(arc)
         base = max(self.asset.size_m[0] * 0.6, 0.5)
-        yaw = self.motion.heading_at(arc, base)
-        point = np.add(point, (0.0, 0.0, self.up_m))
+        yaw = self.motion.heading_at(self.motion.arc_at(time_s), base)
+        point = self.position(time_s)
         if self.asset.class_name == "pedestrian":
             return upright(point, yaw)
         return on_slope(self.plan, point, yaw)
+
+    def position(self, time_s: float) -> Array:
+        """(3,) metres: where its pose has its origin."""
+        if self.motion is None:
+            return self.pose(time_s).translation
+        ground = self.motion.path.at(self.motion.arc_at(time_s))
+        return np.add(ground, (0.0, 0.0, self.up_m))
 
     def speed(self, time_s: float) -> float:
         """Metres a second along its heading."""
@@ -116,17 +121,19 @@ def upright(point: Array, yaw_rad: float) -> RigidTransform:
 
 def on_slope(plan: TownPlan, point: Array, yaw_rad: float) -> RigidTransform:
     """``world_from_asset`` of something whose wheels follow the land's slope."""
-    xy, forward = point[:2], np.array([np.cos(yaw_rad), np.sin(yaw_rad)])
-    left = np.array([-forward[1], forward[0]])
     reach = 1.2
-    ahead = plan.height(xy + reach * forward) - plan.height(xy - reach * forward)
-    aside = plan.height(xy + reach * left) - plan.height(xy - reach * left)
-    x = np.array([*forward, float(ahead) / (2 * reach)])
-    y = np.array([*left, float(aside) / (2 * reach)])
+
+    def along_ground(direction: Array) -> Array:
+        step = reach * direction
+        rise = plan.height(point[:2] + step) - plan.height(point[:2] - step)
+        return np.array([*direction, float(rise) / (2 * reach)])
+
+    c, s = np.cos(yaw_rad), np.sin(yaw_rad)
+    x, y = along_ground(np.array([c, s])), along_ground(np.array([-s, c]))
     x /= np.linalg.norm(x)
-    z = np.cross(x, y)
+    z = cross(x, y)
     z /= np.linalg.norm(z)
-    return RigidTransform(np.stack([x, np.cross(z, x), z], axis=1), point)
+    return RigidTransform(np.stack([x, cross(z, x), z], axis=1), point)
 
 
 def drive_all(drivers: Sequence[Driver], seconds: float) -> list[Motion]:
