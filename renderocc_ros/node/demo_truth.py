@@ -52,7 +52,7 @@ class TruthWatch:
             [
                 *(sys.executable, "-m", "renderocc_training.cli", "score"),
                 *(str(self._predictions), str(self._truth), "--json", "--partial"),
-                *("--voxel-m", voxel_m, "--classes", self._class_table),
+                *("--voxel-m", voxel_m, "--class-set", self._class_table),
             ],
             capture_output=True,
             text=True,

@@ -1,4 +1,5 @@
-"""The options of ``labels make``, for every command that makes labels where they are missing.
+"""Options that several commands share: above all those of ``labels make``, for every command that
+makes labels where they are missing.
 
 Labels made with an option that another command lacks would be made again there, without a word.
 """
@@ -22,6 +23,12 @@ Format = Annotated[
 ]
 Version = Annotated[
     str | None, typer.Option(help="folder of nuScenes tables; the only one if not given")
+]
+Scenes = Annotated[
+    list[str] | None, typer.Option("--scene", help="only this scene; may be repeated")
+]
+ClassSetName = Annotated[
+    str, typer.Option("--class-set", help="class set: a shipped name, or a .yaml")
 ]
 Depth = Annotated[str, typer.Option(help="lidar, images, mono or none")]
 Semantics = Annotated[str, typer.Option(help="boxes, points, images, segmentation or none")]

@@ -17,6 +17,7 @@ from rich.progress import track
 from renderocc_ros.config import load_class_set
 from renderocc_training.commands._label_options import (
     DEFAULTS,
+    ClassSetName,
     Depth,
     DepthModel,
     Format,
@@ -27,6 +28,7 @@ from renderocc_training.commands._label_options import (
     RoadMask,
     Root,
     Scans,
+    Scenes,
     SegmentationModel,
     Semantics,
     Stride,
@@ -47,10 +49,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Scenes = Annotated[
-    list[str] | None, typer.Option("--scene", help="only this scene; may be repeated")
-]
-Classes = Annotated[str, typer.Option(help="class set: a shipped name, or a .yaml")]
 Device = Annotated[str, typer.Option(help="where models run, such as cuda")]
 
 
@@ -61,7 +59,7 @@ def make(
     format: Format = "nuscenes",
     version: Version = None,
     scenes: Scenes = None,
-    class_set: Classes = "occ3d",
+    class_set: ClassSetName = "occ3d",
     depth: Depth = DEFAULTS.depth,
     semantics: Semantics = DEFAULTS.semantics,
     mapping: Mapping = None,
@@ -110,7 +108,7 @@ def show(
     format: Format = "nuscenes",
     version: Version = None,
     scenes: Scenes = None,
-    class_set: Classes = "occ3d",
+    class_set: ClassSetName = "occ3d",
     depth: Depth = DEFAULTS.depth,
     semantics: Semantics = DEFAULTS.semantics,
     mapping: Mapping = None,

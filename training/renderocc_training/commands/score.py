@@ -17,6 +17,7 @@ from rich.table import Table
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_training.commands._label_options import ClassSetName
 from renderocc_training.evaluation.occ3d_files import FilePairs, find_pairs
 from renderocc_training.evaluation.ray_scores import THRESHOLDS_M, RayScores, ray_scores
 from renderocc_training.evaluation.results import without_nan
@@ -30,7 +31,7 @@ NAMED = 5  # unmatched tokens that are named before "and N more"
 def score(
     predictions: Annotated[Path, typer.Argument(help="folder of <token>.npz, searched deeply")],
     truth: Annotated[Path, typer.Argument(help="folder of <token>/labels.npz (Occ3D's gts)")],
-    classes: Annotated[str, typer.Option(help="class set: a shipped name or a YAML")] = "occ3d",
+    class_set: ClassSetName = "occ3d",
     voxel_m: Annotated[
         float, typer.Option(min=0.01, max=6.4, help="edge of a voxel in Occ3D's box")
     ] = 0.4,
@@ -51,7 +52,7 @@ def score(
     with the camera mask with one trained without.
     """
     console = Console(stderr=True)
-    class_set, grid = load_class_set(classes), _grid(voxel_m)
+    classes, grid = load_class_set(class_set), _grid(voxel_m)
     files = find_pairs(predictions, truth)
     _report_unmatched(files, partial, console)
     origins = None
@@ -65,7 +66,7 @@ def score(
         if absent:
             raise ValueError(f"{rays} lacks ray origins of {len(absent)} samples: {absent[:NAMED]}")
     counting = count_folder(
-        files.pairs, class_set, grid, mask, origins.__getitem__ if origins else None, processes
+        files.pairs, classes, grid, mask, origins.__getitem__ if origins else None, processes
     )
     counts = total(
         track(counting, "scoring", total=len(files.pairs), console=console, transient=True)
@@ -73,9 +74,9 @@ def score(
     voxels = voxel_scores(counts.confusion)
     cast = ray_scores(counts.rays) if counts.rays is not None else None
     if as_json:
-        typer.echo(json.dumps(without_nan(_as_json(counts, voxels, cast, class_set, mask))))
+        typer.echo(json.dumps(without_nan(_as_json(counts, voxels, cast, classes, mask))))
     else:
-        _print(counts, voxels, cast, class_set, mask)
+        _print(counts, voxels, cast, classes, mask)
 
 
 def _grid(voxel_m: float) -> VoxelGrid:

@@ -14,8 +14,15 @@ from rich.table import Table
 from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
-from renderocc_training.commands._label_options import RoadMask
-from renderocc_training.dataset.drives import DataFormat, open_drives
+from renderocc_training.commands._label_options import (
+    ClassSetName,
+    Format,
+    RoadMask,
+    Root,
+    Scenes,
+    Version,
+)
+from renderocc_training.dataset.drives import open_drives
 from renderocc_training.dataset.truth import describe_grid
 from renderocc_training.evaluation.occupancy_truth import TruthMaker, TruthOptions
 from renderocc_training.evaluation.results import write_truth
@@ -28,11 +35,11 @@ DEFAULTS = TruthOptions()
 
 
 def truth(
-    dataset: Annotated[Path, typer.Argument(help="data set: nuScenes, or what extract wrote")],
+    root: Root,
     out: Annotated[Path, typer.Option(help="folder for DRIVE/TOKEN/labels.npz")],
-    format: Annotated[DataFormat, typer.Option(help="layout of the data set")] = "nuscenes",
-    version: Annotated[str | None, typer.Option(help="folder of nuScenes' tables")] = None,
-    scenes: Annotated[list[str] | None, typer.Option(help="only these")] = None,
+    format: Format = "nuscenes",
+    version: Version = None,
+    scenes: Scenes = None,
     semantics: Annotated[
         Literal["boxes", "points", "none"],
         typer.Option(help="classes of points: from boxes and map, from label files, or none"),
@@ -44,7 +51,7 @@ def truth(
     grid: Annotated[
         str, typer.Option(help="network whose grid to use: shipped name or .yaml")
     ] = "r50",
-    classes: Annotated[str, typer.Option(help="class set: a shipped name or a YAML")] = "occ3d",
+    class_set: ClassSetName = "occ3d",
     window: Annotated[
         int, typer.Option(min=0, help="key frames before and after that are accumulated")
     ] = DEFAULTS.window,
@@ -55,33 +62,33 @@ def truth(
 ) -> None:
     """Make occupancy truth from a data set's LiDAR, in Occ3D's file format.
 
-    renderocc-train truth DATASET --out gts
+    renderocc-train truth data --out gts
 
     Points of tracked boxes are accumulated in the boxes' frames, all others in the world. Labels
     come from the nearest labelled points; what LiDAR and cameras see is told by ray casting.
     """
     console = Console(stderr=True)
-    class_set, cells = load_class_set(classes), load_network_config(grid).grid.build()
+    classes, cells = load_class_set(class_set), load_network_config(grid).grid.build()
     options = TruthOptions(
-        window=window, unlabelled=None if unlabelled is None else class_set.id_of(unlabelled)
+        window=window, unlabelled=None if unlabelled is None else classes.id_of(unlabelled)
     )
     source: PointClasses | None = None
     if semantics == "boxes":
-        source = BoxClasses(class_set, load_boxes(mapping or "nuscenes_boxes"), road_mask)
+        source = BoxClasses(classes, load_boxes(mapping or "nuscenes_boxes"), road_mask)
     elif semantics == "points":
         shipped = "semantickitti" if format == "semantickitti" else "nuscenes_lidarseg"
-        source = PointFileClasses(class_set, load_numbers(mapping or shipped))
+        source = PointFileClasses(classes, load_numbers(mapping or shipped))
     table = Table("drive", "frames", "occupied", "without class", "seen by cameras", "by LiDAR")
-    for drive in open_drives(dataset, format, version, scenes or ()):
-        maker = TruthMaker(drive, source, cells, class_set, options)
+    for drive in open_drives(root, format, version, scenes or ()):
+        maker = TruthMaker(drive, source, cells, classes, options)
         sums = np.zeros(4)
         for frame in track(drive.frames, drive.name, console=console, transient=True):
             made = maker.truth(frame)
             write_truth(out / drive.name / frame.token / "labels.npz", made)
             unknown = made.labels == IGNORE_ID
-            occupied = made.labels != class_set.free_id
+            occupied = made.labels != classes.free_id
             sums += (occupied.sum(), unknown.sum(), made.mask_camera.sum(), made.mask_lidar.sum())
-        describe_grid(out / drive.name, cells, class_set.name)
+        describe_grid(out / drive.name, cells, classes.name)
         means = [f"{value / max(len(drive), 1):,.0f}" for value in sums]
         table.add_row(drive.name, str(len(drive)), *means)
     Console().print(table, "cells per frame", sep="\n")
