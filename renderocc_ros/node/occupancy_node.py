@@ -37,6 +37,9 @@ from renderocc_ros.semantic_occupancy import SemanticOccupancy
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
 
+# A set, and who works on it: cameras that come into use or go out of it get another processor.
+Job = tuple[SetProcessor, ReadySet]
+
 SUCCESS = TransitionCallbackReturn.SUCCESS
 STOP_S = 0.6  # an inference that takes longer is left behind at the end of the process
 DEACTIVATE_S = 10.0  # and is waited for so long on deactivate, which is to give its memory back
@@ -63,7 +66,7 @@ class OccupancyNode(LifecycleNode):
         self._predictor: Predictor | None = None
         self._outputs: Outputs | None = None
         self._inputs: Inputs | None = None
-        self._worker: NewestFirstWorker[ReadySet] | None = None
+        self._worker: NewestFirstWorker[Job] | None = None
         self._processor: SetProcessor | None = None
         self._reset_wanted = False
         self._last_start_s = float("-inf")
@@ -179,7 +182,7 @@ class OccupancyNode(LifecycleNode):
     def _open_inputs(self) -> None:
         assert self._rig is not None
         assert self._predictor is not None
-        # A processor that is replaced ends with the set in hand, which holds the last reference.
+        # A processor that is replaced ends with the sets that it was given, which hold it.
         self._inputs = Inputs(
             self,
             self._rig,
@@ -242,13 +245,14 @@ class OccupancyNode(LifecycleNode):
             self._tally.add("dropped.max_rate_hz")
             return
         self._last_start_s = ready.ready_s
-        if self._worker is not None:
-            self._worker.submit(ready)
+        if self._worker is not None and self._processor is not None:
+            self._worker.submit((self._processor, ready))
 
-    def _process(self, ready: ReadySet) -> None:
+    def _process(self, job: Job) -> None:
         """In the inference thread."""
-        processor, predictor = self._processor, self._predictor
-        if processor is None or predictor is None:
+        processor, ready = job
+        predictor = self._predictor
+        if predictor is None:
             return
         if self._reset_wanted:
             self._reset_wanted = False
@@ -267,10 +271,10 @@ class OccupancyNode(LifecycleNode):
                 width = self._settings.rendered_width_px
                 outputs.views.publish(predictor, cameras, frames, width)
 
-    def _on_superseded(self, ready: ReadySet) -> None:
+    def _on_superseded(self, job: Job) -> None:
         self._tally.add("dropped.newer set came")
 
-    def _on_error(self, ready: ReadySet, error: Exception) -> None:
+    def _on_error(self, job: Job, error: Exception) -> None:
         if not self.context.ok():  # the process is ending: nothing can be published any more
             return
         self._tally.add("dropped.inference error")

@@ -73,7 +73,7 @@ class SetProcessor:
         self._predictor, self._names, self._cameras = predictor, names, cameras
         self._parameters, self._publish = parameters, publish
         self._times, self._tally = times, tally
-        self._own_threshold = predictor.threshold
+        self._own_threshold = predictor.config.opacity_threshold
         self._pool = ThreadPoolExecutor(DECODERS, "decode", initializer=_let_others_finish)
         self._ahead: dict[str, _Decoding] = {}
 

@@ -180,6 +180,9 @@ def test_parameters_change_while_it_runs_or_say_why_not(node: Any, rig: str) -> 
         assert node.count_subscribers("/left/image_raw/compressed") == 0
         assert control.set(cameras=["front", "left", "rear"]) == ""
         listener.wait(lambda: len(results[-1].cameras_used) == 3, "all cameras again")
+        assert all(x == 17 for x in results[-1].labels)
+        assert control.set(threshold=-1.0) == ""  # the network's own
+        listener.wait(lambda: any(x != 17 for x in results[-1].labels), "the network's threshold")
 
         assert control.set(outputs=["occupancy"]) == ""
         count = len(results)
