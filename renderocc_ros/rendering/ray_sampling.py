@@ -5,7 +5,7 @@ The alphabet: t is a distance along the ray in metres, R the number of rays, S o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,17 +23,18 @@ class RaySamples:
 
     Attributes:
         starts_m, ends_m: (R, S) distances.
-        far_m: (R,) where the ray leaves the grid; 0 for a ray that misses it.
+        near_m, far_m: (R,) where the ray enters and leaves the grid; 0 for one that misses it.
     """
 
     starts_m: Tensor
     ends_m: Tensor
+    near_m: Tensor
     far_m: Tensor
 
     @classmethod
-    def between(cls, edges_m: Tensor, far_m: Tensor) -> RaySamples:
+    def between(cls, edges_m: Tensor, near_m: Tensor, far_m: Tensor) -> RaySamples:
         """Intervals without gaps, from their edges (R, S + 1)."""
-        return cls(edges_m[:, :-1], edges_m[:, 1:], far_m)
+        return cls(edges_m[:, :-1], edges_m[:, 1:], near_m, far_m)
 
     @property
     def middles_m(self) -> Tensor:
@@ -47,7 +48,16 @@ class RaySamples:
 
     def some(self, rays: Tensor, count: int) -> RaySamples:
         """The first ``count`` intervals of some rays."""
-        return RaySamples(self.starts_m[rays, :count], self.ends_m[rays, :count], self.far_m[rays])
+        return RaySamples(
+            self.starts_m[rays, :count],
+            self.ends_m[rays, :count],
+            self.near_m[rays],
+            self.far_m[rays],
+        )
+
+    def inside(self, range_m: Tensor) -> Tensor:
+        """Whether so far along each ray, (R,) metres, is inside the grid; NaN is not."""
+        return (range_m > self.near_m) & (range_m < self.far_m)
 
 
 def clip_to_grid(grid: VoxelGrid, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,7 +101,7 @@ def sample_uniform(
     steps = torch.arange(count + 1, device=near.device, dtype=near.dtype) * step_m
     edges = start[:, None] + steps
     edges = torch.minimum(torch.maximum(edges, near[:, None]), far[:, None])
-    return RaySamples.between(edges, far)
+    return RaySamples.between(edges, near, far)
 
 
 def keep_where(samples: RaySamples, wanted: Tensor) -> RaySamples:
@@ -106,7 +116,9 @@ def keep_where(samples: RaySamples, wanted: Tensor) -> RaySamples:
     order = wanted.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
     kept, far = wanted.gather(1, order), samples.far_m[:, None]
     starts, ends = samples.starts_m.gather(1, order), samples.ends_m.gather(1, order)
-    return RaySamples(torch.where(kept, starts, far), torch.where(kept, ends, far), samples.far_m)
+    return replace(
+        samples, starts_m=torch.where(kept, starts, far), ends_m=torch.where(kept, ends, far)
+    )
 
 
 def surface_distances(
@@ -186,4 +198,4 @@ def sample_by_weight(
     low, high = cumulative.gather(1, right - 1), cumulative.gather(1, right)
     start, end = coarse.starts_m.gather(1, right - 1), coarse.ends_m.gather(1, right - 1)
     part = ((u - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-    return RaySamples.between(start + part * (end - start), coarse.far_m)
+    return RaySamples.between(start + part * (end - start), coarse.near_m, coarse.far_m)

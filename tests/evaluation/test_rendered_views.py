@@ -13,6 +13,7 @@ from renderocc_ros.rig.camera_set import CameraReading
 from renderocc_training.evaluation.rendered_views import (
     View,
     ViewLabels,
+    at_size_of,
     render_view,
     score_view,
 )
@@ -69,3 +70,34 @@ def test_what_no_ray_meets_is_not_scored(view: View, occ3d: ClassSet) -> None:
     sky = np.full(size, occ3d.free_id, np.uint8)
     _, confusion = score_view(view, ViewLabels(None, sky), occ3d)
     assert confusion.sum() == (view.far_m > 0).sum()
+
+
+@pytest.mark.parametrize("size", [(375, 1242), (376, 1241), (1079, 1919), (900, 1600)])
+@pytest.mark.parametrize("by", [1, 2, 4])
+def test_labels_are_those_of_the_pixels_of_an_image_decoded_smaller(
+    size: tuple[int, int], by: int
+) -> None:
+    small = CameraModel(-(-size[1] // by), -(-size[0] // by), [[9, 0, 1], [0, 9, 1], [0, 0, 1]])
+    place = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1]), indexing="ij"))
+    rows, columns = (at_size_of(each, small) for each in place)
+    centre = (np.arange(small.height) + 0.5) * by - 0.5
+    assert (np.abs(rows - centre[:, None]) <= 1 + by / 2).all()
+    assert (np.abs(columns - ((np.arange(small.width) + 0.5) * by - 0.5)) <= 1 + by / 2).all()
+
+
+def test_labels_of_another_size_are_refused() -> None:
+    with pytest.raises(ValueError, match="100x60 does not belong to an image that is 320x240"):
+        at_size_of(np.zeros((60, 100), np.uint8), FISHEYE)
+    with pytest.raises(ValueError, match="640x240"):
+        at_size_of(np.zeros((240, 640), np.uint8), FISHEYE)
+
+
+def test_a_label_before_the_grid_is_not_scored(occ3d: ClassSet) -> None:
+    density, semantics = torch.ones(1, *GRID.size), torch.zeros(1, len(occ3d), *GRID.size)
+    behind = RigidTransform(FORWARD.rotation, np.array([-20.0, 0.0, 0.0]))
+    reading = CameraReading("rear", 0, np.zeros((240, 320, 3), np.uint8), FISHEYE, behind)
+    view = render_view(OccupancyField(density, semantics), GRID, reading, occ3d.free_id, 0.5)
+    for depth_m, scored in ((5.0, False), (13.0, True)):  # the grid begins 12 m ahead
+        depth = np.full((240, 320), depth_m, np.float32)
+        sums, _ = score_view(view, ViewLabels(depth, None), occ3d)
+        assert (sums.pixels > 100) == scored and (sums.pixels == 0) != scored

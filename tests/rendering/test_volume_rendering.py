@@ -257,7 +257,7 @@ def test_the_integral_converges_to_the_exact_one() -> None:
         density,
         classes,
         through(origins, directions),
-        RaySamples.between(edges, torch.tensor([11.0])),
+        RaySamples.between(edges, torch.tensor([1.0]), torch.tensor([11.0])),
     )
     assert seen.opacity.item() == pytest.approx(1 - math.exp(-3.0), rel=1e-6)
 

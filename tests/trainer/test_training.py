@@ -262,6 +262,19 @@ def test_a_sample_without_any_label_trains_on_the_others() -> None:
             assert 0 < value < alone[name]
 
 
+def test_a_surface_before_the_grid_says_nothing_of_it() -> None:
+    sample = ToyWorld().sample(0, np.random.default_rng(0))
+    away = sample.rays.origin - np.float32([10.0, 0.0, 0.0])  # the grid begins about 10 m ahead
+    rendering = toy_recipe(losses={"range_l1": 1.0, "semantics": 1.0})
+    for range_m, says in ((4.0, False), (14.0, True)):
+        ranges = np.full_like(sample.rays.range_m, range_m)
+        far = replace(sample, rays=replace(sample.rays, origin=away, range_m=ranges))
+        terms = Objective(toy_network(), CLASSES, rendering).eval()(
+            Sealed(collate([far])), torch.Generator().manual_seed(0)
+        )
+        assert all((value > 0) == says for value in terms.values()), (range_m, terms)
+
+
 def test_class_weights_of_a_recipe_reach_the_semantic_losses_and_no_other() -> None:
     batch = Sealed(collate([ToyWorld().sample(i, np.random.default_rng(i)) for i in (0, 5)]))
     plain, weighted = (

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.geometry import CameraModel, VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.rendering import Rays, render_rays
 from renderocc_ros.rendering.ray_sampling import sample_uniform
@@ -34,9 +34,9 @@ class View:
 
     Attributes:
         columns, rows: (W,), (H,) pixel coordinates of the lattice.
-        range_m: (H, W) distance along the ray; ``far_m`` where nothing is met.
-        far_m: (H, W) where the ray leaves the grid; 0 where it never enters, or where no ray of
-            the lens meets the pixel.
+        range_m: (H, W) expected distance along the ray; what passes through counts at ``far_m``.
+        near_m, far_m: (H, W) where the ray enters and leaves the grid; 0 where it never does, or
+            where no ray of the lens meets the pixel.
         along_axis: (H, W) cosine of the angle between ray and optical axis; 0 without a ray.
         labels: (H, W) uint8 class, free where the ray meets nothing.
     """
@@ -44,6 +44,7 @@ class View:
     columns: NDArray[np.int64]
     rows: NDArray[np.int64]
     range_m: NDArray[np.float32]
+    near_m: NDArray[np.float32]
     far_m: NDArray[np.float32]
     along_axis: NDArray[np.float32]
     labels: NDArray[np.uint8]
@@ -100,6 +101,7 @@ def render_view(
         columns,
         rows,
         image(seen.range_m.cpu().numpy(), 0),
+        image(samples.near_m.cpu().numpy(), 0),
         image(samples.far_m.cpu().numpy(), 0),
         image(in_camera[:, 2].astype(np.float32), 0),
         image(labels.cpu().numpy(), free_id),
@@ -118,7 +120,7 @@ def score_view(view: View, labels: ViewLabels, classes: ClassSet) -> tuple[Depth
     if labels.depth_m is not None:
         ahead = np.where(view.along_axis > 0.05, view.along_axis, np.nan)
         label_m = labels.depth_m[lattice] / ahead
-        within = (label_m > 0) & (label_m < view.far_m)
+        within = (label_m > view.near_m) & (label_m < view.far_m)
         sums = depth_sums(view.range_m, np.where(within, label_m, np.nan))
     side = len(classes) + 1
     confusion = np.zeros((side, side), np.int64)
@@ -173,8 +175,26 @@ class BagLabels:
             return None
         formats = {"32FC1": np.float32} | dict.fromkeys(MILLIMETRES, np.uint16)
         pixels = raw_rows(message, np.dtype(formats.get(message.encoding, np.uint8)), 1)
-        down, across = (
-            pixels.shape[0] // reading.model.height,
-            pixels.shape[1] // reading.model.width,
+        return at_size_of(pixels, reading.model)
+
+
+def at_size_of(pixels: NDArray[Any], model: CameraModel) -> NDArray[Any]:
+    """A label image (H, W) at the size of an image that was decoded at a fraction of its own.
+
+    JPEGs are decoded at a whole fraction of their size, rounded up.
+
+    Raises:
+        ValueError: no such fraction of (H, W) is the model's size.
+    """
+    height, width = pixels.shape
+    by = -(-height // model.height)
+    if by < 1 or (-(-height // by), -(-width // by)) != (model.height, model.width):
+        raise ValueError(
+            f"a label image of {width}x{height} does not belong to an image that is "
+            f"{model.width}x{model.height} now: labels are to have their image's size"
         )
-        return pixels[down // 2 :: down, across // 2 :: across] if down > 1 else pixels
+    rows, columns = (
+        np.minimum(np.arange(count) * by + by // 2, size - 1)
+        for count, size in ((model.height, height), (model.width, width))
+    )
+    return np.asarray(pixels[np.ix_(rows, columns)])

@@ -99,7 +99,7 @@ def _look(
     batch = collate([sample]).to(next(network.parameters()).device)
     field = network.eval().field_and_depth(batch.current, batch.past)[0]
     found, samples = render_field(field, network, batch.rays.rays, recipe)
-    inside = batch.rays.valid[0] & (batch.rays.range_m[0] < samples.far_m)
+    inside = batch.rays.valid[0] & samples.inside(batch.rays.range_m[0])
     label_m = torch.where(inside, batch.rays.range_m[0], torch.nan)
     labelled = torch.where(inside, batch.rays.class_id[0], IGNORE_ID)
     # What meets nothing has no likeliest class: the first one would be blamed for it.

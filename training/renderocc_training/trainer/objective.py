@@ -161,8 +161,10 @@ class Objective(torch.nn.Module):
         shape = chosen.valid.shape
         far_m, range_m = samples.far_m.view(shape), seen.range_m.view(shape)
         opacity_of_ray, classes = seen.opacity.view(shape), seen.classes.view(*shape, -1)
-        labelled = chosen.valid & chosen.range_m.isfinite() & (far_m > 0)
-        # A surface beyond the grid is one that no voxel can show: the ray leaves the grid.
+        # A surface before the grid says nothing of it. One beyond it no voxel can show: the ray
+        # leaves the grid.
+        labelled = chosen.valid & chosen.range_m.isfinite()
+        labelled &= (far_m > 0) & (chosen.range_m > samples.near_m.view(shape))
         label_m = torch.minimum(chosen.range_m, far_m)
         inside = labelled & (chosen.range_m < far_m)
         is_sky = chosen.valid & chosen.range_m.isinf()
