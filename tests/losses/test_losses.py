@@ -12,7 +12,7 @@ from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField, opacity
 from renderocc_ros.rendering import Rays
-from renderocc_ros.rendering.ray_sampling import RaySamples
+from renderocc_ros.rendering.ray_sampling import RaySamples, keep_where
 from renderocc_training import losses
 
 GRID = VoxelGrid((0.0, -2.0, -1.0), 0.5, (20, 8, 6))
@@ -135,13 +135,31 @@ def test_distortion_is_the_double_sum() -> None:
     generator = torch.Generator().manual_seed(0)
     edges = torch.rand((7, 12), generator=generator).cumsum(dim=1)
     weights = torch.rand((7, 11), generator=generator)
-    samples = RaySamples.between(edges, edges[:, -1])
+    samples = RaySamples.between(edges, edges[:, 0], edges[:, -1])
     t = (samples.middles_m - edges[:, :1]) / (edges[:, -1:] - edges[:, :1])
     delta = samples.lengths_m / (edges[:, -1:] - edges[:, :1])
     pairs = weights[:, :, None] * weights[:, None] * (t[:, :, None] - t[:, None]).abs()
     expected = (pairs.sum(dim=(1, 2)) + (weights.square() * delta).sum(dim=1) / 3).mean()
     found = losses.distortion_loss(weights, samples, torch.ones(1, 7, dtype=torch.bool))
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    weights[:, [0, 1, 5, 10]] = 0  # to leave out what is empty changes nothing
+    every = torch.ones(1, 7, dtype=torch.bool)
+    kept = keep_where(samples, weights > 0)
+    torch.testing.assert_close(
+        losses.distortion_loss(weights[weights > 0].view(7, -1), kept, every),
+        losses.distortion_loss(weights, samples, every),
+    )
+
+
+def test_what_is_most_wrong_is_pulled_the_most() -> None:
+    logit = torch.tensor([-14.0, -9.0, -2.0], requires_grad=True)
+    losses.occupancy_loss(torch.sigmoid(logit), torch.ones(3) > 0, 0.8).sum().backward()
+    assert logit.grad is not None
+    torch.testing.assert_close(logit.grad[:2], torch.tensor([-1.0, -1.0]), atol=1e-3, rtol=0)
+    depth = torch.tensor([12.0], requires_grad=True)  # optical, of what stands in the sky's way
+    losses.sky_loss(-torch.expm1(-depth)[None], torch.ones(1, 1, dtype=torch.bool)).backward()
+    assert depth.grad is not None
+    assert depth.grad.item() == pytest.approx(1.0, abs=0.02)
 
 
 def test_total_variation_counts_the_faces_of_a_block() -> None:
@@ -268,7 +286,9 @@ EMPTY: dict[str, Callable[[], Tensor]] = {
     "sky": lambda: losses.sky_loss(torch.ones(1, 5), ~ALL),
     "entropy": lambda: losses.opacity_entropy_loss(torch.ones(1, 5), ~ALL),
     "distortion": lambda: losses.distortion_loss(
-        torch.ones(5, 3), RaySamples.between(torch.zeros(5, 4), torch.zeros(5)), ~ALL
+        torch.ones(5, 3),
+        RaySamples.between(torch.zeros(5, 4), torch.zeros(5), torch.zeros(5)),
+        ~ALL,
     ),
     "depth": lambda: losses.depth_distribution_loss(
         torch.ones(1, 5, 4) / 4, torch.zeros(1, 5).long(), ~ALL
@@ -303,7 +323,7 @@ def test_gradients_are_finite_for_any_magnitude(magnitude: float) -> None:
     density = torch.full((1, *GRID.size), magnitude, requires_grad=True)
     share = torch.full((5, 3), min(magnitude, 1.0), requires_grad=True)
     samples = RaySamples.between(
-        torch.arange(4.0).expand(5, 4) * min(magnitude, 1e6), torch.ones(5)
+        torch.arange(4.0).expand(5, 4) * min(magnitude, 1e6), torch.zeros(5), torch.ones(5)
     )
     field = field_of(density, torch.zeros(1, 2, *GRID.size))
     total = (

@@ -12,6 +12,7 @@ from renderocc_training.losses.masked import masked_mean, per_sample_mean
 # Ranges are compared from here on: the logarithm of less would dwarf all others.
 SHORTEST_RANGE_M = 0.1
 FAINTEST = 1e-4
+LEAST_LIGHT = torch.finfo(torch.float32).eps  # that 1 − opacity can tell from none
 
 
 def scale_invariant_log_loss(
@@ -59,7 +60,7 @@ def semantic_loss(
 
 def sky_loss(opacity: Tensor, is_sky: Tensor) -> Tensor:
     """Mean of −ln(1 − opacity) over rays to the sky: nothing may stand in their way."""
-    return masked_mean(-(1 - opacity).clamp(min=FAINTEST).log(), is_sky)
+    return masked_mean(-(1 - opacity).clamp(min=LEAST_LIGHT).log(), is_sky)
 
 
 def opacity_entropy_loss(opacity: Tensor, mask: Tensor) -> Tensor:

@@ -21,8 +21,7 @@ def distortion_loss(weights: Tensor, samples: RaySamples, mask: Tensor) -> Tenso
         samples: their intervals.
         mask: (B, R) bool, the rays that count.
     """
-    first = samples.starts_m[:, :1]
-    scale = (samples.ends_m[:, -1:] - first).clamp(min=1e-6)
+    scale = (samples.far_m - samples.near_m).clamp(min=1e-6)[:, None]
     steps = samples.middles_m.diff(dim=1) / scale
     before = torch.cumsum(weights, dim=1)
     behind = before[:, -1:] - before[:, :-1]

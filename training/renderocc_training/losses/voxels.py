@@ -17,6 +17,7 @@ from renderocc_training.losses.class_weights import weight_of_each
 from renderocc_training.losses.masked import masked_mean
 
 FAINTEST = 1e-4
+SMALLEST_DEPTH = 1e-20  # optical depth of a cell whose logarithm is still finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +151,11 @@ def occupancy_loss(density: Tensor, occupied: Tensor, resolution_m: float) -> Te
     """Binary cross entropy of a cell's opacity o = 1 − exp(−σ·r), cell by cell.
 
     −ln(1 − o) is σ·r itself, and −ln o is taken as −ln(−expm1(−σ·r)), so neither rounds to
-    infinity.
+    infinity. The slope of the latter is 1/(σ·r) in a faint cell, and that of a density that is a
+    sigmoid or softplus of a number is as small as the density: one makes up for the other.
     """
     optical_depth = density.float() * resolution_m
-    when_occupied = -torch.log(-torch.expm1(-optical_depth.clamp(min=FAINTEST)))
+    when_occupied = -torch.log(-torch.expm1(-optical_depth.clamp(min=SMALLEST_DEPTH)))
     return torch.where(occupied, when_occupied, optical_depth)
 
 

@@ -12,7 +12,7 @@ from renderocc_training.labels.voxel_votes import MIN_HIT_SHARE, MIN_PASSES
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 class LossWeights(StrictModel):
