@@ -25,6 +25,7 @@ from renderocc_training.synthetic.check import check_truth
 from renderocc_training.synthetic.drive import worker_pool, write_drive
 from renderocc_training.synthetic.faults import parse_fault
 from renderocc_training.synthetic.spec import DriveSpec
+from renderocc_training.synthetic.world.town import TownSpec
 
 SIMULATE = [sys.executable, "-m", "renderocc_training.cli", "simulate"]
 
@@ -55,6 +56,12 @@ def test_a_worker_that_dies_is_named_and_leaves_no_bag(
     with pytest.raises(ChildProcessError, match="--processes 1"):
         write_drive(small_spec, tmp_path / "town", processes=2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seed", [0, 39_999, 40_000, 20_261_126])
+def test_stamps_of_any_seed_fit_a_message(seed: int) -> None:
+    spec = DriveSpec(TownSpec(seed=seed, seconds=600.0))
+    assert 0 < spec.stamp_ns(600.0) < 2**31 * 10**9
 
 
 def test_workers_leave_an_interrupt_to_the_first_process() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,16 @@ import pytest
 
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.message_content import stamp_ns, transform_of
+from renderocc_training.synthetic.drive import write_drive
 from renderocc_training.synthetic.faults import KINDS, Fault, parse_fault
-from renderocc_training.synthetic.spec import EPOCH_NS, LEAD_S, SEED_SPACING_NS
+from renderocc_training.synthetic.frames import DriveRenderer
+from renderocc_training.synthetic.spec import (
+    EPOCH_NS,
+    LEAD_S,
+    SEED_SPACING_NS,
+    DriveSpec,
+)
+from renderocc_training.synthetic.world.town import TownSpec
 
 FIRST_NS = EPOCH_NS + 3 * SEED_SPACING_NS + round(LEAD_S * 1e9)
 
@@ -123,3 +132,30 @@ def test_the_clock_jumps_for_everyone(faulty_drive: Path) -> None:
         for number, (log_ns, message) in by_set(faulty_drive, topic).items():
             jump = (stamp_ns(message) - log_ns) / 1e9
             assert jump == pytest.approx(-3.0 if number >= 6 else 0.0, abs=1e-6)
+
+
+def test_a_raw_camera_freezes_too_and_has_no_jpeg_to_damage(tmp_path: Path) -> None:
+    town = TownSpec(seed=5, seconds=1.5)
+    faults = (parse_fault("frozen-image@0.5:rear"),)
+    spec = DriveSpec(town, "two_cameras", "tiny", faults=faults)
+    write_drive(spec, tmp_path / "frozen")
+    with BagReader(tmp_path / "frozen") as bag:
+        sent = [bag.decode(m) for m in bag.messages(["/rear_camera/image_raw"])]
+    first, second, third = (bytes(image.data) for image in sent)
+    assert first == second == third
+    assert len({stamp_ns(image) for image in sent}) == 3
+    broken = replace(spec, faults=(parse_fault("jpeg-corruption@0:rear"),))
+    with pytest.raises(ValueError, match="rear sends raw images, no JPEG"):
+        write_drive(broken, tmp_path / "broken")
+
+
+def test_overexposure_strikes_the_sets_that_it_names(tmp_path: Path) -> None:
+    """CAM_FRONT_LEFT fires before the reference, CAM_FRONT at it or after: both in the same set."""
+    faults = tuple(parse_fault(f"overexposure@0+0.5:{n}") for n in ("CAM_FRONT_LEFT", "CAM_BACK"))
+    dark = DriveSpec(TownSpec(seed=5, seconds=1.0, light="dusk"), preset="tiny")
+    renderer = DriveRenderer(dark)
+    struck = DriveRenderer(replace(dark, faults=faults), renderer.town)
+    for number in range(2):
+        plain, bright = renderer.render(number).cameras, struck.render(number).cameras
+        for name in ("CAM_FRONT_LEFT", "CAM_BACK"):
+            assert (plain[name].jpeg != bright[name].jpeg) == (number == 0), (name, number)

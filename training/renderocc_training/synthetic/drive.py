@@ -74,7 +74,8 @@ def write_drive(
         raise ValueError(f"{path} exists and is not overwritten: remove it or choose another")
     start = time.perf_counter()
     rig = load_simulated_rig(spec.rig).config
-    faults = settled(spec.faults, rig.names, rig.reference_name, spec.town.seconds)
+    raw = [camera.name for camera in rig.cameras if not camera.compressed]
+    faults = settled(spec.faults, rig.names, rig.reference_name, spec.town.seconds, raw)
     spec = replace(spec, faults=faults)
     rays = 0
     with worker_pool(

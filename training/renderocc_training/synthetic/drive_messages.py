@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -63,7 +64,7 @@ class DriveMessages:
         self._bag, self._spec, self._source = bag, spec, source
         self._queue: list[tuple[int, int, str, Message]] = []
         self._order = count()
-        self._last_jpeg: dict[str, bytes] = {}
+        self._last: dict[str, Message] = {}  # image of each camera
         self._numbers: dict[str, int] = {}
         self._standing = {agent.name: self._box(agent, 0.0) for agent in source.town.standing}
         config = source.rig.config
@@ -191,15 +192,15 @@ class DriveMessages:
             yield stamp, "/" + camera.config.camera_info_topic.lstrip("/"), info
             if frame.image is not None:
                 image = messages.image(header, camera.frame, frame.image, "rgb8")
-                yield stamp, topic, image
             else:
-                jpeg = frame.jpeg
-                if "frozen-image" in struck:
-                    jpeg = self._last_jpeg.get(camera.name, jpeg)
-                self._last_jpeg[camera.name] = jpeg
-                sent = corrupted(jpeg, number) if "jpeg-corruption" in struck else jpeg
-                image = messages.compressed_image(header, camera.frame, sent)
-                yield stamp, f"{topic}/compressed", image
+                image = messages.compressed_image(header, camera.frame, frame.jpeg)
+            if "frozen-image" in struck and camera.name in self._last:
+                image = replace(self._last[camera.name], header=image.header)
+            self._last[camera.name] = image
+            if "jpeg-corruption" in struck:
+                damaged = corrupted(image.data.tobytes(), number)
+                image = replace(image, data=np.frombuffer(damaged, np.uint8))
+            yield stamp, topic if frame.image is not None else f"{topic}/compressed", image
         folder = f"{TRUTH}/{camera.name.lower()}"
         if frame.depth_mm is not None and frame.class_id is not None:
             depth = messages.image(header, camera.frame, frame.depth_mm, "16UC1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,12 +86,20 @@ def parse_fault(text: str) -> Fault:
 
 
 def settled(
-    faults: Sequence[Fault], cameras: Sequence[str], reference: str, seconds: float
+    faults: Sequence[Fault],
+    cameras: Sequence[str],
+    reference: str,
+    seconds: float,
+    raw: Collection[str] = (),
 ) -> tuple[Fault, ...]:
     """Faults with their camera filled in.
 
+    Args:
+        raw: cameras that send no JPEG.
+
     Raises:
-        ValueError: a camera that the rig lacks, or a fault after the end of the drive.
+        ValueError: a camera that the rig lacks, or whose images cannot go wrong like this, or a
+            fault after the end of the drive.
     """
     result = []
     for fault in faults:
@@ -105,7 +113,13 @@ def settled(
                 "time or more --seconds"
             )
         everywhere = fault.kind in ("late-tf", "clock-jump")
-        result.append(fault if fault.camera or everywhere else replace(fault, camera=reference))
+        struck = fault if fault.camera or everywhere else replace(fault, camera=reference)
+        if struck.kind == "jpeg-corruption" and struck.camera in raw:
+            raise ValueError(
+                f"fault '{struck}': {struck.camera} sends raw images, no JPEG; set 'compressed: "
+                "true' for it in the rig, or choose another fault"
+            )
+        result.append(struck)
     return tuple(result)
 
 

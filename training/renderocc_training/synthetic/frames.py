@@ -175,7 +175,8 @@ class DriveRenderer:
         extra = sum(
             fault.value
             for fault in self.spec.faults
-            if fault.kind == "overexposure" and fault.strikes(time_s - LEAD_S, camera.name)
+            if fault.kind == "overexposure"
+            and fault.strikes(self.spec.set_time_s(number) - LEAD_S, camera.name)
         )
         image = develop(view.radiance, settings, model, rng, extra)
         raw = not camera.config.compressed

@@ -10,7 +10,8 @@ from renderocc_training.synthetic.world.town import TownSpec
 
 NANOSECONDS = 1_000_000_000
 EPOCH_NS = 1_700_000_000 * NANOSECONDS
-SEED_SPACING_NS = 10_000 * NANOSECONDS  # no two seeds share a stamp
+SEED_SPACING_NS = 10_000 * NANOSECONDS  # no two seeds below STAMPED_SEEDS share a stamp
+STAMPED_SEEDS = 40_000  # and all stamps fit a message's 31 bits
 LEAD_S = 0.1  # world time of the first set: shutters may fire before its reference
 
 
@@ -93,4 +94,5 @@ class DriveSpec:
 
     def stamp_ns(self, time_s: float) -> int:
         """Stamp of a world time."""
-        return EPOCH_NS + self.town.seed * SEED_SPACING_NS + round(time_s * 1e6) * 1000
+        first = EPOCH_NS + self.town.seed % STAMPED_SEEDS * SEED_SPACING_NS
+        return first + round(time_s * 1e6) * 1000
