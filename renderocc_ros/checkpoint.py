@@ -65,15 +65,25 @@ def save_checkpoint(model: Model, path: str | Path) -> str:
     Returns:
         the file's sha256 in hexadecimal.
     """
-    path = Path(path)
-    header = ModelHeader(_self_contained(model), model.class_set)
     weights = {
         name: value.detach().cpu().contiguous()
         for name, value in model.network.state_dict().items()
     }
+    return write_weights(weights, ModelHeader(_self_contained(model), model.class_set), Path(path))
+
+
+def write_weights(weights: dict[str, Tensor], header: ModelHeader, path: Path) -> str:
+    """Write tensors and what they are the weights of to one file, whole or not at all.
+
+    Returns:
+        the file's sha256 in hexadecimal.
+    """
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode  # of any file of this user: safetensors lets no other read
         save_file(weights, unfinished, metadata=header_metadata(header))
+        unfinished.chmod(mode)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ code, strip what training wrapped around the weights, compare names and shapes, 
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import zipfile
@@ -16,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from renderocc_ros.checkpoint import ModelHeader, file_sha256, header_metadata
+from renderocc_ros.checkpoint import ModelHeader, write_weights
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network.official.preset import build_official
 from renderocc_ros.network.official.swin import relative_position_index
@@ -67,13 +65,7 @@ def convert(source: str | Path, target: str | Path) -> tuple[Conversion, str]:
     with torch.device("meta"):
         expected = build_official(config, len(class_set)).state_dict()
     weights, report = select_weights(*read_official(source), expected, str(source))
-    unfinished = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        save_file(weights, unfinished, metadata=header_metadata(ModelHeader(config, class_set)))
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return report, file_sha256(target)
+    return report, write_weights(weights, ModelHeader(config, class_set), target)
 
 
 def read_official(path: Path) -> tuple[dict[str, Any], str]:

@@ -40,6 +40,11 @@ def saved(tiny_model: Models, tmp_path: Path) -> Path:
     return path
 
 
+def test_others_may_read_it_as_any_file(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    assert saved.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def rewritten(
     path: Path, change: Callable[[dict[str, str], dict[str, torch.Tensor]], None]
 ) -> Path:
