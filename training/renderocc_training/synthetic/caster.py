@@ -54,6 +54,7 @@ class StaticScene:
         self._device = EmbreeDevice()
         self._corners: tuple[NDArray[np.int32], NDArray[Any]] | None = None
         self.embree = self.build(mesh)
+        self._corners = None  # so many are not worth their memory
 
     def build(self, mesh: Mesh) -> EmbreeScene | None:
         """An Embree scene of a mesh, or None of an empty one."""

@@ -260,7 +260,7 @@ class MeshBuilder:
 
 
 def cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``np.cross`` of two vectors (3,), without its overhead, an order of magnitude."""
+    """``np.cross`` of two vectors (3,), without its overhead."""
     (x, y, z), (p, q, r) = a.tolist(), b.tolist()
     return np.array([y * r - z * q, z * p - x * r, x * q - y * p])
 
