@@ -174,7 +174,7 @@ class CameraModel:
         )
 
     def _undistort(self, plane: Array) -> Array:
-        if not any(self.distortion):
+        if not any(self.distortion) or not plane.size:
             return plane
         flat = np.ascontiguousarray(plane.reshape(-1, 1, 2))
         ideal = cv2.undistortPointsIter(

@@ -13,6 +13,7 @@ from street_source import BUDGET, GRID, make_source, make_store, network_config,
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.config import validate
+from renderocc_ros.geometry import CameraModel
 from renderocc_ros.network.renderocc import build_network
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.rig.image_preprocessing import target_model
@@ -102,6 +103,33 @@ def test_rays_that_are_too_few_are_padded(drive: Drive, mapping: Path, occ3d: Cl
         make_source(drive, mapping, occ3d, budget=200_000).sample(0, np.random.default_rng(0)).rays
     )
     assert len(rays) == 200_000 and 5000 < rays.valid.sum() < 60_000
+
+
+def test_a_lens_that_gives_some_pixels_no_ray_leaves_them_out(
+    drive: Drive, mapping: Path, occ3d: ClassSet
+) -> None:
+    """Points just inside the turning point of the distortion have a pixel, but it has no ray."""
+    lens = CameraModel(
+        320, 192, [[117, 0, 159.5], [0, 117, 95.5], [0, 0, 1]], "plumb_bob",
+        (-0.37, 0.2, 0, 0, -0.1),
+    )  # fmt: skip
+    wide = tuple(
+        replace(frame, cameras=tuple(replace(c, model=lens) for c in frame.cameras if c))
+        for frame in drive.frames
+    )
+    bent = replace(drive, frames=wide)
+    frame = bent.frames[1]
+    source = make_source(bent, mapping, occ3d)
+    labels = source._labels
+    made = labels.store.labeller.label(bent, frame, wide[1].cameras[1])
+    assert np.isnan(lens.rays(made.pixels)).any()
+    parts = labels.frames(bent, frame)
+    kept = parts[0].labels
+    assert 2000 < (kept.camera == 1).sum() < len(made.range_m)
+    assert np.isfinite(lens.rays(kept.labels.pixels)).all()
+    rays = labels.draw(bent, frame, parts, np.random.default_rng(0))
+    assert len(rays) == BUDGET and rays.valid.all() and (rays.weight > 0).all()
+    assert source.votes(bent, frame).shape == GRID.size
 
 
 def test_rare_classes_are_drawn_more_often(drive: Drive, mapping: Path, occ3d: ClassSet) -> None:

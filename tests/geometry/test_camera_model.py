@@ -97,3 +97,9 @@ def test_models_compare_by_value() -> None:
         640, 360, K.tolist(), "plumb_bob", [-0.31, 0.12, 8e-4, -5e-4, -0.02]
     )
     assert MODELS["plumb_bob"] != MODELS["plumb_bob"].cropped(1, 0, 640, 360)
+
+
+@any_model
+def test_no_pixels_have_no_rays(model: CameraModel) -> None:
+    assert model.rays(np.zeros((0, 2))).shape == (0, 3)
+    assert model.project(np.zeros((0, 3)))[0].shape == (0, 2)

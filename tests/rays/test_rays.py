@@ -67,6 +67,11 @@ def test_ranges_that_are_no_distance_are_refused() -> None:
         )  # fmt: skip
 
 
+def test_columns_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="different lengths.*'weight': 2"):
+        weighted(some_rays(3), np.ones(2))
+
+
 @given(st.integers(0, 60), st.integers(1, 80), st.integers(0, 5))
 def test_exactly_the_budget_and_never_a_ray_of_weight_zero(
     count: int, budget: int, seed: int

@@ -18,7 +18,7 @@ from renderocc_training.dataset.frames import Drive, Frame
 from renderocc_training.labels.interface import PixelLabeller, no_labels
 from renderocc_training.rays.ray_batch import PixelLabels
 
-FORMAT = 2  # raise when labels of the same configuration come out differently
+FORMAT = 3  # raise when labels of the same configuration come out differently
 KEPT_IN_MEMORY = 64
 
 
@@ -39,11 +39,7 @@ class FrameLabels:
 
     def of(self, chosen: NDArray[Any]) -> FrameLabels:
         """Those that an index or mask chooses."""
-        labels = self.labels
-        columns = (labels.pixels, labels.range_m, labels.class_id, labels.instance)
-        return FrameLabels(
-            PixelLabels(*(column[chosen] for column in columns)), self.camera[chosen]
-        )
+        return FrameLabels(self.labels[chosen], self.camera[chosen])
 
 
 class LabelStore:
@@ -109,7 +105,9 @@ class LabelStore:
 
     def _make(self, drive: Drive, frame: Frame) -> FrameLabels:
         each = [
-            no_labels() if camera is None else self.labeller.label(drive, frame, camera)
+            no_labels()
+            if camera is None
+            else self.labeller.label(drive, frame, camera).with_rays(camera.model)
             for camera in frame.cameras
         ]
         counts = [len(labels.range_m) for labels in each]

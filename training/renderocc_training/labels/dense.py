@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_training.dataset.frames import CameraFrame, Drive, Frame
-from renderocc_training.labels.interface import (
-    ClassImages,
-    PixelLabeller,
-    RangeImages,
-    no_labels,
-)
+from renderocc_training.labels.interface import ClassImages, PixelLabeller, RangeImages
 from renderocc_training.rays.ray_batch import NO_BOX, PixelLabels
 
 
@@ -51,7 +46,7 @@ class DenseLabels:
         if self._classes is not None:
             class_id = self._classes.classes(drive, frame, camera)[row, column]
         labels = PixelLabels(pixels, range_m, class_id, np.full(len(pixels), NO_BOX, np.int32))
-        return _known(with_sky(labels, self._class_set), camera)
+        return _known(with_sky(labels, self._class_set))
 
 
 class WithClassImages:
@@ -91,8 +86,7 @@ class WithClassImages:
                 np.concatenate([base.range_m, np.full(count, np.inf, np.float32)]),
                 np.concatenate([class_id, np.full(count, IGNORE_ID, np.uint8)]),
                 np.concatenate([base.instance, np.full(count, NO_BOX, np.int32)]),
-            ),
-            camera,
+            )
         )
 
 
@@ -118,12 +112,6 @@ def with_sky(labels: PixelLabels, class_set: ClassSet) -> PixelLabels:
     )
 
 
-def _known(labels: PixelLabels, camera: CameraFrame) -> PixelLabels:
-    """Those of which range or class is known, and that the lens has a ray for."""
-    known = ~np.isnan(labels.range_m) | (labels.class_id != IGNORE_ID)
-    if not known.any():
-        return no_labels()
-    known &= np.isfinite(camera.model.rays(labels.pixels)).all(axis=1)
-    return PixelLabels(
-        labels.pixels[known], labels.range_m[known], labels.class_id[known], labels.instance[known]
-    )
+def _known(labels: PixelLabels) -> PixelLabels:
+    """Those of which range or class is known."""
+    return labels[~np.isnan(labels.range_m) | (labels.class_id != IGNORE_ID)]

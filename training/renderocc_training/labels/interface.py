@@ -26,7 +26,7 @@ class PixelLabeller(Protocol):
     reach: int
 
     def label(self, drive: Drive, frame: Frame, camera: CameraFrame) -> PixelLabels:
-        """Every pixel that is labelled has a ray.
+        """Labels of pixels; ``LabelStore`` drops those that the camera's model gives no ray.
 
         Raises:
             ValueError: what it needs of the drive is not there; the message says what.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,13 @@ class PixelLabels:
             worst = float(np.nanmin(self.range_m))
             raise ValueError(f"a labelled range of {worst} m; ranges are above 0, unknown is NaN")
 
+    def __getitem__(self, chosen: NDArray[Any]) -> PixelLabels:
+        return PixelLabels(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def with_rays(self, model: CameraModel) -> PixelLabels:
+        """Those of pixels that the model of their image gives a ray."""
+        return self[np.isfinite(model.rays(self.pixels)).all(axis=1)]
+
 
 @dataclass(frozen=True, eq=False)
 class RayBatch:
@@ -73,6 +81,11 @@ class RayBatch:
     is_auxiliary: Flags
     weight: Floats
     valid: Flags
+
+    def __post_init__(self) -> None:
+        lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"columns of rays of different lengths: {lengths}")
 
     def __len__(self) -> int:
         return len(self.origin)
