@@ -16,15 +16,20 @@ from box_world import STREET
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_training.commands import labels
+from renderocc_training.commands._label_options import label_config
 from renderocc_training.commands.train import train
-from renderocc_training.dataset.drives import open_drives
-from renderocc_training.labels.config import LabelConfig, open_store
+from renderocc_training.dataset.drives import DataFormat, open_drives
+from renderocc_training.labels.config import LabelConfig, default_mapping, open_store
 
-KITTI = ("--format", "semantickitti", "--semantics", "points", "--mapping", "semantickitti")
+KITTI = ("--format", "semantickitti", "--semantics", "points")
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "renderocc_training.cli", "labels", *map(str, arguments)]
+    return renderocc_train("labels", *arguments)
+
+
+def renderocc_train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "renderocc_training.cli", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
@@ -59,7 +64,8 @@ def test_make_resumes_and_show_draws(root: Path, tmp_path: Path) -> None:
 
 
 def test_labels_of_a_semantickitti_world_are_exact(root: Path, occ3d: ClassSet) -> None:
-    config = LabelConfig(semantics="points", mapping="semantickitti")
+    given = {**LabelConfig().model_dump(), "semantics": "points"}
+    config = label_config({**given, "root": root, "format": "semantickitti"})
     drive = open_drives(root, "semantickitti")[0]
     store = open_store(config, occ3d, None)
     for frame in drive.frames:
@@ -101,6 +107,36 @@ def test_mistakes_are_one_line(
 def test_an_unknown_format_is_refused(root: Path, tmp_path: Path) -> None:
     done = run("make", root, "--out", tmp_path, "--format", "kitti")
     assert done.returncode == 2 and "'kitti' is not one of" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("semantics", "format", "mapping"),
+    [
+        ("boxes", "nuscenes", "nuscenes_boxes"),
+        ("boxes", "ddad", "ddad_boxes"),
+        ("points", "nuscenes", "nuscenes_lidarseg"),
+        ("points", "semantickitti", "semantickitti"),
+        ("segmentation", "ddad", "cityscapes"),
+        ("images", "nuscenes", None),
+    ],
+)
+def test_the_mapping_file_is_that_of_the_layout(
+    semantics: str, format: DataFormat, mapping: str | None, tmp_path: Path
+) -> None:
+    assert default_mapping(semantics, format, tmp_path) == mapping
+
+
+@pytest.mark.parametrize("command", ["labels", "truth"])
+def test_what_recorded_point_labels_mean_must_be_said(command: str, tmp_path: Path) -> None:
+    (tmp_path / "labels" / "points" / "LIDAR_TOP").mkdir(parents=True)
+    words = ["labels", "make"] if command == "labels" else ["truth"]
+    done = renderocc_train(*words, tmp_path, "--out", tmp_path / "out", "--semantics", "points")
+    assert done.returncode == 1 and "--mapping occ3d_ids" in done.stderr
+    done = renderocc_train(
+        *words, tmp_path, "--out", tmp_path / "out", "--semantics", "points",
+        "--mapping", "occ3d_ids",
+    )  # fmt: skip
+    assert "holds no tables of nuScenes" in done.stderr
 
 
 @pytest.mark.parametrize("command", [labels.make, labels.show, train])

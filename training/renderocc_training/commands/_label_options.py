@@ -13,7 +13,7 @@ import typer
 
 from renderocc_ros.config import validate
 from renderocc_training.dataset.drives import DataFormat
-from renderocc_training.labels.config import LabelConfig
+from renderocc_training.labels.config import LabelConfig, default_mapping
 
 DEFAULTS = LabelConfig()
 
@@ -32,7 +32,10 @@ ClassSetName = Annotated[
 ]
 Depth = Annotated[str, typer.Option(help="lidar, images, mono or none")]
 Semantics = Annotated[str, typer.Option(help="boxes, points, images, segmentation or none")]
-Mapping = Annotated[str | None, typer.Option(help="mapping file: a shipped name, or a .yaml")]
+Mapping = Annotated[
+    str | None,
+    typer.Option(help="mapping file: a shipped name, or a .yaml; that of the layout if not given"),
+]
 Scans = Annotated[int, typer.Option(help="further LiDAR scans to add")]
 OwnCar = Annotated[
     float, typer.Option(help="LiDAR points nearer than this are returns off the robot itself")
@@ -48,4 +51,6 @@ MonoFarthest = Annotated[float, typer.Option(help="depths of the mono model beyo
 def label_config(options: dict[str, Any]) -> LabelConfig:
     """The configuration among a command's options, which have the names of its fields."""
     given = {key: options[key] for key in LabelConfig.model_fields}
+    if given["mapping"] is None:
+        given["mapping"] = default_mapping(given["semantics"], options["format"], options["root"])
     return validate(given, LabelConfig, "options")

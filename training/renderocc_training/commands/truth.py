@@ -17,6 +17,7 @@ from renderocc_ros.network_config import load_network_config
 from renderocc_training.commands._label_options import (
     ClassSetName,
     Format,
+    Mapping,
     RoadMask,
     Root,
     Scenes,
@@ -27,6 +28,7 @@ from renderocc_training.dataset.truth import describe_grid
 from renderocc_training.evaluation.occupancy_truth import TruthMaker, TruthOptions
 from renderocc_training.evaluation.results import write_truth
 from renderocc_training.labels.box_semantics import BoxClasses
+from renderocc_training.labels.config import default_mapping
 from renderocc_training.labels.interface import PointClasses
 from renderocc_training.labels.lidar_semantics import PointFileClasses
 from renderocc_training.labels.mapping import load_boxes, load_numbers
@@ -44,9 +46,7 @@ def truth(
         Literal["boxes", "points", "none"],
         typer.Option(help="classes of points: from boxes and map, from label files, or none"),
     ] = "boxes",
-    mapping: Annotated[
-        str | None, typer.Option(help="mapping file of the classes; the shipped one if not given")
-    ] = None,
+    mapping: Mapping = None,
     road_mask: RoadMask = None,
     grid: Annotated[
         str, typer.Option(help="network whose grid to use: shipped name or .yaml")
@@ -73,11 +73,11 @@ def truth(
         window=window, unlabelled=None if unlabelled is None else classes.id_of(unlabelled)
     )
     source: PointClasses | None = None
+    file = mapping or default_mapping(semantics, format, root) or ""
     if semantics == "boxes":
-        source = BoxClasses(classes, load_boxes(mapping or "nuscenes_boxes"), road_mask)
+        source = BoxClasses(classes, load_boxes(file), road_mask)
     elif semantics == "points":
-        shipped = "semantickitti" if format == "semantickitti" else "nuscenes_lidarseg"
-        source = PointFileClasses(classes, load_numbers(mapping or shipped))
+        source = PointFileClasses(classes, load_numbers(file))
     table = Table("drive", "frames", "occupied", "without class", "seen by cameras", "by LiDAR")
     for drive in open_drives(root, format, version, scenes or ()):
         maker = TruthMaker(drive, source, cells, classes, options)

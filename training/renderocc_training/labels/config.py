@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import StrictModel
+from renderocc_training.dataset.drives import DataFormat
 from renderocc_training.labels.box_semantics import BoxClasses
 from renderocc_training.labels.cache import LabelStore
 from renderocc_training.labels.dense import DenseLabels, WithClassImages
@@ -19,6 +20,7 @@ from renderocc_training.labels.interface import (
     PointClasses,
     RangeImages,
 )
+from renderocc_training.labels.label_images import FOLDER as LABEL_FOLDER
 from renderocc_training.labels.label_images import ClassImageFiles, DepthImageFiles
 from renderocc_training.labels.lidar_depth import LidarLabels
 from renderocc_training.labels.lidar_semantics import PointFileClasses
@@ -26,11 +28,37 @@ from renderocc_training.labels.mapping import load_boxes, load_names, load_numbe
 
 DepthSource = Literal["lidar", "images", "mono", "none"]
 ClassSource = Literal["boxes", "points", "images", "segmentation", "none"]
-DEFAULT_MAPPING = {
-    "boxes": "nuscenes_boxes",
-    "points": "nuscenes_lidarseg",
-    "segmentation": "cityscapes",
-}
+
+
+def default_mapping(
+    semantics: str, format: DataFormat = "nuscenes", root: Path | None = None
+) -> str | None:
+    """Name of the shipped mapping file that fits a data set; None where classes need none.
+
+    Args:
+        semantics: where classes come from.
+        format: layout of the data set.
+        root: its folder; not needed for layouts that `extract` does not write.
+
+    Raises:
+        ValueError: point labels that `extract` took from a recording, in whatever numbers it had.
+    """
+    if semantics == "boxes":
+        return "ddad_boxes" if format == "ddad" else "nuscenes_boxes"
+    if semantics == "segmentation":
+        return "cityscapes"
+    if semantics != "points":
+        return None
+    if format == "semantickitti":
+        return "semantickitti"
+    recorded = None if root is None else root / LABEL_FOLDER / "points"
+    if recorded is not None and recorded.is_dir():
+        raise ValueError(
+            f"the point labels in {recorded} are numbers of a recording's own 'label' field: say "
+            "what they mean by --mapping occ3d_ids (ids of classes, as in simulated drives), "
+            "semantickitti, nuscenes_lidarseg, or a .yaml"
+        )
+    return "nuscenes_lidarseg"
 
 
 class LabelConfig(StrictModel):
@@ -40,8 +68,8 @@ class LabelConfig(StrictModel):
     semantics: ClassSource = Field("boxes", description="where the class of pixels comes from")
     mapping: str | None = Field(
         None,
-        description="mapping file, or the name of a shipped one; by default nuscenes_boxes for "
-        "boxes, nuscenes_lidarseg for points, cityscapes for segmentation",
+        description="mapping file, or the name of a shipped one; if not given, that of "
+        "default_mapping for nuScenes",
     )
     scans: int = Field(0, ge=0, description="further LiDAR scans, nearest in time, to add")
     own_car_m: float = Field(
@@ -82,7 +110,7 @@ class LabelConfig(StrictModel):
     @property
     def mapping_file(self) -> Path | None:
         """The mapping file that is used."""
-        name = self.mapping or DEFAULT_MAPPING.get(self.semantics)
+        name = self.mapping or default_mapping(self.semantics)
         return mapping_path(name) if name else None
 
     def fingerprint(self, class_set: ClassSet) -> dict[str, Any]:
