@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from box_world import STREET
@@ -13,7 +15,8 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import RigidTransform
 from renderocc_training.dataset.frames import CameraFrame, Drive, Frame
 from renderocc_training.labels.cache import LabelStore
-from renderocc_training.labels.config import LabelConfig
+from renderocc_training.labels.config import LabelConfig, open_store
+from renderocc_training.labels.label_images import label_image_file
 from renderocc_training.rays.ray_batch import PixelLabels
 
 
@@ -114,6 +117,82 @@ def test_the_fingerprint_of_settings_holds_the_mapping_files_content(
     before = config.fingerprint(occ3d)
     mapping.write_text(text.replace("car", "truck"))
     assert config.fingerprint(occ3d) != before
+
+
+def rewritten(file: Path, content: bytes) -> Path:
+    """A file that is a minute younger than the last time."""
+    before = file.stat().st_mtime if file.exists() else 0
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    os.utime(file, (before + 60, before + 60))
+    return file
+
+
+def test_a_road_map_that_comes_later_or_changes_makes_the_labels_anew(
+    drive: Drive, occ3d: ClassSet, tmp_path: Path
+) -> None:
+    content = ("vehicle: car", "human: pedestrian", "static: manmade")
+    mapping = tmp_path / "boxes.yaml"
+    mapping.write_text(
+        f"kind: boxes\ncategories: {{{', '.join(content)}}}\n"
+        "on_road: driveable_surface\noff_road: other_flat\n"
+    )
+    config = LabelConfig(mapping=str(mapping))
+
+    def ground(drive: Drive, config: LabelConfig = config) -> set[int]:
+        store = open_store(config, occ3d, tmp_path / "labels")
+        found = set(store.labels(drive, drive.frames[0]).labels.class_id.tolist())
+        assert store.has(drive, drive.frames[0])
+        return found & {occ3d.id_of("driveable_surface"), occ3d.id_of("other_flat")}
+
+    assert ground(drive) == {occ3d.id_of("other_flat")}
+    road = tmp_path / "map.png"
+    assert cv2.imwrite(str(road), np.full((3000, 3000), 255, np.uint8))
+    mapped = replace(drive, road_mask=road)
+    assert occ3d.id_of("driveable_surface") in ground(mapped)
+    given = config.model_copy(update={"road_mask": road})
+    ground(drive, given)
+    rewritten(road, road.read_bytes())
+    for changed, settings in ((mapped, config), (drive, given)):
+        store = open_store(settings, occ3d, tmp_path / "labels")
+        assert not store.has(changed, changed.frames[0])
+    ground(mapped)
+    moved = rewritten(tmp_path / "elsewhere" / road.name, road.read_bytes())
+    os.utime(moved, (road.stat().st_mtime,) * 2)
+    copied = replace(mapped, road_mask=moved)
+    assert open_store(config, occ3d, tmp_path / "labels").has(copied, copied.frames[0])
+
+
+@pytest.mark.parametrize("kind", ["classes", "depth", "points"])
+def test_edited_label_files_make_the_labels_of_their_frame_anew(
+    drive: Drive, occ3d: ClassSet, tmp_path: Path, kind: str
+) -> None:
+    drive = replace(drive, root=tmp_path)
+    frame = drive.frames[1]
+    assert frame.cameras[0] is not None and frame.scan is not None
+    points = tmp_path / "1.label"
+    scan = replace(frame.scan, labels=points)
+    frames = (drive.frames[0], replace(frame, scan=scan), drive.frames[2])
+    drive = replace(drive, frames=frames)
+    file = points if kind == "points" else label_image_file(drive, kind, frame.cameras[0])
+    config = LabelConfig(
+        depth="lidar" if kind == "points" else "images",
+        semantics="points" if kind == "points" else "images",
+    )
+    store = open_store(config, occ3d, tmp_path / "labels")
+    seen = set()
+    for content in (None, b"1234", b"1234", b"12345"):
+        if content is not None:
+            rewritten(file, content)
+        seen.add((store.key(drive, frames[0]), store.key(drive, frames[1])))
+    assert len({first for first, _ in seen}) == 1 and len({own for _, own in seen}) == 4
+
+
+def test_files_that_are_not_read_do_not_matter(drive: Drive, occ3d: ClassSet) -> None:
+    config = LabelConfig(semantics="none")
+    store = open_store(config, occ3d, None)
+    mapped = replace(drive, road_mask=Path("anywhere.png"))
+    assert store.key(drive, drive.frames[0]) == store.key(mapped, mapped.frames[0])
 
 
 @pytest.mark.parametrize(

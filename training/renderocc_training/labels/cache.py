@@ -1,4 +1,8 @@
-"""2D labels on disk: made once, and again when anything that they depend on changes."""
+"""2D labels on disk: made once, and again when what they depend on changes.
+
+That is their settings, poses, calibration, boxes, and the road map and label files beside the
+images and scans. Images and scans themselves count by their names.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import json
 import os
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +55,17 @@ class LabelStore:
         folder: takes the files; None keeps them in memory alone.
         settings: everything that the labeller was made from; labels of other settings lie in
             other folders.
+        files: names the files that a frame's labels change with.
     """
 
     def __init__(
-        self, labeller: PixelLabeller, folder: Path | None, settings: dict[str, Any]
+        self,
+        labeller: PixelLabeller,
+        folder: Path | None,
+        settings: dict[str, Any],
+        files: Callable[[Drive, Frame], Iterable[Path]] | None = None,
     ) -> None:
-        self.labeller = labeller
+        self.labeller, self._files = labeller, files
         text = json.dumps({"format": FORMAT, **settings}, sort_keys=True)
         self.settings_hash = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.folder = folder / f"{labeller.name}-{self.settings_hash}" if folder else None
@@ -69,6 +79,9 @@ class LabelStore:
         near = drive.near(frame.number, self.labeller.reach)
         parts = [self.settings_hash, frame.token, *(each.fingerprint for each in near)]
         parts.append(drive.tracks_fingerprint)
+        if self._files is not None:
+            files = dict.fromkeys(file for each in near for file in self._files(drive, each))
+            parts += map(file_state, files)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def file(self, frame: Frame) -> Path | None:
@@ -116,6 +129,18 @@ class LabelStore:
             PixelLabels(*(np.concatenate(column) for column in columns)),
             np.repeat(np.arange(len(each), dtype=np.uint8), counts),
         )
+
+
+def file_state(file: Path) -> str:
+    """Changes with a file's name, size and time, as `make` would have it; not with its folder.
+
+    The time is in whole seconds: archives and some file systems keep no more.
+    """
+    try:
+        state = file.stat()
+    except FileNotFoundError:
+        return f"{file.name} missing"
+    return f"{file.name} {state.st_size} {int(state.st_mtime)}"
 
 
 def read_arrays(file: Path, key: str) -> dict[str, NDArray[Any]] | None:

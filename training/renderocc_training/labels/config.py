@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import StrictModel
 from renderocc_training.dataset.drives import DataFormat
+from renderocc_training.dataset.frames import Drive, Frame
 from renderocc_training.labels.box_semantics import BoxClasses
 from renderocc_training.labels.cache import LabelStore
 from renderocc_training.labels.dense import DenseLabels, WithClassImages
@@ -21,7 +22,11 @@ from renderocc_training.labels.interface import (
     RangeImages,
 )
 from renderocc_training.labels.label_images import FOLDER as LABEL_FOLDER
-from renderocc_training.labels.label_images import ClassImageFiles, DepthImageFiles
+from renderocc_training.labels.label_images import (
+    ClassImageFiles,
+    DepthImageFiles,
+    label_image_file,
+)
 from renderocc_training.labels.lidar_depth import LidarLabels
 from renderocc_training.labels.lidar_semantics import PointFileClasses
 from renderocc_training.labels.mapping import load_boxes, load_names, load_numbers, mapping_path
@@ -123,6 +128,21 @@ class LabelConfig(StrictModel):
             "moving": sorted(class_set.moving_ids),
         }
 
+    def files(self, drive: Drive, frame: Frame) -> list[Path]:
+        """Files beside images and scans that a frame's labels are made from: maps, label files."""
+        found: list[Path] = []
+        road_mask = self.road_mask or drive.road_mask
+        if self.semantics == "boxes" and road_mask is not None:
+            found.append(road_mask)
+        if self.semantics == "points":
+            scans = filter(None, (frame.scan, *frame.sweeps))
+            found += [scan.labels for scan in scans if scan.labels is not None]
+        cameras = [camera for camera in frame.cameras if camera is not None]
+        for kind, source in (("depth", self.depth), ("classes", self.semantics)):
+            if source == "images":
+                found += [label_image_file(drive, kind, camera) for camera in cameras]
+        return found
+
 
 def make_labeller(config: LabelConfig, class_set: ClassSet, device: str = "cpu") -> PixelLabeller:
     """The labeller of a configuration; models are loaded now.
@@ -145,7 +165,7 @@ def open_store(
 ) -> LabelStore:
     """Labels of a configuration, kept in a folder; see ``LabelStore``."""
     labeller = make_labeller(config, class_set, device)
-    return LabelStore(labeller, folder, config.fingerprint(class_set))
+    return LabelStore(labeller, folder, config.fingerprint(class_set), config.files)
 
 
 def _point_classes(config: LabelConfig, class_set: ClassSet) -> PointClasses:

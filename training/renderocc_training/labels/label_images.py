@@ -70,14 +70,19 @@ def ranges_of_depth(depth_m: NDArray[np.float32], camera: CameraFrame) -> NDArra
     return np.where(cosine > 0, range_m, np.nan).astype(np.float32)
 
 
+def label_image_file(drive: Drive, kind: str, camera: CameraFrame) -> Path:
+    """Where a camera's label image of a kind ("classes" or "depth") lies."""
+    folder = drive.root / FOLDER / kind / camera.name
+    return folder / f"{camera.stamp_ns // MICROSECOND_NS}.png"
+
+
 def read_label_image(drive: Drive, kind: str, camera: CameraFrame) -> tuple[Path, NDArray[Any]]:
     """The file of a camera's label image, and its numbers (H, W), scaled to the camera image.
 
     Raises:
         ValueError: it is not there or not readable.
     """
-    folder = drive.root / FOLDER / kind / camera.name
-    file = folder / f"{camera.stamp_ns // MICROSECOND_NS}.png"
+    file = label_image_file(drive, kind, camera)
     image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim != 2:
         raise ValueError(
