@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_training import losses
 from renderocc_training.rays.ray_batch import PixelLabels, RayBatch, rays_of_pixels
 from renderocc_training.rays.weighted_sampling import (
     draw_rays,
@@ -107,6 +109,18 @@ def test_tempered_weights_are_bounded_and_favour_the_rare() -> None:
     assert (np.diff(weights[:4]) >= 0).all() and weights[3] > weights[0]
     assert weights.min() >= 0.1 and weights.max() <= 10 and weights[4] == 1
     assert np.array_equal(tempered_class_weights(np.zeros(3, dtype=int)), np.ones(3))
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=17))
+def test_rays_are_drawn_by_the_weights_of_the_losses(counts: list[int]) -> None:
+    weights = tempered_class_weights(np.array(counts))
+    class_id = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    in_losses = losses.tempered_class_weights(class_id[None], len(counts))[0].numpy()
+    assert np.allclose(weights, in_losses, rtol=1e-6)
+
+
+def test_the_median_of_an_even_number_of_classes_is_the_mean_of_the_middle_two() -> None:
+    assert tempered_class_weights(np.array([100, 0, 4])) ** 2 == pytest.approx([0.52, 1, 13])
 
 
 def test_unknown_class_counts_as_average() -> None:

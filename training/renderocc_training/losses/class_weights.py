@@ -1,4 +1,4 @@
-"""Weights that keep frequent classes from drowning rare ones in the semantic losses."""
+"""Weights that keep frequent classes from drowning rare ones, in losses and among drawn rays."""
 
 from __future__ import annotations
 
@@ -7,10 +7,26 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def tempered_class_weights(
-    class_id: Tensor, classes: int, exponent: float = 0.5, largest: float = 10.0
-) -> Tensor:
-    """(B, K) weights (median n / n_c)^exponent within 1/largest and largest, sample by sample.
+def tempered(counts: Tensor, exponent: float = 0.5, largest: float = 10.0) -> Tensor:
+    """(…, K) (median n / n_c)^exponent, within 1/largest and largest; 1 for an absent class.
+
+    Rare classes weigh more, but none so much that a few hundred pixels of it are all that a step
+    sees.
+
+    Args:
+        counts: (…, K) floats, how often each class is there. The median is that of the classes
+            that are there, of an even number the mean of the middle two.
+        exponent: 0 weighs all alike, 1 gives all classes the same share.
+        largest: bound of the weights.
+    """
+    seen = counts > 0
+    median = counts.masked_fill(~seen, torch.nan).nanquantile(0.5, dim=-1, keepdim=True)
+    weights = (median / counts).pow(exponent).clamp(1 / largest, largest)
+    return torch.where(seen, weights, torch.ones_like(weights))
+
+
+def tempered_class_weights(class_id: Tensor, classes: int) -> Tensor:
+    """(B, K) ``tempered`` weights of the classes, sample by sample.
 
     Counted in each sample alone, so that a batch spread over processes weighs the same.
 
@@ -25,10 +41,7 @@ def tempered_class_weights(
     slots = torch.where(flat < classes, flat, classes)
     counts = torch.zeros((len(flat), classes + 1), device=flat.device)
     counts = counts.scatter_add(1, slots, torch.ones_like(slots, dtype=counts.dtype))[:, :classes]
-    seen = counts > 0
-    median = counts.masked_fill(~seen, torch.nan).nanmedian(dim=1, keepdim=True).values
-    weights = (median / counts).pow(exponent).clamp(1 / largest, largest)
-    return torch.where(seen, weights, torch.ones_like(weights))
+    return tempered(counts)
 
 
 def weight_of_each(class_weights: Tensor, class_id: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID
+from renderocc_training.losses.class_weights import tempered
 from renderocc_training.rays.ray_batch import RayBatch
 
 Weights = NDArray[np.float32]
@@ -30,19 +32,9 @@ def paper_class_weights(counts: NDArray[Any]) -> Weights:
         return np.asarray(np.exp(np.float32(PAPER_RATE) * (ratio.astype(np.float32) - 1)))
 
 
-def tempered_class_weights(
-    counts: NDArray[Any], exponent: float = 0.5, largest: float = 10.0
-) -> Weights:
-    """(C,) (median n / n_c)^exponent, within 1/largest and largest; 1 for an absent class.
-
-    Rare classes are drawn more often, but none so often that a few hundred pixels of it are all
-    that a step sees.
-    """
-    seen = counts > 0
-    weights = np.ones(len(counts), dtype=np.float32)
-    if seen.any():
-        weights[seen] = (np.median(counts[seen]) / counts[seen]) ** exponent
-    return weights.clip(1 / largest, largest)
+def tempered_class_weights(counts: NDArray[Any]) -> Weights:
+    """(C,) those of the semantic losses (see ``losses.class_weights.tempered``)."""
+    return tempered(torch.from_numpy(counts.astype(np.float64))).float().numpy()
 
 
 def frame_weights(
