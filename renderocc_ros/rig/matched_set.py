@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
@@ -89,11 +88,3 @@ class MatchCounters:
     sets_partial: int = 0
     sets_dropped: Counter[DropReason] = field(default_factory=Counter)
     time_jumps: int = 0
-
-    @property
-    def dropped_by_reason(self) -> Mapping[str, int]:
-        """Dropped images of all cameras, by the words of the reason."""
-        totals: Counter[str] = Counter()
-        for (_, reason), count in self.dropped.items():
-            totals[reason.value] += count
-        return totals

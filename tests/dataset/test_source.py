@@ -21,6 +21,7 @@ from renderocc_training.dataset.frames import Drive
 from renderocc_training.dataset.source import TrainingSource
 from renderocc_training.dataset.training_sample import collate
 from renderocc_training.labels.voxel_votes import count_votes, voted_labels
+from renderocc_training.rays.ray_batch import RayBatch
 from renderocc_training.trainer.objective import Objective, Sealed
 from renderocc_training.trainer.recipe import Recipe, load_recipe
 
@@ -98,11 +99,31 @@ def test_the_same_seed_draws_the_same_sample(drive: Drive, mapping: Path, occ3d:
     assert not np.array_equal(first.range_m, other.range_m)
 
 
-def test_rays_that_are_too_few_are_padded(drive: Drive, mapping: Path, occ3d: ClassSet) -> None:
-    rays = (
-        make_source(drive, mapping, occ3d, budget=200_000).sample(0, np.random.default_rng(0)).rays
-    )
-    assert len(rays) == 200_000 and 5000 < rays.valid.sum() < 60_000
+@pytest.mark.parametrize("budget", [1, 700, 200_000])
+def test_exactly_the_budget_is_drawn_from_the_rays_of_the_right_frames(
+    drive: Drive, mapping: Path, occ3d: ClassSet, budget: int
+) -> None:
+    labels, frame = make_source(drive, mapping, occ3d, budget=budget)._labels, drive.frames[1]
+    parts = labels.frames(drive, frame)
+    assert [part.frame.number for part in parts] == [1, 0, 2]
+    rays = labels.draw(drive, frame, parts, np.random.default_rng(0))
+    every = labels.all_rays(drive, frame, parts)
+    assert len(rays) == budget and rays.valid.sum() == min(budget, len(every))
+    assert (rays.weight[rays.valid] > 0).all() and (rays.weight[~rays.valid] == 0).all()
+
+    def rows(batch: RayBatch) -> list[tuple[float, ...]]:
+        columns = (batch.origin, batch.direction, batch.range_m, batch.class_id)
+        return [tuple(row) for row in np.column_stack(columns)[batch.valid].tolist()]
+
+    found = rows(rays)
+    assert len(set(found)) == len(found) and set(rows(every)).issuperset(found)
+    own = [
+        (frame.world_from_ego.inverse() @ camera.world_from_camera).translation
+        for camera in frame.cameras
+        if camera is not None
+    ]
+    off = np.linalg.norm(rays.origin[rays.valid][:, None] - own, axis=2).min(axis=1)
+    assert ((off > 1e-3) == rays.is_auxiliary[rays.valid]).all()
 
 
 def test_a_lens_that_gives_some_pixels_no_ray_leaves_them_out(

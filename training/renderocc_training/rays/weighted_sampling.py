@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID
 from renderocc_training.losses.class_weights import tempered
-from renderocc_training.rays.ray_batch import RayBatch
 
 Weights = NDArray[np.float32]
 
@@ -67,16 +66,6 @@ def ray_weights(class_id: NDArray[np.uint8], class_weights: Weights, frame: Weig
     with np.errstate(invalid="ignore"):
         weights = table[class_id] * frame
     return np.where(frame > 0, weights, np.float32(0))
-
-
-def draw_rays(rays: RayBatch, budget: int, random: np.random.Generator) -> RayBatch:
-    """Draw exactly ``budget`` rays without replacement, with chances by weight.
-
-    Rays of weight 0 are never drawn; where fewer than the budget are left, the batch is filled up
-    with padding that is not valid.
-    """
-    chosen = drawn(np.where(rays.valid, rays.weight, np.float32(0)), budget, random)
-    return RayBatch.concatenate([rays[chosen], RayBatch.padding(budget - len(chosen))])
 
 
 def drawn(weight: Weights, budget: int, random: np.random.Generator) -> NDArray[np.intp]:

@@ -144,13 +144,6 @@ class BagWriter:
         data = typestore().serialize_cdr(message, message_type)
         self._append(topic, log_time_ns, data)
 
-    def write_serialized(
-        self, topic: str, message_type: str, data: bytes, log_time_ns: int
-    ) -> None:
-        """Append a message that is CDR already."""
-        self.add_topic(topic, message_type)
-        self._append(topic, log_time_ns, data)
-
     def _append(self, topic: str, log_time_ns: int, data: bytes | memoryview) -> None:
         try:
             self._open_writer.write(self._topics[topic], log_time_ns, data)

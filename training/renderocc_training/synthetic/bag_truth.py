@@ -23,7 +23,6 @@ from renderocc_training.recording.message_content import (
 from renderocc_training.recording.transform_tree import TransformTree
 
 OCCUPANCY_TOPIC = "/ground_truth/occupancy"
-LIDAR_OCCUPANCY_TOPIC = "/ground_truth/occupancy_lidar"
 MATCH_NS = 200_000_000  # a depth image belongs to the key frame whose stamp is nearest, within this
 
 

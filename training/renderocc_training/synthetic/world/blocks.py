@@ -26,7 +26,6 @@ GROUND = {
     "park": BlockGround(1.0, 2.6, "terrain", 0.6),
     "yard": BlockGround(0.0, 2.2, "other_flat", 0.0),
 }
-POPULATED_DEPTH_M = 45.0
 
 
 @dataclass(eq=False)

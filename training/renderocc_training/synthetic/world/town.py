@@ -82,9 +82,9 @@ class Town:
     """Everything there is.
 
     Attributes:
-        ground_and_buildings: what never moves, in world coordinates.
-        agents: all that has a box, whether it moves or not; those that stand are part of
-            ``static`` as well.
+        static: what never moves, in world coordinates: ground, buildings, and what stands.
+        standing: agents with a box that never move; part of ``static`` as well.
+        moving: agents that drive or walk.
     """
 
     plan: TownPlan
