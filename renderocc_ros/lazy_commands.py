@@ -10,6 +10,7 @@ leaves the others alone.
 from __future__ import annotations
 
 import ast
+import errno
 import importlib
 import io
 import os
@@ -84,11 +85,14 @@ class LazyGroup(typer.core.TyperGroup):
             if os.environ.get(TRACEBACK_SWITCH) or isinstance(error, BrokenPipeError):
                 raise
             words = str(error)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                words += "; free some space, or write elsewhere, and call it again"
             if isinstance(error, ModuleNotFoundError):  # of a module imported where it is used
                 words = f"this {_cure(error)}"
             typer.secho(f"error: {words}", fg="red", err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as interrupt:
+            typer.secho("interrupted", err=True)
             raise typer.Exit(130) from interrupt
 
     def _files(self) -> list[Path]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from renderocc_ros.class_set import ClassSet
 from renderocc_training.cli import app
 from renderocc_training.evaluation.results import read_results
+from renderocc_training.report import page
 from tests.report.conftest import CAR, GRID, write_results
 
 CHROMIUM = next(
@@ -90,8 +93,8 @@ def text_of(dom: str, section: str) -> str:
 def test_the_page_shows_the_scores_and_the_worst_frame(before: Path, tmp_path: Path) -> None:
     code, err = report(before, "--out", tmp_path / "page", "--title", "Town & country")
     assert code == 0, err
-    page = tmp_path / "page" / "index.html"
-    dom, seen = opened(page)
+    file = tmp_path / "page" / "index.html"
+    dom, seen = opened(file)
     results = read_results(before)
     scores = results.content["scores"]
     tiles = text_of(dom, "tiles")
@@ -164,6 +167,22 @@ def test_results_that_cannot_stand_side_by_side_are_refused(
     path.write_text(json.dumps(content))
     code, err = report(before, other, "--out", tmp_path / "page")
     assert code == 1 and "automobile" in err
+
+
+def test_a_full_disk_leaves_the_page_that_was_there(
+    before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert report(before, "--out", tmp_path / "page")[0] == 0
+    there = (tmp_path / "page" / "index.html").read_text()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(page, "_write_frames", full)
+    code, err = report(before, "--out", tmp_path / "page")
+    assert code == 1 and "No space left on device; free some space" in " ".join(err.split())
+    assert [file.name for file in (tmp_path / "page").iterdir()] == ["index.html"]
+    assert (tmp_path / "page" / "index.html").read_text() == there
 
 
 def test_what_is_no_result_is_refused(before: Path, tmp_path: Path) -> None:

@@ -242,6 +242,21 @@ def test_a_loader_that_dies_or_stalls_is_reported(
         train(toy_network(), CLASSES, BadWorld(dies), toy_recipe(), tmp_path, fabric(), workers=1)
 
 
+class Unreadable(ToyWorld):
+    """A sample of it cannot be read."""
+
+    def sample(self, index: int, random: np.random.Generator) -> TrainingSample:
+        raise ValueError(f"wall {index}: unreadable")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_loader_cannot_read_is_told_in_its_own_words(workers: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^wall \d+: unreadable$"):
+        train(
+            toy_network(), CLASSES, Unreadable(), toy_recipe(), tmp_path, fabric(), workers=workers
+        )
+
+
 def test_a_sample_without_any_label_trains_on_the_others() -> None:
     world, random = ToyWorld(), np.random.default_rng(0)
     sample = world.sample(0, random)

@@ -108,5 +108,10 @@ def test_mistakes_are_named(drive: Any, rig_file: Path, tmp_path: Path) -> None:
     assert "0 of 2 cameras, 1 needed" in said
     assert "there is no bag at" in said
     assert "no recording gave a key frame" in said
-    labels = run(bag, "--rig", rig_file, *out, "--labels", "classes")
-    assert "'classes' is not KIND=/topic" in labels.output
+    for entry, mistake in {
+        "classes": "'classes' is not KIND=/topic",
+        "dept=/front/depth": "one of the kinds depth, classes",
+        "depth=/{cam}/depth": "nothing but {camera} stands for a name",
+    }.items():
+        labels = run(bag, "--rig", rig_file, *out, "--labels", entry)
+        assert mistake in " ".join(labels.output.split())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +39,7 @@ from renderocc_training.dataset.frames import Drive, Frame
 from renderocc_training.labels.cache import LabelStore
 from renderocc_training.labels.config import open_store
 from renderocc_training.labels.show import frame_picture
+from renderocc_training.processes import worker_processes
 
 app = typer.Typer(
     help="Make 2D labels of a data set's images, and look at them.\n\n"
@@ -145,7 +145,7 @@ def _made(store: LabelStore, todo: list[tuple[Drive, int]], processes: int) -> I
     if processes == 1:
         yield from (_make(store, drive, number) for drive, number in todo)
         return
-    with ProcessPoolExecutor(processes, initializer=_begin, initargs=(store,)) as pool:
+    with worker_processes(processes, _begin, (store,)) as pool:
         drives, numbers = zip(*todo, strict=True) if todo else ((), ())
         yield from pool.map(_make_here, drives, numbers, chunksize=4)
 

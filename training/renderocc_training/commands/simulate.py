@@ -52,7 +52,7 @@ def simulate(
         typer.Option(help=f"{FORM}, may be repeated; kinds: {', '.join(KINDS)}"),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(help="all cores if not given; the bag is always the same")
+        int | None, typer.Option(min=1, help="all cores if not given; the bag is always the same")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the report as JSON")] = False,
 ) -> None:

@@ -73,7 +73,9 @@ def hold_out(drives: Sequence[Drive], held_out: Sequence[str]) -> tuple[list[Dri
     for text in held_out:
         name, first, last = PART.fullmatch(text).groups()  # type: ignore[union-attr]
         if name not in sizes:
-            raise ValueError(f"no scene {name} to hold out; there are: {list(sizes)}")
+            raise ValueError(
+                f"no scene {name} to hold out; there are {len(sizes)}: {', '.join(sizes)}"
+            )
         if name in parts:
             raise ValueError(f"scene {name} is held out twice; name one part of it")
         parts[name] = int(first or 0), min(int(last or sizes[name]), sizes[name])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.evaluation.occ3d_files import read_prediction, read_truth
 from renderocc_training.evaluation.ray_scores import RayCounts, count_rays
 from renderocc_training.evaluation.voxel_scores import Counts, confusion_matrix
+from renderocc_training.processes import worker_processes
 
 Mask = Literal["camera", "lidar", "none"]
 Origins = Callable[[str], NDArray[np.float64]]
@@ -90,7 +90,7 @@ def count_folder(
     if processes == 1:
         yield from map(count, pairs)
         return
-    with ProcessPoolExecutor(processes) as pool:
+    with worker_processes(processes) as pool:
         yield from pool.map(count, pairs, chunksize=CHUNK)
 
 

@@ -64,10 +64,15 @@ def write_page(results: Sequence[Results], path: Path, title: str) -> None:
     )
     head, tail = page.split("@FRAMES@")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        file.write(head)
-        _write_frames(file, results, tokens)
-        file.write(tail)
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(head)
+            _write_frames(file, results, tokens)
+            file.write(tail)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _check(results: Sequence[Results]) -> None:

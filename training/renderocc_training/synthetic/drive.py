@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from renderocc_training.processes import worker_processes
 from renderocc_training.recording.bag_writer import BagWriter
 from renderocc_training.synthetic.drive_messages import DriveMessages
 from renderocc_training.synthetic.faults import settled
@@ -106,22 +106,15 @@ def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor | None]:
         return
     # Embree's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _leave_interrupts_to_the_parent)
     try:
-        _start(pool, processes)
-        yield pool
+        with worker_processes(processes, context=context) as pool:
+            _start(pool, processes)
+            yield pool
     except BrokenProcessPool as error:
         raise ChildProcessError(
             "a process that renders died, killed perhaps for want of memory (about 1 GB each; "
             f"'dmesg' tells): fewer at a time need less, --processes {processes // 2}"
         ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    """Ctrl-C reaches every process of the terminal; the first one ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _start(pool: ProcessPoolExecutor, processes: int) -> None:

@@ -247,6 +247,12 @@ def _next_batch(batches: Any) -> TrainingBatch:
                 "try fewer workers, or none to see its own error"
             ) from error
         raise
+    except (ValueError, OSError) as error:
+        if "Original Traceback" not in str(error):
+            raise
+        # A process that loads says it by its traceback, whose last line is what is wrong.
+        *_, last = str(error).strip().splitlines()
+        raise ValueError(last.partition(": ")[2]) from error
     return batch
 
 

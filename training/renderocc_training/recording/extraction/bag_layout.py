@@ -151,7 +151,16 @@ def _find_labels(layout: BagLayout, topics: dict[str, Topic], options: ExtractOp
         kind, _, pattern = entry.partition("=")
         for camera in layout.images.values():
             topic = pattern.replace("{camera}", camera.name.lower())
+            if topic in layout.labels:
+                _, other = layout.labels[topic]
+                raise ValueError(
+                    f"labels: {topic} cannot be of both {other} and {camera.name}: write "
+                    "{camera} where their names stand in the topics"
+                )
             if topic in topics:
                 layout.labels[topic] = (kind, camera.name)
             else:
-                layout.problems.append(f"{camera.name}: no label images '{kind}' on {topic}")
+                layout.problems.append(
+                    f"{camera.name}: no label images '{kind}' on {topic}; images are on "
+                    f"{_image_topics(topics)}"
+                )

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from renderocc_ros.config import StrictModel
 
+LABEL_KINDS = ("depth", "classes")
+
 
 class ExtractOptions(StrictModel):
     """Options of ``renderocc-train extract``; each default stands here."""
@@ -41,6 +43,11 @@ class ExtractOptions(StrictModel):
     def _labels_are_pairs(self) -> ExtractOptions:
         for entry in self.labels:
             kind, equals, topic = entry.partition("=")
-            if not (kind and equals and topic.startswith("/")):
-                raise ValueError(f"labels: '{entry}' is not KIND=/topic")
+            if not (kind in LABEL_KINDS and equals and topic.startswith("/")):
+                raise ValueError(
+                    f"labels: '{entry}' is not KIND=/topic with one of the kinds "
+                    f"{', '.join(LABEL_KINDS)}"
+                )
+            if set("{}") & set(topic.replace("{camera}", "")):
+                raise ValueError(f"labels: '{entry}': nothing but {{camera}} stands for a name")
         return self
