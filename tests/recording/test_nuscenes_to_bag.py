@@ -129,7 +129,7 @@ def test_lidar_points_meet_the_pixels_that_the_devkit_computes(
             optical = f"cam_{name.lower()}_optical"
             odom_from_camera = tree.lookup("odom", optical, camera["timestamp"] * 1000)
             in_camera = (odom_from_camera.inverse() @ odom_from_lidar).apply(xyz)
-            model = content.camera_model_of(infos[name])
+            model = content.model_of_info(infos[name])
             pixels, _ = model.project(in_camera)
             wanted, depth, _ = devkit.explorer.map_pointcloud_to_image(
                 lidar["token"], camera["token"]

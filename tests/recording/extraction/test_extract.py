@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,84 @@ def test_key_frames_by_time_and_distance(
 ) -> None:
     report = extract(drive().write(tmp_path / "bag"), tmp_path / "out", rig, **options)
     assert (report.key_frames, report.sweeps) == (key_frames, sweeps)
+
+
+FULL_K = np.array([80.0, 0, 47.5, 0, 82, 31.5, 0, 0, 1])  # of 96x64 pixels; images have 48x32
+RADIAL = [-0.1, 0.01, 0.001, -0.001, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("said", "intrinsics", "lens"),
+    [
+        ({"roi": (0, 0, 48, 32)}, [[80, 0, 47.5], [0, 82, 31.5], [0, 0, 1]], None),
+        ({"roi": (10, 6, 48, 32)}, [[80, 0, 37.5], [0, 82, 25.5], [0, 0, 1]], None),
+        ({"binning_x": 2, "binning_y": 2}, [[40, 0, 23.5], [0, 41, 15.5], [0, 0, 1]], None),
+        ({}, [[40, 0, 23.5], [0, 41, 15.5], [0, 0, 1]], None),  # scaled by the driver
+        (
+            {"distortion_model": "radtan", "d": RADIAL},
+            [[40, 0, 23.5], [0, 41, 15.5], [0, 0, 1]],
+            ("plumb_bob", RADIAL),
+        ),
+        (
+            {"distortion_model": "", "d": RADIAL},
+            [[40, 0, 23.5], [0, 41, 15.5], [0, 0, 1]],
+            None,
+        ),
+    ],
+)
+def test_calibration_is_read_as_the_node_reads_it(
+    drive: Any,
+    tables: Any,
+    rig: RigConfig,
+    tmp_path: Path,
+    said: dict[str, Any],
+    intrinsics: list[list[float]],
+    lens: tuple[str, list[float]] | None,
+) -> None:
+    whole = drive(seconds=0.5, edit=info_edit({"width": 96, "height": 64, "k": FULL_K} | said))
+    report = extract(whole.write(tmp_path / "bag"), tmp_path / "out", rig)
+    assert report.key_frames == 1 and report.skipped == {}
+    data = tables(tmp_path / "out")
+    for record in data.channel("FRONT"):
+        mount = data.get("calibrated_sensor", record["calibrated_sensor_token"])
+        np.testing.assert_allclose(mount["camera_intrinsic"], intrinsics, atol=1e-12)
+        known = (mount.get("camera_distortion_model"), mount.get("camera_distortion"))
+        assert known == (lens or (None, None))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"distortion_model": "equidistant", "d": []}, "'equidistant' takes … finite"),
+        ({"height": 48}, "other proportions, so another view"),
+    ],
+)
+def test_images_that_the_calibration_does_not_describe_are_left_out(
+    drive: Any, rig: RigConfig, tmp_path: Path, said: dict[str, Any], reason: str
+) -> None:
+    bag = drive(seconds=0.5, edit=info_edit(said)).write(tmp_path / "bag")
+    report = extract(bag, tmp_path / "out", rig)
+    assert report.key_frames == 0
+    (why,) = [why for what, why in report.skipped if what == "/front/image_raw/compressed"]
+    assert reason in why
+
+
+def info_edit(said: dict[str, Any]) -> Any:
+    """Changes every CameraInfo of a drive; ``roi`` as (left, top, width, height)."""
+
+    def edit(topic: str, number: int, message: Any) -> Any:
+        if not topic.endswith("/camera_info"):
+            return message
+        changes = dict(said)
+        if "roi" in said:
+            left, top, width, height = said["roi"]
+            window = {"x_offset": left, "y_offset": top, "width": width, "height": height}
+            changes["roi"] = replace(message.roi, **window)
+        if "d" in said:
+            changes["d"] = np.array(said["d"], np.float64)
+        return replace(message, **changes)
+
+    return edit
 
 
 def test_raw_images_are_encoded_once_and_look_the_same(

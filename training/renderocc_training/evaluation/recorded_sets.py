@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from renderocc_ros.config import RigConfig
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.rig.calibration import camera_model, scaled_to_image
+from renderocc_ros.rig.calibration import scaled_to_image
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
@@ -151,7 +151,7 @@ class RecordedSets:
         camera = self._layout.infos[message.topic]
         said = reader.decode(message)
         self._infos[camera.name] = None
-        self._infos[camera.name] = model_of_info(said, camera.rectified)
+        self._infos[camera.name] = content.model_of_info(said, camera.rectified)
 
     def _take_image(
         self, reader: BagReader, message: BagMessage, matcher: StampMatcher[RecordedImage]
@@ -251,26 +251,6 @@ class RecordedSets:
             model = scaled_to_image(model, width * reduction, height * reduction)
         model = reduced_model(model, reduction)
         return CameraReading(name, image.stamp_ns, pixels, model, ego_from_camera)
-
-
-def model_of_info(info: Any, rectified: bool = False) -> CameraModel:
-    """The projection that a recorded CameraInfo describes, read as the live node reads it."""
-
-    def field(name: str) -> tuple[float, ...]:  # ROS 1 writes them in upper case
-        return tuple(getattr(info, name if hasattr(info, name) else name.upper()))
-
-    roi = info.roi
-    return camera_model(
-        width=info.width,
-        height=info.height,
-        k=field("k"),
-        d=field("d"),
-        p=field("p"),
-        distortion_model=info.distortion_model,
-        binning=(info.binning_x, info.binning_y),
-        roi=(roi.x_offset, roi.y_offset, roi.width, roi.height),
-        rectified=rectified,
-    )
 
 
 def _present(matched: MatchedSet[RecordedImage]) -> dict[str, MatchedImage[RecordedImage]]:

@@ -5,16 +5,14 @@ Takes the messages that ``BagReader.decode`` gives, of ROS 2 and of ROS 1.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_ros.rig.calibration import camera_model
 from renderocc_training.recording.messages import NANOSECONDS, POINT_FIELD_TYPES, Message
 
 NUMPY_OF_POINT_FIELD = {code: name for name, code in POINT_FIELD_TYPES.items()}
-DISTORTION_NAMES = {"fisheye": "equidistant", "": "plumb_bob"}
 
 
 def stamp_ns(message: Message) -> int:
@@ -39,31 +37,27 @@ def transform_of(stamped: Message) -> RigidTransform:
     )
 
 
-def camera_model_of(info: Message, rectified: bool = False) -> CameraModel:
-    """The projection that a sensor_msgs/CameraInfo describes.
+def model_of_info(info: Message, rectified: bool = False) -> CameraModel:
+    """The projection that a sensor_msgs/CameraInfo describes, read as the live node reads it.
 
     Args:
         rectified: the images are rectified: P without distortion instead of K with it.
 
     Raises:
-        ValueError: not calibrated, an unknown distortion model, or binning or a region of interest,
-            whose images the calibration does not describe.
+        ValueError: not calibrated, numbers that are not finite, or an unknown distortion model.
     """
-    field = _reader(info)
     roi = info.roi
-    if max(info.binning_x, info.binning_y) > 1 or roi.x_offset or roi.y_offset:
-        raise ValueError("CameraInfo with binning or a region of interest is not supported")
-    intrinsics = np.asarray(field("k"), dtype=np.float64).reshape(3, 3)
-    if rectified:
-        intrinsics = np.asarray(field("p"), dtype=np.float64).reshape(3, 4)[:, :3]
-        return CameraModel(info.width, info.height, intrinsics)
-    model = DISTORTION_NAMES.get(info.distortion_model, info.distortion_model)
-    distortion = tuple(float(value) for value in field("d"))
-    if not any(distortion):
-        if model == "equidistant":  # a fisheye without coefficients is still no pinhole
-            return CameraModel(info.width, info.height, intrinsics, model, (0.0,) * 4)
-        return CameraModel(info.width, info.height, intrinsics)
-    return CameraModel(info.width, info.height, intrinsics, model, distortion)
+    return camera_model(
+        width=info.width,
+        height=info.height,
+        k=_numbers(info, "k"),
+        d=_numbers(info, "d"),
+        p=_numbers(info, "p"),
+        distortion_model=info.distortion_model,
+        binning=(info.binning_x, info.binning_y),
+        roi=(roi.x_offset, roi.y_offset, roi.width, roi.height),
+        rectified=rectified,
+    )
 
 
 def points_of(cloud: Message) -> NDArray[np.void]:
@@ -98,6 +92,6 @@ def points_of(cloud: Message) -> NDArray[np.void]:
     return np.concatenate(rows) if rows else np.zeros(0, point)
 
 
-def _reader(info: Message) -> Any:
-    """Fields of CameraInfo: lower case in ROS 2, upper case in ROS 1."""
-    return lambda name: getattr(info, name if hasattr(info, name) else name.upper())
+def _numbers(info: Message, name: str) -> tuple[float, ...]:
+    """A field of CameraInfo: lower case in ROS 2, upper case in ROS 1."""
+    return tuple(getattr(info, name if hasattr(info, name) else name.upper()))

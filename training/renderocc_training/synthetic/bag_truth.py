@@ -15,7 +15,7 @@ from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
 from renderocc_ros.viewing.from_messages import grid_of
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.message_content import (
-    camera_model_of,
+    model_of_info,
     points_of,
     stamp_ns,
     transform_of,
@@ -99,7 +99,7 @@ def _calibration(bag: BagReader) -> tuple[TransformTree, dict[str, CameraModel]]
     for recorded in bag.messages(chosen):
         message = bag.decode(recorded)
         if recorded.message_type == kinds[1]:
-            models[message.header.frame_id.lstrip("/")] = camera_model_of(message)
+            models[message.header.frame_id.lstrip("/")] = model_of_info(message)
             continue
         for stamped in message.transforms:
             parent, child = stamped.header.frame_id, stamped.child_frame_id

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from renderocc_ros.geometry import CameraModel
+from renderocc_ros.rig.calibration import scaled_to_image
 from renderocc_ros.rig.matched_set import MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
 from renderocc_training.recording import boxes as box_messages
@@ -175,9 +176,8 @@ class BagExtractor:
         if info is None:
             raise ValueError("no CameraInfo yet")
         file = (compressed_file if message.message_type == COMPRESSED else raw_file)(decoded)
-        model = content.camera_model_of(info, camera.rectified)
-        if (model.width, model.height) != (file.width, file.height):
-            model = model.resized(file.width, file.height)
+        model = content.model_of_info(info, camera.rectified)
+        model = scaled_to_image(model, file.width, file.height)
         frame = camera.frame or decoded.header.frame_id
         shot = _Shot(file, model, frame)
         stamp_ns = content.stamp_ns(decoded)

@@ -26,7 +26,7 @@ from renderocc_training.recording.layouts.drive import LayoutDrive
 
 Layout = Literal["bag", "nuscenes", "semantickitti", "ddad"]
 
-FORMAT = 2  # counted up when what is written changes
+FORMAT = 3  # counted up when what is written changes
 FRAGMENTS = ".extraction"
 DONE = "done.json"
 PROGRESS = "progress"
