@@ -325,6 +325,16 @@ def test_nuscenes_folders_are_evaluated_in_the_frame_of_their_truth(
         assert reading.image.shape[:2] == (reading.model.height, reading.model.width)
 
 
+def test_one_of_several_folders_of_tables_must_be_chosen(tmp_path: Path) -> None:
+    for version in ("v1.0-mini", "v1.0-trainval"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "sample_data.json").write_text("[]")
+    code, _, err = evaluate(tmp_path, "--out", tmp_path / "out")
+    assert code == 1 and "holds 2 folders of tables: give one of" in err
+    code, _, err = evaluate(tmp_path / "v1.0-mini", "--out", tmp_path / "other")
+    assert code == 1 and "v1.0-mini lacks category.json" in err
+
+
 def pose_of(record: dict[str, Any]) -> np.ndarray:
     from nuscenes.utils.geometry_utils import transform_matrix
     from pyquaternion import Quaternion

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,11 @@ pytest.importorskip("nuscenes", reason="nuscenes-devkit needs Python below 3.13"
 from nuscenes.nuscenes import NuScenes
 from nuscenes.utils.data_classes import LidarPointCloud
 
+from renderocc_ros.config import load_rig
+from renderocc_ros.network_config import load_network_config
 from renderocc_training.cli import app
+from renderocc_training.dataset.nuscenes_drives import nuscenes_drives
+from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.nuscenes_source import NuscenesSource
@@ -249,6 +254,42 @@ def test_key_frames_alone_and_radar_is_named(tiny_nuscenes: Path, tmp_path: Path
     counts = write_scene(scene, key_frames, tmp_path / "drive")
     assert counts["/cam_front/image_raw/compressed"] == 4
     assert not [topic for topic in counts if "radar" in topic]
+
+
+def test_the_lens_that_extract_writes_is_read_wherever_the_tables_are(
+    tiny_nuscenes: Path, tmp_path: Path
+) -> None:
+    """By nuscenes-to-bag (in CameraInfo), by evaluate, and by training."""
+    root, lens = tmp_path / "data", [-0.2, 0.03, 0.001, -0.001, 0.0]
+    shutil.copytree(tiny_nuscenes, root)
+    table = root / VERSION / "calibrated_sensor.json"
+    mounts = json.loads(table.read_text())
+    (mount,) = (each for each in mounts if each["sensor_token"] == "CAM_BACK")
+    mount |= {"camera_distortion_model": "plumb_bob", "camera_distortion": lens}
+    table.write_text(json.dumps(mounts))
+    source = NuscenesSource(root, VERSION)
+    (scene,) = source.scenes()
+    write_scene(scene, scene.readings(key_frames_only=True), tmp_path / "bag")
+    infos = {
+        name: decoded(tmp_path / "bag", f"/cam_{name.lower()}/camera_info") for name in CHANNELS
+    }
+    sets = NuscenesSets(
+        source.database,
+        source.database.scene[0],
+        load_rig("nuscenes"),
+        load_network_config("nano").image,
+    )
+    _, first = next(iter(sets))
+    (drive,) = nuscenes_drives(root, VERSION)
+    for name in CHANNELS:
+        expected = ("plumb_bob", tuple(lens)) if name == "BACK" else ("none", ())
+        models = [content.model_of_info(infos[name][0])]
+        for each in (*first.readings, *drive.frames[0].cameras):
+            if each is not None and each.name == f"CAM_{name}":
+                models.append(each.model)
+        assert len(models) == 3
+        for model in models:
+            assert (model.distortion_model, model.distortion) == expected
 
 
 def run(*arguments: object) -> Any:

@@ -52,7 +52,7 @@ def evaluate(
     ],
     recordings: Annotated[
         list[Path],
-        typer.Argument(help="bags (rosbag2 folder, .mcap, .db3), or a nuScenes data root"),
+        typer.Argument(help="bags (rosbag2 folder, .mcap, .db3), or nuScenes: data root or tables"),
     ],
     out: Annotated[Path, typer.Option(help="new folder for scores and predictions")],
     rig: Annotated[str, typer.Option(help="rig of the recordings: shipped name or .yaml")] = (
@@ -235,7 +235,9 @@ def load_predictor(
 
 
 def _is_nuscenes(recording: Path) -> bool:
-    return recording.is_dir() and any(recording.glob("*/sample_data.json"))
+    return recording.is_dir() and (
+        (recording / "sample_data.json").is_file() or any(recording.glob("*/sample_data.json"))
+    )
 
 
 def _sources(
@@ -253,10 +255,9 @@ def _sources(
     files = FileTruth(truth, grid) if truth is not None else None
     if _is_nuscenes(recording):
         from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
-        from renderocc_training.recording.nuscenes_source import NuscenesSource
+        from renderocc_training.recording.nuscenes_source import NuscenesSource, tables_of
 
-        version = sorted(path.parent.name for path in recording.glob("*/sample_data.json"))[0]
-        database = NuscenesSource(recording, version).database
+        database = NuscenesSource(*tables_of(recording)).database
         for scene in database.scene:
             sets = NuscenesSets(database, scene, rig, image)
             yield Source(scene["name"], sets, files or NoTruth()), sets.skipped

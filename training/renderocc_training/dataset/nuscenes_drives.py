@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.geometry.rigid_transform import interpolate
 from renderocc_training.dataset.frames import BoxTrack, CameraFrame, Drive, Frame, LidarScan
 from renderocc_training.recording.extraction.bag_extractor import LABEL_FOLDER
 from renderocc_training.recording.extraction.job import FRAGMENTS
-from renderocc_training.recording.nuscenes_source import MICROSECOND_NS, NuscenesSource, transform
+from renderocc_training.recording.nuscenes_source import (
+    MICROSECOND_NS,
+    NuscenesSource,
+    camera_of,
+    transform,
+)
 
 Record = dict[str, Any]
 
@@ -110,19 +115,12 @@ class _SceneReader:
 
     def _camera(self, record: Record) -> CameraFrame:
         mount = self.database.get("calibrated_sensor", record["calibrated_sensor_token"])
-        model = CameraModel(
-            record["width"],
-            record["height"],
-            np.array(mount["camera_intrinsic"]),
-            mount.get("camera_distortion_model", "none"),  # beyond the schema, from `extract`
-            tuple(mount.get("camera_distortion", ())),
-        )
         pose = self.database.get("ego_pose", record["ego_pose_token"])
         return CameraFrame(
             record["channel"],
             record["timestamp"] * MICROSECOND_NS,
             self.root / record["filename"],
-            model,
+            camera_of(record, mount),
             transform(pose) @ transform(mount),
         )
 

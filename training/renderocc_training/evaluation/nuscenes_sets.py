@@ -10,12 +10,11 @@ from typing import Any
 from nuscenes.nuscenes import NuScenes
 
 from renderocc_ros.config import RigConfig
-from renderocc_ros.geometry import CameraModel
 from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
-from renderocc_training.recording.nuscenes_source import MICROSECOND_NS, transform
+from renderocc_training.recording.nuscenes_source import MICROSECOND_NS, camera_of, transform
 
 LIDAR = "LIDAR_TOP"
 
@@ -64,7 +63,7 @@ class NuscenesSets:
                 continue
             mount = self._database.get("calibrated_sensor", record["calibrated_sensor_token"])
             there = transform(self._database.get("ego_pose", record["ego_pose_token"]))
-            model = CameraModel(record["width"], record["height"], mount["camera_intrinsic"])
+            model = camera_of(record, mount)
             reduction = self._preprocessor.reduction(model)
             try:
                 data = Path(self._database.dataroot, record["filename"]).read_bytes()

@@ -127,7 +127,7 @@ class NuscenesScene:
         pose = self._database.get("ego_pose", record["ego_pose_token"])
         camera = None
         if record["sensor_modality"] == "camera":
-            camera = CameraModel(record["width"], record["height"], mount["camera_intrinsic"])
+            camera = camera_of(record, mount)
         return Reading(
             record["channel"],
             record["timestamp"] * MICROSECOND_NS,
@@ -199,6 +199,27 @@ def check_tables(dataroot: Path, version: str) -> None:
         raise ValueError(f"{folder} lacks {', '.join(missing)}: unpack the metadata again")
 
 
+def tables_of(folder: Path) -> tuple[Path, str]:
+    """(data root, name of its folder of tables).
+
+    Args:
+        folder: the data root if it has one folder of tables, else that folder of tables.
+
+    Raises:
+        ValueError: no tables, or several.
+    """
+    if (folder / "sample_data.json").is_file():
+        return folder.parent, folder.name
+    versions = sorted(path.parent.name for path in folder.glob("*/sample_data.json"))
+    if len(versions) != 1:
+        found = ", ".join(str(folder / version) for version in versions)
+        raise ValueError(
+            f"{folder} holds {len(versions)} folders of tables: give "
+            f"{'one of ' + found if found else 'the folder of nuScenes'}"
+        )
+    return folder, versions[0]
+
+
 def check_files(readings: Iterable[Reading]) -> None:
     """Refuse readings whose files are not there, naming the first of them."""
     missing = [reading.file for reading in readings if not reading.file.is_file()]
@@ -213,6 +234,22 @@ def transform(record: Record) -> RigidTransform:
     """The transform of a record with ``rotation`` (w, x, y, z) and ``translation``."""
     w, x, y, z = record["rotation"]
     return RigidTransform.from_quaternion((x, y, z, w), record["translation"])
+
+
+def camera_of(record: Record, mount: Record) -> CameraModel:
+    """The projection of an image.
+
+    Args:
+        record: its sample_data.
+        mount: its calibrated_sensor; the lens is beyond the schema, ``extract`` writes it.
+    """
+    return CameraModel(
+        record["width"],
+        record["height"],
+        np.array(mount["camera_intrinsic"]),
+        mount.get("camera_distortion_model", "none"),
+        tuple(mount.get("camera_distortion", ())),
+    )
 
 
 def read_lidar(file: Path) -> NDArray[np.void]:

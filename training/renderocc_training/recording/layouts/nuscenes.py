@@ -9,7 +9,7 @@ from pathlib import Path
 from renderocc_training.recording import nuscenes_source
 from renderocc_training.recording.extraction.readings import Reading
 from renderocc_training.recording.layouts.drive import LayoutDrive, LayoutFrame
-from renderocc_training.recording.nuscenes_source import NuscenesScene, NuscenesSource
+from renderocc_training.recording.nuscenes_source import NuscenesScene, NuscenesSource, tables_of
 
 
 def nuscenes_drives(root: Path) -> list[LayoutDrive]:
@@ -21,18 +21,7 @@ def nuscenes_drives(root: Path) -> list[LayoutDrive]:
     Raises:
         ValueError: no tables, several, or one is missing.
     """
-    if (root / "sample_data.json").is_file():
-        root, version = root.parent, root.name
-    else:
-        versions = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
-        if len(versions) != 1:
-            found = ", ".join(str(root / version) for version in versions)
-            raise ValueError(
-                f"{root} holds {len(versions)} folders of tables: give "
-                f"{'one of ' + found if found else 'the folder of nuScenes'}"
-            )
-        version = versions[0]
-    return [_drive(scene) for scene in NuscenesSource(root, version).scenes()]
+    return [_drive(scene) for scene in NuscenesSource(*tables_of(root)).scenes()]
 
 
 def _drive(scene: NuscenesScene) -> LayoutDrive:
