@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+SAME_PLACE_M = 1e-4  # messages and files round
+
 
 @dataclass(frozen=True)
 class VoxelGrid:
@@ -35,6 +37,11 @@ class VoxelGrid:
         object.__setattr__(self, "origin_m", tuple(float(v) for v in self.origin_m))
         object.__setattr__(self, "resolution_m", float(self.resolution_m))
         object.__setattr__(self, "size", tuple(int(n) for n in self.size))
+
+    def is_close(self, other: VoxelGrid) -> bool:
+        """Whether both have the same cells, to a tenth of a millimetre."""
+        mine, others = ((*grid.origin_m, grid.resolution_m) for grid in (self, other))
+        return self.size == other.size and np.allclose(mine, others, rtol=0, atol=SAME_PLACE_M)
 
     @property
     def upper_m(self) -> tuple[float, float, float]:

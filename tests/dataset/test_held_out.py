@@ -14,7 +14,8 @@ from renderocc_ros.class_set import OCCUPIED_ID, ClassSet
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_training.dataset.frames import Drive
-from renderocc_training.dataset.truth import TruthFolder, describe_grid
+from renderocc_training.dataset.truth import TruthFolder
+from renderocc_training.evaluation.grid_file import describe_grid
 from renderocc_training.trainer.held_out import _look, score_held_out
 
 

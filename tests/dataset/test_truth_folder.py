@@ -12,7 +12,8 @@ from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.dataset.frames import Drive
 from renderocc_training.dataset.source import TrainingSource
-from renderocc_training.dataset.truth import TruthFolder, coarser, describe_grid
+from renderocc_training.dataset.truth import TruthFolder, coarser
+from renderocc_training.evaluation.grid_file import describe_grid
 from renderocc_training.trainer.recipe import Recipe
 
 

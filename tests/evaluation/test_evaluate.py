@@ -190,7 +190,7 @@ def test_rendered_views_are_scored_without_any_voxel_truth(drive: Path, tmp_path
     ("field", "value", "words"),
     [
         ("class_table", "waymo", "the classes 'waymo', the model 'occ3d'"),
-        ("resolution", 0.4, "of 0.4 m"),
+        ("resolution", 0.4, "resolution_m=0.4,"),
     ],
 )
 def test_truth_that_does_not_fit_is_refused(

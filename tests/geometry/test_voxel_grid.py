@@ -17,6 +17,17 @@ def test_corners_and_centres_of_the_occ3d_grid() -> None:
     assert np.allclose(OCC3D.centres()[199, 100, 15], (39.8, 0.2, 5.2))
 
 
+def test_grids_are_close_whatever_rounding_did_to_them() -> None:
+    grid = VoxelGrid((-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
+    assert grid.is_close(VoxelGrid((-40.00001, -40.0, -1.0), float(np.float32(0.4)), grid.size))
+    for other in (
+        VoxelGrid((-40.0, -40.0, -1.2), 0.4, grid.size),
+        VoxelGrid(grid.origin_m, 0.401, grid.size),
+        VoxelGrid(grid.origin_m, 0.4, (200, 200, 15)),
+    ):
+        assert not grid.is_close(other)
+
+
 def test_every_centre_lies_in_its_own_cell_and_flat_order_is_memory_order() -> None:
     grid = VoxelGrid((-3.1, 2.0, 0.3), 0.7, (5, 4, 3))
     indices, inside = grid.index_of(grid.centres())

@@ -252,7 +252,7 @@ def _sources(
 ) -> Iterator[tuple[Source, Counter[tuple[str, str]]]]:
     """The parts of a recording, and the counter of what each leaves out."""
     grid, image = predictor.grid, predictor.config.image
-    files = FileTruth(truth, grid) if truth is not None else None
+    files = FileTruth(truth, grid, predictor.class_set) if truth is not None else None
     if _is_nuscenes(recording):
         from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
         from renderocc_training.recording.nuscenes_source import NuscenesSource, tables_of

@@ -24,7 +24,7 @@ from renderocc_training.commands._label_options import (
     Version,
 )
 from renderocc_training.dataset.drives import open_drives
-from renderocc_training.dataset.truth import describe_grid
+from renderocc_training.evaluation.grid_file import describe_grid
 from renderocc_training.evaluation.occupancy_truth import TruthMaker, TruthOptions
 from renderocc_training.evaluation.results import write_truth
 from renderocc_training.labels.box_semantics import BoxClasses

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.dataset.frames import Drive, Frame
 from renderocc_training.dataset.training_sample import ignore_unseen
+from renderocc_training.evaluation.grid_file import described_grid
 from renderocc_training.evaluation.occ3d_files import read_truth
 
-GRID_FILE = "grid.json"  # beside the files of a drive, which do not say their grid
 OCC3D_GRID = VoxelGrid((-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
 Labels = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
@@ -41,14 +40,11 @@ class TruthFolder:
         Raises:
             ValueError: no such folder, drives on different grids, or another class set.
         """
-        described = [json.loads(file.read_text()) for file in folder.glob(f"*/{GRID_FILE}")]
-        tables = {each["class_table"] for each in described} - {class_set.name}
+        described = list(filter(None, map(described_grid, folder.glob("*"))))
+        tables = {table for _, table in described} - {class_set.name}
         if tables:
             raise ValueError(f"{folder} has classes of {tables}, wanted '{class_set.name}'")
-        grids = {
-            VoxelGrid(tuple(each["origin_m"]), each["resolution_m"], tuple(each["size"]))
-            for each in described
-        }
+        grids = {grid for grid, _ in described}
         if len(grids) > 1:
             raise ValueError(f"{folder} has drives on different grids: {grids}")
         return TruthFolder(folder, grids.pop() if grids else OCC3D_GRID, class_set)
@@ -91,12 +87,6 @@ class TruthFolder:
                 "multiple of the cell are needed"
             )
         return factor
-
-
-def describe_grid(folder: Path, grid: VoxelGrid, class_set_name: str) -> None:
-    """Write down what the files of a drive are about."""
-    content = {"origin_m": grid.origin_m, "resolution_m": grid.resolution_m, "size": grid.size}
-    (folder / GRID_FILE).write_text(json.dumps(content | {"class_table": class_set_name}))
 
 
 def coarser(labels: Labels, seen: Flags, factor: int, class_set: ClassSet) -> tuple[Labels, Flags]:

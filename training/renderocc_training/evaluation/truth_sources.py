@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.viewing.from_messages import grid_of
+from renderocc_training.evaluation.grid_file import grid_beside
 from renderocc_training.evaluation.occ3d_files import Occ3dTruth, files_by_token, read_truth
 from renderocc_training.evaluation.stamped_topic import StampedTopic
 from renderocc_training.recording.bag_reader import BagReader
 
 MESSAGE = "renderocc_ros/msg/SemanticOccupancy"
 TOLERANCE_NS = 10_000_000  # at 10 m/s the robot moves a tenth of a metre meanwhile
-RESOLUTION_TOLERANCE_M = 1e-4
 
 
 class TruthSource(Protocol):
@@ -41,16 +41,19 @@ class NoTruth:
 
 
 class FileTruth:
-    """Files of Occ3D's layout, known by token."""
+    """Files of Occ3D's layout, known by token; ``grid.json`` counts where it is beside them."""
 
-    def __init__(self, folder: Path, grid: VoxelGrid) -> None:
-        self._files, self._grid = files_by_token(folder), grid
+    def __init__(self, folder: Path, grid: VoxelGrid, class_set: ClassSet) -> None:
+        self._files, self._grid, self._class_set = files_by_token(folder), grid, class_set
 
     def truth(self, token: str, stamp_ns: int) -> Occ3dTruth | None:
         """The file of this token, or one named by the stamp in nanoseconds."""
         path = self._files.get(token) or self._files.get(str(stamp_ns))
         if path is None:
             return None
+        described = grid_beside(path)
+        if described is not None:
+            _check(f"truth in {path}", *described, self._grid, self._class_set)
         truth = read_truth(path)
         if truth.labels.shape != self._grid.size:
             raise ValueError(
@@ -88,7 +91,8 @@ class BagTruth:
         message = self._cameras.nearest(stamp_ns, TOLERANCE_NS)
         if message is None:
             return None
-        self._check(message)
+        grid, where = grid_of(message), f"truth on {self._topic}"
+        _check(where, grid, message.class_table, self._grid, self._class_set)
         labels = np.asarray(message.labels, np.uint8).reshape(self._grid.size)
         camera = self._observed(message)
         beside = self._lidar.nearest(stamp_ns, TOLERANCE_NS) if self._lidar else None
@@ -102,23 +106,21 @@ class BagTruth:
             .astype(bool)
         )
 
-    def _check(self, message: Any) -> None:
-        grid, expected = grid_of(message), self._grid
-        if (
-            grid.size != expected.size
-            or abs(grid.resolution_m - expected.resolution_m) > RESOLUTION_TOLERANCE_M
-            or not np.allclose(grid.origin_m, expected.origin_m, atol=RESOLUTION_TOLERANCE_M)
-        ):
-            raise ValueError(
-                f"truth on {self._topic} has the grid {grid.size} of {grid.resolution_m} m from "
-                f"{grid.origin_m}, the model {expected.size} of {expected.resolution_m} m from "
-                f"{expected.origin_m}: record the truth with the model's grid"
-            )
-        if message.class_table != self._class_set.name:
-            raise ValueError(
-                f"truth on {self._topic} has the classes '{message.class_table}', the model "
-                f"'{self._class_set.name}': score with the classes that the model was trained with"
-            )
+
+def _check(
+    where: str, grid: VoxelGrid, class_table: str, expected: VoxelGrid, class_set: ClassSet
+) -> None:
+    """Refuse truth of another grid or of other classes than the model's."""
+    if not grid.is_close(expected):
+        raise ValueError(
+            f"{where} has the grid {grid}, the model {expected}: make the truth with the model's "
+            "grid"
+        )
+    if class_table != class_set.name:
+        raise ValueError(
+            f"{where} has the classes '{class_table}', the model '{class_set.name}': score with "
+            "the classes that the model was trained with"
+        )
 
 
 def find_truth_topics(reader: BagReader, chosen: str | None) -> tuple[str, str | None] | None:

@@ -1,0 +1,38 @@
+"""What the truth files of a drive are about: ``grid.json`` beside them, as they do not say it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from renderocc_ros.geometry import VoxelGrid
+
+GRID_FILE = "grid.json"
+
+
+def describe_grid(folder: Path, grid: VoxelGrid, class_table: str) -> None:
+    """Write down what the files of a drive are about."""
+    (folder / GRID_FILE).write_text(json.dumps(asdict(grid) | {"class_table": class_table}))
+
+
+def described_grid(folder: Path) -> tuple[VoxelGrid, str] | None:
+    """Grid and class table of the files of a drive; None where that is not written down.
+
+    Raises:
+        ValueError: the file is broken.
+    """
+    file = folder / GRID_FILE
+    if not file.is_file():
+        return None
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        grid = VoxelGrid(tuple(said["origin_m"]), said["resolution_m"], tuple(said["size"]))
+        return grid, str(said["class_table"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is broken ({error!r}): make the truth again") from error
+
+
+def grid_beside(file: Path) -> tuple[VoxelGrid, str] | None:
+    """The same for ``DRIVE/TOKEN.npz`` or ``DRIVE/TOKEN/labels.npz``."""
+    return described_grid(file.parent.parent if file.stem == "labels" else file.parent)
