@@ -93,7 +93,7 @@ def test_the_truth_kept_is_that_of_the_bag(evaluated: tuple[Path, Any], drive: P
 def test_score_reads_the_same_files_with_the_same_result(evaluated: tuple[Path, Any]) -> None:
     folder, said = evaluated
     words = [str(folder / "results" / name) for name in ("predictions", "truth")]
-    command = ["score", *words, "--voxel-m", "0.8", "--json", "--processes", "1"]
+    command = ["score", *words, "--json", "--processes", "1"]
     scored = CliRunner().invoke(app, command)
     assert scored.exit_code == 0, scored.stderr
     assert json.loads(scored.stdout)["miou"] == pytest.approx(said["scores"]["miou"])

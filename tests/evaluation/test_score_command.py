@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.cli import app
+from renderocc_training.evaluation.grid_file import describe_grid
+from renderocc_training.evaluation.ray_scores import count_rays, ray_scores
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
 
+LOWER = VoxelGrid((-40.0, -40.0, -1.2), 0.8, (100, 100, 8))
 SIZE = (200, 200, 16)
 
 
@@ -76,6 +81,61 @@ def test_rays_and_worker_processes(folders: tuple[Path, Path]) -> None:
     assert json.loads(alone.stdout)["miou"] == 1.0
 
 
+@pytest.fixture
+def lower(folders: tuple[Path, Path]) -> tuple[Path, Path]:
+    """The same in cells of 0.8 m from z = -1.2 m, which the predictions say."""
+    predictions, truth = folders
+    for number in range(3):
+        file, guess = truth / "scene-0001" / f"token{number}" / "labels.npz", f"token{number}.npz"
+        with np.load(file) as arrays:
+            np.savez(file, **{name: arrays[name][::2, ::2, ::2] for name in arrays})
+        labels = np.load(predictions / guess)["arr_0"][::2, ::2, ::2]
+        said = {"origin_m": np.array(LOWER.origin_m), "resolution_m": np.array(0.8)}
+        np.savez(predictions / guess, semantics=labels, **said)
+    return folders
+
+
+@pytest.mark.parametrize("words", [(), ("--voxel-m", "0.8")])
+def test_rays_are_cast_in_the_grid_that_the_predictions_say(
+    lower: tuple[Path, Path], occ3d: ClassSet, words: tuple[str, ...]
+) -> None:
+    predictions, truth = lower
+    origins = predictions.parent / "origins.npz"
+    code, out, err = run(predictions, truth, "--json", "--rays", origins, *words)
+    assert code == 0, err
+
+    def expected(grid: VoxelGrid) -> float:
+        counts = None
+        for number in range(3):
+            true = np.load(truth / "scene-0001" / f"token{number}" / "labels.npz")["semantics"]
+            guess = np.load(predictions / f"token{number}.npz")["semantics"]
+            one = count_rays(true, guess, grid, occ3d, np.array([[0.0, 0.0, 1.8]]))
+            counts = one if counts is None else counts + one
+        return ray_scores(counts).ray_iou
+
+    got = json.loads(out)["ray_iou"]
+    assert got == pytest.approx(expected(LOWER), abs=1e-12)
+    assert abs(got - expected(replace(LOWER, origin_m=(-40.0, -40.0, -1.0)))) > 1e-4
+
+
+def test_grids_that_contradict_each_other_are_named(lower: tuple[Path, Path]) -> None:
+    code, _, err = run(*lower, "--voxel-m", "0.4")
+    assert code == 1 and "--voxel-m 0.4 contradicts the prediction of token0" in err
+    assert "resolution_m=0.8" in err
+    describe_grid(lower[1] / "scene-0001", replace(LOWER, origin_m=(-40.0, -40.0, -1.0)), "occ3d")
+    code, _, err = run(*lower)
+    assert code == 1 and "sample token0: truth says VoxelGrid(origin_m=(-40.0, -40.0, -1.0)" in err
+    assert "scored is VoxelGrid(origin_m=(-40.0, -40.0, -1.2)" in err
+
+
+def test_the_truth_may_say_the_grid(lower: tuple[Path, Path]) -> None:
+    _, truth = lower
+    describe_grid(truth / "scene-0001", LOWER, "occ3d")
+    code, out, err = run(truth, truth, "--json")
+    assert code == 0, err
+    assert json.loads(out)["miou"] == 1.0
+
+
 def test_the_table_names_every_class(folders: tuple[Path, Path], occ3d: ClassSet) -> None:
     code, out, _ = run(*folders)
     assert code == 0
@@ -98,7 +158,7 @@ def test_missing_predictions_are_named_and_not_skipped(folders: tuple[Path, Path
     [
         (
             np.zeros((100, 100, 8), np.uint8),
-            "prediction is (100, 100, 8), the grid (200, 200, 16): choose by --voxel-m",
+            "prediction is (100, 100, 8), the grid (200, 200, 16): score files of one grid",
         ),
         (np.full(SIZE, 18, np.uint8), "sample token1: prediction holds label 18"),
         (np.full(SIZE, np.nan), "labels are float64"),

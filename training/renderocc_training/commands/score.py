@@ -18,12 +18,19 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.commands._label_options import ClassSetName
-from renderocc_training.evaluation.occ3d_files import FilePairs, find_pairs
+from renderocc_training.evaluation.occ3d_files import FilePairs, find_pairs, read_prediction
 from renderocc_training.evaluation.ray_scores import THRESHOLDS_M, RayScores, ray_scores
 from renderocc_training.evaluation.results import without_nan
-from renderocc_training.evaluation.scoring import Mask, SampleCounts, count_folder, total
+from renderocc_training.evaluation.scoring import (
+    Mask,
+    SampleCounts,
+    count_folder,
+    said_grids,
+    total,
+)
 from renderocc_training.evaluation.voxel_scores import VoxelScores, moving_and_static, voxel_scores
 
+OCC3D_VOXEL_M = 0.4
 OCC3D_BOX_M = ((-40.0, -40.0, -1.0), (40.0, 40.0, 5.4))
 NAMED = 5  # unmatched tokens that are named before "and N more"
 
@@ -33,8 +40,14 @@ def score(
     truth: Annotated[Path, typer.Argument(help="folder of <token>/labels.npz (Occ3D's gts)")],
     class_set: ClassSetName = "occ3d",
     voxel_m: Annotated[
-        float, typer.Option(min=0.01, max=6.4, help="edge of a voxel in Occ3D's box")
-    ] = 0.4,
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=6.4,
+            help="edge of a voxel in Occ3D's box, for files that do not say their grid; "
+            f"{OCC3D_VOXEL_M} if not given",
+        ),
+    ] = None,
     mask: Annotated[Mask, typer.Option(help="count only voxels that this sensor sees")] = "camera",
     rays: Annotated[
         Path | None,
@@ -52,7 +65,7 @@ def score(
     with the camera mask with one trained without.
     """
     console = Console(stderr=True)
-    classes, grid = load_class_set(class_set), _grid(voxel_m)
+    classes = load_class_set(class_set)
     files = find_pairs(predictions, truth)
     _report_unmatched(files, partial, console)
     origins = None
@@ -65,6 +78,7 @@ def score(
         absent = [token for token, _, _ in files.pairs if token not in origins]
         if absent:
             raise ValueError(f"{rays} lacks ray origins of {len(absent)} samples: {absent[:NAMED]}")
+    grid = _grid(files, voxel_m)
     counting = count_folder(
         files.pairs, classes, grid, mask, origins.__getitem__ if origins else None, processes
     )
@@ -79,7 +93,20 @@ def score(
         _print(counts, voxels, cast, classes, mask)
 
 
-def _grid(voxel_m: float) -> VoxelGrid:
+def _grid(files: FilePairs, voxel_m: float | None) -> VoxelGrid:
+    """The grid that the first files say; else Occ3D's box in cells of ``voxel_m``."""
+    token, prediction, truth = files.pairs[0]
+    for name, said in said_grids(prediction, read_prediction(prediction).shape, truth):
+        if voxel_m is not None and not np.isclose(voxel_m, said.resolution_m):
+            raise ValueError(
+                f"--voxel-m {voxel_m} contradicts the {name} of {token}, which says {said}: leave "
+                "--voxel-m out"
+            )
+        return said
+    return _occ3d_grid(voxel_m or OCC3D_VOXEL_M)
+
+
+def _occ3d_grid(voxel_m: float) -> VoxelGrid:
     lower, upper = OCC3D_BOX_M
     counts = [(high - low) / voxel_m for low, high in zip(lower, upper, strict=True)]
     x, y, z = (round(count) for count in counts)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.geometry import VoxelGrid
+
 # Names that predictions are saved under; the last two are numpy's own for an unnamed array.
 PREDICTION_KEYS = ("semantics", "labels", "pred", "arr_0")
 
@@ -90,6 +92,16 @@ def read_truth(path: Path) -> Occ3dTruth:
 def read_prediction(path: Path) -> NDArray[np.uint8]:
     """Read the labels of a prediction, saved under one of the usual keys."""
     return _labels(next(iter(_read(path, PREDICTION_KEYS, any_of=True).values())), path)
+
+
+def grid_of_prediction(path: Path, size: tuple[int, ...]) -> VoxelGrid | None:
+    """The grid that ``origin_m`` and ``resolution_m`` in a prediction tell; None without them."""
+    with np.load(path, allow_pickle=False) as arrays:
+        if "origin_m" not in arrays or "resolution_m" not in arrays:
+            return None
+        x, y, z = arrays["origin_m"].tolist()
+        nx, ny, nz = size
+        return VoxelGrid((x, y, z), float(arrays["resolution_m"]), (nx, ny, nz))
 
 
 def _read(path: Path, keys: tuple[str, ...], any_of: bool = False) -> dict[str, NDArray[Any]]:

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_training.evaluation.occ3d_files import read_prediction, read_truth
+from renderocc_training.evaluation.grid_file import grid_beside
+from renderocc_training.evaluation.occ3d_files import (
+    grid_of_prediction,
+    read_prediction,
+    read_truth,
+)
 from renderocc_training.evaluation.ray_scores import RayCounts, count_rays
 from renderocc_training.evaluation.voxel_scores import Counts, confusion_matrix
 from renderocc_training.processes import worker_processes
@@ -64,9 +69,15 @@ def count_sample(
     token, predicted_path, truth_path = pair
     try:
         predicted, truth = read_prediction(predicted_path), read_truth(truth_path)
+        for name, said in said_grids(predicted_path, predicted.shape, truth_path):
+            if not said.is_close(grid):
+                raise ValueError(f"{name} says {said}, scored is {grid}: score each grid by itself")
         for name, shape in (("prediction", predicted.shape), ("truth", truth.labels.shape)):
             if shape != grid.size:
-                raise ValueError(f"{name} is {shape}, the grid {grid.size}: choose by --voxel-m")
+                raise ValueError(
+                    f"{name} is {shape}, the grid {grid.size}: score files of one grid, and choose "
+                    "it by --voxel-m where they do not say it"
+                )
         counted = {"camera": truth.mask_camera, "lidar": truth.mask_lidar, "none": None}[mask]
         confusion = confusion_matrix(truth.labels, predicted, class_set, counted)
         rays = None
@@ -75,6 +86,20 @@ def count_sample(
     except ValueError as error:
         raise ValueError(f"sample {token}: {error}") from error
     return SampleCounts(confusion, rays, 1)
+
+
+def said_grids(prediction: Path, size: tuple[int, ...], truth: Path) -> list[tuple[str, VoxelGrid]]:
+    """("prediction" or "truth", grid) where a file tells it, or ``grid.json`` beside it.
+
+    Args:
+        size: of the prediction.
+    """
+    beside = grid_beside(truth)
+    said = (
+        ("prediction", grid_of_prediction(prediction, size)),
+        ("truth", beside[0] if beside else None),
+    )
+    return [(name, grid) for name, grid in said if grid is not None]
 
 
 def count_folder(
