@@ -81,6 +81,7 @@ def test_a_truth_folder_says_its_own_grid(drive: Drive, occ3d: ClassSet, tmp_pat
     describe_grid(folder.parent, GRID, "mine")
     with pytest.raises(ValueError, match="classes of {'mine'}"):
         TruthFolder.open(tmp_path, occ3d)
+    assert not (folder / "labels.npz").exists()  # it was of other classes
 
 
 def test_real_truth_files_fit_the_nano_grid(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import RigConfig
+from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_training.evaluation.grid_file import described_grid
+from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.extraction.job import Job, run_job
+from renderocc_training.recording.extraction.occupancy_truth import OccupancyTruth
 from renderocc_training.recording.extraction.options import ExtractOptions
 from renderocc_training.recording.extraction.scene_writer import points_inside
 from tests.recording.extraction.extracting import extract, tree
@@ -342,6 +349,39 @@ def test_3d_truth_goes_where_occ3d_has_it_and_only_from_the_key_frame_s_own_time
             assert arrays["mask_camera"].sum() == 3 * 8
             assert arrays["mask_lidar"].sum() == 5 * 8
             assert {arrays[name].dtype for name in arrays} == {np.dtype(np.uint8)}
+
+
+def test_3d_truth_of_another_grid_does_not_survive_a_new_extraction(
+    occ3d: ClassSet, tmp_path: Path
+) -> None:
+    old = VoxelGrid((-2.0, -1.0, -1.0), 0.5, (8, 4, 2))
+    new = replace(old, origin_m=(-2.0, -1.0, -1.2))
+
+    def write(grid: VoxelGrid, samples: Sequence[str]) -> OccupancyTruth:
+        truth = OccupancyTruth(tmp_path, "/truth")
+        for stamp_ns, sample in enumerate(samples):
+            truth.take("/truth", occupancy(grid, stamp_ns))
+            truth.write("town", sample, stamp_ns)
+        return truth
+
+    def occupancy(grid: VoxelGrid, stamp_ns: int) -> Any:
+        labels = np.full(grid.size, 4, np.uint8)
+        found = SemanticOccupancy(stamp_ns, grid, occ3d, labels, np.full_like(labels, 255))
+        return messages.semantic_occupancy(found, "base_link", {})
+
+    def there() -> set[str]:
+        return {file.parent.name for file in (tmp_path / "gts" / "town").rglob("*.npz")}
+
+    write(old, ("a", "b"))
+    write(old, ("b", "c"))
+    assert there() == {"a", "b", "c"}
+    truth = write(new, ("c", "d"))
+    assert there() == {"c", "d"}
+    assert described_grid(tmp_path / "gts" / "town") == (new, "occ3d")
+    truth.take("/truth", occupancy(old, 9))
+    with pytest.raises(ValueError, match="another grid or other classes"):
+        truth.write("town", "e", 9)
+    assert there() == {"c", "d"}
 
 
 def test_point_classes_stay_with_their_points(drive: Any, rig: RigConfig, tmp_path: Path) -> None:

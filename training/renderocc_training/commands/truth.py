@@ -81,6 +81,7 @@ def truth(
     table = Table("drive", "frames", "occupied", "without class", "seen by cameras", "by LiDAR")
     for drive in open_drives(root, format, version, scenes or ()):
         maker = TruthMaker(drive, source, cells, classes, options)
+        describe_grid(out / drive.name, cells, classes.name)
         sums = np.zeros(4)
         for frame in track(drive.frames, drive.name, console=console, transient=True):
             made = maker.truth(frame)
@@ -88,7 +89,6 @@ def truth(
             unknown = made.labels == IGNORE_ID
             occupied = made.labels != classes.free_id
             sums += (occupied.sum(), unknown.sum(), made.mask_camera.sum(), made.mask_lidar.sum())
-        describe_grid(out / drive.name, cells, classes.name)
         means = [f"{value / max(len(drive), 1):,.0f}" for value in sums]
         table.add_row(drive.name, str(len(drive)), *means)
     Console().print(table, "cells per frame", sep="\n")

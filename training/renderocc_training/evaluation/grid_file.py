@@ -12,7 +12,15 @@ GRID_FILE = "grid.json"
 
 
 def describe_grid(folder: Path, grid: VoxelGrid, class_table: str) -> None:
-    """Write down what the files of a drive are about."""
+    """Write down what the files of a drive will be about.
+
+    Files that an earlier run left there on another grid or of other classes are removed.
+    """
+    earlier = described_grid(folder)
+    if earlier is not None and not (earlier[0].is_close(grid) and earlier[1] == class_table):
+        for file in folder.rglob("*.npz"):
+            file.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / GRID_FILE).write_text(json.dumps(asdict(grid) | {"class_table": class_table}))
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.viewing.from_messages import grid_of
+from renderocc_training.evaluation.grid_file import describe_grid
 from renderocc_training.recording import message_content as content
 
 FOLDER = "gts"
-GRID_FILE = "grid.json"
 WAITING = 8  # messages of each topic that are kept until their key frame is written
 LIDAR_SUFFIX = "_lidar"
 
@@ -31,6 +30,7 @@ class OccupancyTruth:
         self._root, self._topic = root / FOLDER, topic
         self._camera: deque[Any] = deque(maxlen=WAITING)
         self._lidar: deque[Any] = deque(maxlen=WAITING)
+        self._described: dict[str, tuple[VoxelGrid, str]] = {}  # by scene
 
     @property
     def topics(self) -> list[str]:
@@ -50,11 +50,12 @@ class OccupancyTruth:
 
         Raises:
             ValueError: there is none at this very time: the grid is in the robot's frame, so
-                another time's lies elsewhere.
+                another time's lies elsewhere; or the scene began with another grid or classes.
         """
         camera, lidar = _at(self._camera, stamp_ns), _at(self._lidar, stamp_ns)
         if camera is None:
             raise ValueError("no occupancy at the stamp of a key frame")
+        self._describe(scene, grid_of(camera), camera.class_table)
         folder = self._root / scene / sample
         folder.mkdir(parents=True, exist_ok=True)
         seen = _volume(camera, camera.observed)
@@ -64,13 +65,14 @@ class OccupancyTruth:
             mask_camera=seen,
             mask_lidar=seen if lidar is None else _volume(lidar, lidar.observed),
         )
-        self._describe(self._root / scene / GRID_FILE, camera)
 
-    def _describe(self, file: Path, message: Any) -> None:
-        """The grid beside the files, which do not say it themselves."""
-        if not file.exists():
-            grid = asdict(grid_of(message))
-            file.write_text(json.dumps(grid | {"class_table": message.class_table}))
+    def _describe(self, scene: str, grid: VoxelGrid, class_table: str) -> None:
+        """Keep to one grid in a scene, and write it beside its files."""
+        if scene not in self._described:
+            describe_grid(self._root / scene, grid, class_table)
+            self._described[scene] = grid, class_table
+        elif self._described[scene] != (grid, class_table):
+            raise ValueError("another grid or other classes than where the scene begins")
 
 
 def _at(messages: deque[Any], stamp_ns: int) -> Any:
