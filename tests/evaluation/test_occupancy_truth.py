@@ -76,6 +76,35 @@ def test_what_moves_is_accumulated_in_its_own_frame(drive: Drive, occ3d: ClassSe
         assert set(np.unique(labels)) == {CAR, WALL, FREE}
 
 
+def test_of_overlapping_boxes_the_smaller_one_takes_its_points_along(
+    drive: Drive, occ3d: ClassSet
+) -> None:
+    stamps = tuple(frame.stamp_ns for frame in drive.frames)
+    lorry = BoxTrack("vehicle.truck", (12.0, 4.0, 4.0), stamps, (moved(7.5, 5.5, 0.5),) * 3)
+    for tracks in ({0: drive.tracks[0], 1: lorry}, {0: lorry, 1: drive.tracks[0]}):
+        maker = TruthMaker(replace(drive, tracks=tracks), ByHeight(), GRID, occ3d)
+        for frame in drive.frames:
+            cars = np.argwhere(maker.truth(frame).labels == CAR) - (20, 20, 2)
+            assert cars.tolist() == [[4, 5, 0], [5, 5, 0], [6, 5, 0]]
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_more_scans_may_tell_what_is_seen_than_are_accumulated(
+    drive: Drive, occ3d: ClassSet, window: int
+) -> None:
+    """Frame n's scan meets the car's cell 4 + n; two frames on it ends there in the world."""
+    maker = TruthMaker(drive, ByHeight(), GRID, occ3d, TruthOptions(window))
+    for number, frame in enumerate(drive.frames):
+        truth = maker.truth(frame)
+        cars = np.argwhere(truth.labels == CAR) - (20, 20, 2)
+        near = [n for n in range(3) if abs(n - number) <= window]
+        assert cars.tolist() == [[4 + n, 5, 0] for n in near]
+        for other in range(3):  # where that scan met the car then
+            assert truth.mask_lidar[20 + 4 + other + 2 * (other - number), 25, 2]
+    alone = TruthMaker(drive, ByHeight(), GRID, occ3d, TruthOptions(window, seen_window=0))
+    assert not alone.truth(drive.frames[0]).mask_lidar[20 + 7, 25, 2]
+
+
 def test_what_moves_without_a_box_leaves_no_trail(drive: Drive, occ3d: ClassSet) -> None:
     class CarsBeside(ByHeight):
         """Without boxes: what is 5 m to the left is a car, standing or not."""

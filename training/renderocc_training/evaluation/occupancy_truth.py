@@ -25,10 +25,11 @@ from scipy.spatial import cKDTree
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
 from renderocc_ros.geometry.voxel_traversal import traverse
-from renderocc_training.dataset.frames import CameraFrame, Drive, Frame, LidarScan, inside_box
+from renderocc_training.dataset.frames import CameraFrame, Drive, Frame, LidarScan
 from renderocc_training.dataset.lidar_files import read_points
 from renderocc_training.evaluation.occ3d_files import Occ3dTruth
 from renderocc_training.labels.interface import PointClasses
+from renderocc_training.labels.lidar_depth import instances_of
 from renderocc_training.rays.ray_batch import NO_BOX
 
 Points = NDArray[np.float64]
@@ -107,25 +108,28 @@ class TruthMaker:
     def truth(self, frame: Frame) -> Occ3dTruth:
         """The truth in the ego frame of a key frame; call in order, old scans are forgotten."""
         options = self._options
-        near = self._drive.near(frame.number, options.window)
+        needed = self._drive.near(frame.number, max(options.window, options.seen_window))
         for number in list(self._scans):
-            if number < near[0].number:
+            if number < needed[0].number:
                 del self._scans[number]
-        for each in near:
+        for each in needed:
             if each.number not in self._scans:
                 self._scans[each.number] = list(self._read(each))
-        scans = [scan for each in near for scan in self._scans[each.number]]
+        scans = self._around(frame, options.window)
         ego_from_world = frame.world_from_ego.inverse()
         cloud = self._gather(frame, scans, ego_from_world)
         labels = label_cells(cloud.points, cloud.classes, self._grid, self._class_set)
         if options.unlabelled is not None:
             labels[labels == IGNORE_ID] = options.unlabelled
         occupied = labels != self._class_set.free_id
-        around = self._drive.near(frame.number, options.seen_window)
-        seen_by = [scan for each in around for scan in self._scans[each.number]]
+        seen_by = self._around(frame, options.seen_window)
         by_lidar = lidar_sees(seen_by, occupied, self._grid, ego_from_world)
         by_camera = cameras_see(frame.cameras, occupied, self._grid, ego_from_world)
         return Occ3dTruth(labels, by_camera & (by_lidar | occupied), by_lidar)
+
+    def _around(self, frame: Frame, window: int) -> list[_Scan]:
+        near = self._drive.near(frame.number, window)
+        return [scan for each in near for scan in self._scans[each.number]]
 
     def _read(self, frame: Frame) -> Iterable[_Scan]:
         for scan in filter(None, (frame.scan, *frame.sweeps)):
@@ -138,29 +142,19 @@ class TruthMaker:
         x, y = raw[:, 0], raw[:, 1]
         kept = finite & ~((x > x0) & (x < x1) & (y > y0) & (y < y1))
         world = scan.world_from_ego.apply(raw)
-        instance = np.full(len(raw), -1, np.int32)
-        poses: dict[int, RigidTransform] = {}
-        for number, track in self._drive.tracks.items():
-            world_from_box = track.at(scan.stamp_ns)
-            if world_from_box is None:
-                continue
-            box_from_world = world_from_box.inverse()
-            inside = inside_box(world, box_from_world, track.size_m, BOX_MARGIN_M)
-            instance[inside] = number
-            poses[number] = box_from_world
+        instance = instances_of(world, self._drive, scan.stamp_ns, BOX_MARGIN_M)
         classes, told = np.full(len(raw), IGNORE_ID, np.uint8), instance
         if self._classes is not None:
             classes, told = self._classes.classes(self._drive, scan, raw, instance)
         moves = np.isin(classes, list(self._class_set.moving_ids))
         loose = kept & (instance < 0) & moves & (told == NO_BOX)
         static = kept & (instance < 0) & ~loose
-        objects = {
-            int(number): _Cloud(
-                poses[int(number)].apply(world[kept & (instance == number)]),
-                classes[kept & (instance == number)],
-            )
-            for number in np.unique(instance[kept & (instance >= 0)])
-        }
+        objects: dict[int, _Cloud] = {}
+        for number in np.unique(instance[kept & (instance >= 0)]).tolist():
+            world_from_box = self._drive.tracks[number].at(scan.stamp_ns)
+            assert world_from_box is not None  # or its box would hold no point
+            inside = kept & (instance == number)
+            objects[number] = _Cloud(world_from_box.inverse().apply(world[inside]), classes[inside])
         origin = (scan.world_from_ego @ scan.ego_from_lidar).translation
         return _Scan(
             _Cloud(world[static], classes[static]),

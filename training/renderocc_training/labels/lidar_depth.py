@@ -130,17 +130,20 @@ class LidarLabels:
         return points[kept], scan.class_id[kept], scan.instance[kept]
 
 
-def instances_of(world: NDArray[np.float64], drive: Drive, stamp_ns: int) -> NDArray[np.int32]:
+def instances_of(
+    world: NDArray[np.float64], drive: Drive, stamp_ns: int, margin_m: float = BOX_MARGIN_M
+) -> NDArray[np.int32]:
     """(P,) number of the box that holds each point (P, 3) of the world, ``NO_BOX`` for none.
 
-    Of boxes that overlap the smaller one counts: a rider sits on a motorcycle, cargo on a truck.
+    Boxes are grown by the margin on every side. Of boxes that overlap the smaller one counts: a
+    rider sits on a motorcycle, cargo on a truck.
     """
     instance = np.full(len(world), NO_BOX, dtype=np.int32)
     by_size = sorted(drive.tracks.items(), key=lambda entry: -np.prod(entry[1].size_m))
     for number, track in by_size:
         pose = track.at(stamp_ns)
         if pose is not None:
-            inside = inside_box(world, pose.inverse(), track.size_m, BOX_MARGIN_M)
+            inside = inside_box(world, pose.inverse(), track.size_m, margin_m)
             instance[inside] = number
     return instance
 
