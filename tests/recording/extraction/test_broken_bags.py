@@ -110,7 +110,8 @@ def test_a_truncated_file_gives_what_comes_before_its_end(
     file = bag / "bag.mcap"
     content = file.read_bytes()
     file.write_bytes(content[: len(content) * 2 // 3])
-    with pytest.raises(ValueError, match="cannot be read"), BagReader(bag):
+    words = "cannot be read: .*; .*'mcap recover'.*'ros2 bag reindex'"
+    with pytest.raises(ValueError, match=words), BagReader(bag):
         pass
     report = extract(bag, tmp_path / "out", rig)
     assert "cut off at byte" in report.problems[0]
@@ -123,6 +124,8 @@ def test_a_recorder_that_was_killed_leaves_no_metadata(
 ) -> None:
     bag = drive().write(tmp_path / "bag")
     (bag / "metadata.yaml").unlink()
+    with pytest.raises(ValueError, match="not a bag .*; .*'ros2 bag reindex'"), BagReader(bag):
+        pass
     report = extract(bag, tmp_path / "out", rig)
     assert report.problems == ["metadata.yaml is missing: the recorder did not end properly"]
     assert report.key_frames == 6

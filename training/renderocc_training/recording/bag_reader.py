@@ -15,6 +15,10 @@ from rosbags.serde import SerdeError
 from renderocc_training.recording.damaged_mcap import DamagedChannel, DamagedMcap
 from renderocc_training.recording.typestore import typestore
 
+CURE = (
+    "'mcap recover' mends a file, 'ros2 bag reindex' a folder that lacks metadata.yaml; "
+    "'renderocc-train extract' needs neither, it salvages what can be read"
+)
 UNREADABLE = (AnyReaderError, SerdeError, ValueError, IndexError, UnicodeDecodeError)
 
 
@@ -67,7 +71,9 @@ class BagReader:
         try:
             self._reader = AnyReader([self._entry()], default_typestore=typestore())
         except (AnyReaderError, FileNotFoundError) as error:
-            raise ValueError(f"{self.path} is not a bag that can be read: {error}") from error
+            raise ValueError(
+                f"{self.path} is not a bag that can be read: {error}{self._cure()}"
+            ) from error
 
     def __enter__(self) -> BagReader:
         try:
@@ -75,7 +81,7 @@ class BagReader:
         except Exception as error:  # those of SQLite and zstd come through rosbags
             files = self._mcap_files()
             if not self._salvage or not files:
-                raise ValueError(f"{self.path} cannot be read: {error}") from error
+                raise ValueError(f"{self.path} cannot be read: {error}{self._cure()}") from error
             self._damaged = DamagedMcap(files)
             self.damage += self._damaged.damage or [str(error)]
         return self
@@ -166,7 +172,7 @@ class BagReader:
                 last_ns = log_time_ns + 1
         except Exception as error:
             if not self._salvage:
-                raise ValueError(f"{self.path} is damaged: {error}") from error
+                raise ValueError(f"{self.path} is damaged: {error}{self._cure()}") from error
             self.damage.append(f"{self.path.name}: {error}")
             names = {connection.topic for connection in chosen}
             for channel, log_time_ns, data in self._behind_the_damage(names, last_ns, stop_ns):
@@ -194,6 +200,9 @@ class BagReader:
         if self.path.is_dir():
             return sorted(self.path.glob("*.mcap"))
         return [self.path] if self.path.suffix == ".mcap" else []
+
+    def _cure(self) -> str:
+        return f"; {CURE}" if self._mcap_files() else ""
 
     def _behind_the_damage(
         self, topics: set[str], start_ns: int | None, stop_ns: int | None
