@@ -52,6 +52,13 @@ def test_truth_of_another_grid_or_other_classes_is_refused_naming_both(
         FileTruth(folder, GRID, occ3d).truth("token", 0)
 
 
+def test_truth_that_no_set_asks_for_is_told(folder: Path, occ3d: ClassSet) -> None:
+    files = FileTruth(folder, GRID, occ3d)
+    assert files.truth("monday_1700050001600000000", 1_700_050_001_600_000_000) is None
+    assert "monday: none of the 1 files" in files.problem("monday")
+    assert files.truth("token", 0) is not None and not files.problem("monday")
+
+
 def test_a_broken_description_is_named(folder: Path, occ3d: ClassSet) -> None:
     (folder / "drive" / "grid.json").write_text('{"origin_m": [0, 0, 0]}')
     with pytest.raises(ValueError, match="grid.json is broken .*make the truth again"):

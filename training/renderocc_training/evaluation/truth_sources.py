@@ -44,13 +44,15 @@ class FileTruth:
     """Files of Occ3D's layout, known by token; ``grid.json`` counts where it is beside them."""
 
     def __init__(self, folder: Path, grid: VoxelGrid, class_set: ClassSet) -> None:
-        self._files, self._grid, self._class_set = files_by_token(folder), grid, class_set
+        self._folder, self._files, self._found = folder, files_by_token(folder), 0
+        self._grid, self._class_set = grid, class_set
 
     def truth(self, token: str, stamp_ns: int) -> Occ3dTruth | None:
         """The file of this token, or one named by the stamp in nanoseconds."""
         path = self._files.get(token) or self._files.get(str(stamp_ns))
         if path is None:
             return None
+        self._found += 1
         described = grid_beside(path)
         if described is not None:
             _check(f"truth in {path}", *described, self._grid, self._class_set)
@@ -61,6 +63,16 @@ class FileTruth:
                 "model with the grid of its truth"
             )
         return truth
+
+    def problem(self, recording: str) -> str:
+        """What is wrong if no set that was asked for has a file; empty otherwise."""
+        if self._found or not self._files:
+            return ""
+        return (
+            f"{recording}: none of the {len(self._files)} files in {self._folder} is named by a "
+            f"set's token or stamp ({next(iter(self._files))} is one): truth that was made from a "
+            "data set belongs to `evaluate MODEL DATASET`, not to the bag"
+        )
 
 
 class BagTruth:
