@@ -35,6 +35,7 @@ from renderocc_training.trainer.objective import Objective, Sealed, render_field
 from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.recipe import load_recipe
+from renderocc_training.trainer.run_state import claim
 from renderocc_training.trainer.schedule import StepSampler, learning_rate
 
 
@@ -180,6 +181,22 @@ def test_a_run_goes_on_only_with_its_own_network(tmp_path: Path) -> None:
     other.occupancy_field.out = torch.nn.Conv3d(2, 2, 1)
     with pytest.raises(ValueError, match=r"another network than .*occupancy_field\.out"):
         train(other, CLASSES, ToyWorld(), toy_recipe(steps=1), tmp_path, fabric())
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
+    claims = (
+        "import sys; from pathlib import Path; from renderocc_training.trainer import run_state;"
+        "held = run_state.claim(Path(sys.argv[1])); print('held', flush=True); input()"
+    )
+    command = [sys.executable, "-c", claims, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match="another training runs in"):
+            claim(tmp_path)
+        other.kill()
+    claim(tmp_path).close()
 
 
 def test_a_run_killed_while_it_writes_never_lacks_its_model(

@@ -58,6 +58,7 @@ from renderocc_training.trainer.loop import train as run
 from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.recipe import load_recipe
+from renderocc_training.trainer.run_state import claim
 from renderocc_training.trainer.threshold import best_threshold
 
 
@@ -147,6 +148,7 @@ def train(
     unseen = TrainingSource(rest, store, config, class_set, plan, volumes) if rest else None
     console = Console(stderr=True)
     first = fabric.is_global_zero  # the one process that shows, records and writes
+    claimed = claim(out) if first else None
     if first:
         console.print(
             f"{len(source)} samples of {len(training)} drives, {plan.steps} steps of "
@@ -182,6 +184,8 @@ def train(
         written = {name: without_nan(asdict(each)) for name, each in scores.items()}
         (out / "held_out.json").write_text(json.dumps(written, indent=2) + "\n")
     typer.echo(json.dumps({"model": str(path), "sha256": file_sha256(path)}))
+    if claimed is not None:
+        claimed.close()
 
 
 def _number(devices: str) -> int | str:
