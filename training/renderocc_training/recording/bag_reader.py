@@ -19,6 +19,7 @@ CURE = (
     "'mcap recover' mends a file, 'ros2 bag reindex' a folder that lacks metadata.yaml; "
     "'renderocc-train extract' needs neither, it salvages what can be read"
 )
+RECORDINGS = (".mcap", ".db3")
 UNREADABLE = (AnyReaderError, SerdeError, ValueError, IndexError, UnicodeDecodeError)
 
 
@@ -68,6 +69,10 @@ class BagReader:
         self._damaged: DamagedMcap | None = None
         if not self.path.exists():
             raise ValueError(f"there is no bag at {self.path}")
+        if self.path.is_dir() and not _holds_recording(self.path):
+            bags = sorted(each.name for each in self.path.iterdir() if _is_bag(each))
+            hint = f"; name one of the bags in it: {', '.join(bags)}" if bags else ""
+            raise ValueError(f"the folder {self.path} holds no recording{hint}")
         try:
             self._reader = AnyReader([self._entry()], default_typestore=typestore())
         except (AnyReaderError, FileNotFoundError) as error:
@@ -190,7 +195,7 @@ class BagReader:
     def _entry(self) -> Path:
         """What to open: the only file of a folder whose metadata.yaml was never written."""
         if self._salvage and self.path.is_dir() and not (self.path / "metadata.yaml").exists():
-            files = sorted(file for file in self.path.iterdir() if file.suffix in (".mcap", ".db3"))
+            files = sorted(file for file in self.path.iterdir() if file.suffix in RECORDINGS)
             if len(files) == 1:
                 self.damage.append("metadata.yaml is missing: the recorder did not end properly")
                 return files[0]
@@ -210,6 +215,17 @@ class BagReader:
         files = self._mcap_files()
         if files:
             yield from DamagedMcap(files).messages(topics, start_ns, stop_ns)
+
+
+def _holds_recording(folder: Path) -> bool:
+    return any(
+        file.name == "metadata.yaml" or not set(file.suffixes).isdisjoint(RECORDINGS)
+        for file in folder.iterdir()
+    )
+
+
+def _is_bag(path: Path) -> bool:
+    return _holds_recording(path) if path.is_dir() else path.suffix == ".bag"
 
 
 def _is_latched(connection: Connection) -> bool:
