@@ -55,8 +55,9 @@ def test_truth_of_another_grid_or_other_classes_is_refused_naming_both(
 def test_truth_that_no_set_asks_for_is_told(folder: Path, occ3d: ClassSet) -> None:
     files = FileTruth(folder, GRID, occ3d)
     assert files.truth("monday_1700050001600000000", 1_700_050_001_600_000_000) is None
-    assert "monday: none of the 1 files" in files.problem("monday")
-    assert files.truth("token", 0) is not None and not files.problem("monday")
+    (said,) = files.problems("monday")
+    assert "monday: none of the 1 files" in said
+    assert files.truth("token", 0) is not None and not files.problems("monday")
 
 
 def test_a_broken_description_is_named(folder: Path, occ3d: ClassSet) -> None:

@@ -1,7 +1,7 @@
-"""Options that several commands share: above all those of ``labels make``, for every command that
-makes labels where they are missing.
+"""Options that several commands share.
 
-Labels made with an option that another command lacks would be made again there, without a word.
+Those of ``labels make`` are for every command that makes labels where they are missing: labels made
+with an option that another command lacks would be made again there, without a word.
 """
 
 from __future__ import annotations

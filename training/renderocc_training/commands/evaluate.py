@@ -261,7 +261,7 @@ def _sources(
         for scene in database.scene:
             sets = NuscenesSets(database, scene, rig, image)
             yield Source(scene["name"], sets, files or NoTruth()), sets.skipped
-        problems += filter(None, [files.problem(recording.name) if files else ""])
+        problems += files.problems(recording.name) if files else []
         return
     sets_of_bag = RecordedSets(recording, rig, image)
     problems += [f"{recording.name}: {text}" for text in sets_of_bag.problems]
@@ -278,7 +278,7 @@ def _sources(
     stem = recording.stem if recording.is_file() else recording.name
     tokens = ((f"{stem}_{each.stamp_ns}", each) for each in sets_of_bag)
     yield Source(stem, tokens, beside, images), sets_of_bag.skipped
-    problems += filter(None, [files.problem(recording.name) if files else ""])
+    problems += files.problems(recording.name) if files else []
 
 
 def _played_live(

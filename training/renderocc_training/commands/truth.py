@@ -65,7 +65,8 @@ def truth(
     renderocc-train truth data --out gts
 
     Points of tracked boxes are accumulated in the boxes' frames, all others in the world. Labels
-    come from the nearest labelled points; what LiDAR and cameras see is told by ray casting.
+    come from the nearest labelled points; what LiDAR and cameras see is told by ray casting. Truth
+    of another grid or other classes that stands there is replaced.
     """
     console = Console(stderr=True)
     classes, cells = load_class_set(class_set), load_network_config(grid).grid.build()

@@ -64,15 +64,15 @@ class FileTruth:
             )
         return truth
 
-    def problem(self, recording: str) -> str:
-        """What is wrong if no set that was asked for has a file; empty otherwise."""
-        if self._found or not self._files:
-            return ""
-        return (
+    def problems(self, recording: str) -> list[str]:
+        """What is wrong if no set that was asked for has a file."""
+        if self._found:
+            return []
+        return [
             f"{recording}: none of the {len(self._files)} files in {self._folder} is named by a "
             f"set's token or stamp ({next(iter(self._files))} is one): truth that was made from a "
             "data set belongs to `evaluate MODEL DATASET`, not to the bag"
-        )
+        ]
 
 
 class BagTruth:
