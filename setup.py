@@ -45,11 +45,13 @@ setup(
     packages=[
         *packages("renderocc_ros"),
         *packages("renderocc_training", "training"),
+        *packages("renderocc_simulation", "training"),
         "renderocc_ros.share.config",
         "renderocc_ros.share.weights",
     ],
     package_dir={
         "renderocc_training": "training/renderocc_training",
+        "renderocc_simulation": "training/renderocc_simulation",
         "renderocc_ros.share.config": "config",
         "renderocc_ros.share.weights": "weights",
     },
@@ -57,6 +59,7 @@ setup(
         "renderocc_ros": ["py.typed"],
         "renderocc_training.report": ["*.html", "*.css", "*.js"],
         "renderocc_training": ["py.typed"],
+        "renderocc_simulation": ["py.typed"],
         "renderocc_ros.share.config": ["*.yaml", "*.xml", "*/*.yaml"],
         "renderocc_ros.share.weights": ["*.safetensors", "*.md"],
     },

@@ -27,10 +27,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 from renderocc_ros.config import load_class_set, load_rig
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network_config import load_network_config
-from renderocc_ros.node import conversions, occupancy_node
+from renderocc_ros.node import occupancy_node
+from renderocc_ros.occupancy import messages as conversions
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 GRID = VoxelGrid((-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
 VOXELS = 40_000

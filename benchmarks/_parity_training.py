@@ -14,8 +14,12 @@ import torch
 from _parity_reference import Reference, ReferenceError, crc32, report
 from numpy.typing import ArrayLike, NDArray
 
-from renderocc_training.rays.paper_rays import in_order_of_frames, paper_ray_weights, paper_rays
 from renderocc_training.rendering import paper_head
+from renderocc_training.supervision.rays.paper_rays import (
+    in_order_of_frames,
+    paper_ray_weights,
+    paper_rays,
+)
 
 ROUNDING = 3e-5  # some hundred steps of float32: sums over hundreds of samples
 COUNTS = 1e-3

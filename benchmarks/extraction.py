@@ -29,9 +29,9 @@ from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.bag_writer import BagWriter
-from renderocc_training.recording.extraction.job import Job
-from renderocc_training.recording.extraction.options import ExtractOptions
-from renderocc_training.recording.extraction.pool import extract
+from renderocc_training.sequences.extraction.job import Job
+from renderocc_training.sequences.extraction.options import ExtractOptions
+from renderocc_training.sequences.extraction.pool import extract
 
 START_NS = 1_700_000_000_000_000_000
 CAMERAS = ("front_left", "front", "front_right", "back_left", "back", "back_right")

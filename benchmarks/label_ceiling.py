@@ -21,11 +21,11 @@ import typer
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
-from renderocc_training.dataset.drives import open_drives
-from renderocc_training.dataset.source import TrainingSource
-from renderocc_training.dataset.truth import TruthFolder
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
-from renderocc_training.labels.config import LabelConfig, open_store
+from renderocc_training.samples.source import TrainingSource
+from renderocc_training.samples.truth import TruthFolder
+from renderocc_training.sequences.drives import open_drives
+from renderocc_training.supervision.labels.config import LabelConfig, open_store
 from renderocc_training.trainer.recipe import load_recipe
 
 SEVEN_FRAMES = (-3, -2, -1, 1, 2, 3)

@@ -41,9 +41,10 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from renderocc_ros.config import load_rig
-from renderocc_ros.node import conversions, marker_bytes
-from renderocc_ros.node.conversions import to_time
 from renderocc_ros.node.image_messages import peek_header
+from renderocc_ros.occupancy import marker_bytes
+from renderocc_ros.occupancy import messages as conversions
+from renderocc_ros.occupancy.messages import to_time
 
 RATE_HZ = 12.0
 WIDTH, HEIGHT = 1600, 900

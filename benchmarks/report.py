@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.frame_counts import FrameCounter, FrameCounts
-from renderocc_training.evaluation.occ3d_files import Occ3dTruth
 from renderocc_training.evaluation.results import FrameResult, ResultsWriter, read_results
 from renderocc_training.evaluation.summary import frame_scores, latency_summary, summarise
 from renderocc_training.report.page import write_page

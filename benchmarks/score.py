@@ -20,7 +20,7 @@ import numpy as np
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_training.evaluation.occ3d_files import find_pairs, read_prediction, read_truth
+from renderocc_ros.occupancy.occ3d_files import find_pairs, read_prediction, read_truth
 from renderocc_training.evaluation.scoring import SampleCounts, count_folder, count_sample
 from renderocc_training.evaluation.voxel_scores import voxel_scores
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from renderocc_training.synthetic.caster import Instant, StaticScene
-from renderocc_training.synthetic.drive import write_drive
-from renderocc_training.synthetic.frames import DriveRenderer
-from renderocc_training.synthetic.spec import DriveSpec
-from renderocc_training.synthetic.world.town import TownSpec
+from renderocc_simulation.caster import Instant, StaticScene
+from renderocc_simulation.drive import write_drive
+from renderocc_simulation.frames import DriveRenderer
+from renderocc_simulation.spec import DriveSpec
+from renderocc_simulation.world.town import TownSpec
 
 SETS = (5, 15, 25)
 REPEATS = 5

@@ -19,16 +19,16 @@ from rich.console import Console
 from rich.table import Table
 
 from renderocc_ros import __version__
-from renderocc_ros.commands._live_processes import (
+from renderocc_ros.config import load_class_set, load_rig
+from renderocc_ros.occupancy.messages import from_occupancy_message
+from renderocc_ros.tools.demo_truth import TRUTH_TOPIC, TruthWatch
+from renderocc_ros.tools.demo_watch import DemoWatch
+from renderocc_ros.tools.live_processes import (
     STOP_S,
     child_process,
     spinning,
     stay_on_this_machine,
 )
-from renderocc_ros.config import load_class_set, load_rig
-from renderocc_ros.node.conversions import from_occupancy_message
-from renderocc_ros.node.demo_truth import TRUTH_TOPIC, TruthWatch
-from renderocc_ros.node.demo_watch import DemoWatch
 
 NODE = "/renderocc"
 START_S, SETTLE_S = 120.0, 20.0

@@ -69,7 +69,7 @@ def _model(path: Path) -> Check:
 def _rig(name: str, seconds: float) -> Iterator[Check]:
     loaded = load_rig(name)
     try:
-        from renderocc_ros.node.rig_checkup import check_rig
+        from renderocc_ros.tools.rig_checkup import check_rig
     except ImportError as error:
         yield Check("wrong", f"rig {name}", f"cannot listen: {error}", "see the lines above")
         return

@@ -12,7 +12,7 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from renderocc_ros.node.player import BagPlayer, PlayOptions, PlayReport
+from renderocc_ros.tools.player import BagPlayer, PlayOptions, PlayReport
 
 
 def play(

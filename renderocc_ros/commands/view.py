@@ -64,7 +64,7 @@ def view(
         raise typer.Exit(subprocess.call(command))
     if model is not None:
         raise ValueError("--model predicts a bag; with --live the node does, with its own model")
-    from renderocc_ros.commands._live_frames import live_frames
+    from renderocc_ros.tools.live_frames import live_frames
 
     console = Console(stderr=True)
     frames = live_frames(

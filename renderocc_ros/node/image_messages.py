@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from renderocc_ros.node.conversions import NANOSECONDS
+from renderocc_ros.occupancy.messages import NANOSECONDS
 from renderocc_ros.rig.image_decoding import decode_image
 
 _BRIDGE = CvBridge()

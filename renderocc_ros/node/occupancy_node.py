@@ -26,13 +26,13 @@ from renderocc_ros.node.process import run_until_signalled
 from renderocc_ros.node.qos import QUIET_PUBLISHER
 from renderocc_ros.node.ready_set import ReadySet
 from renderocc_ros.node.reported import reported
-from renderocc_ros.node.saving import save_occupancy
 from renderocc_ros.node.set_processor import SetProcessor
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.node.worker import NewestFirstWorker
+from renderocc_ros.occupancy.files import save_occupancy
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.paths import shipped_weights
 from renderocc_ros.rig.camera_set import CameraSet
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor

@@ -17,15 +17,16 @@ from renderocc_ros.config import RigConfig
 from renderocc_ros.msg import SemanticClasses
 from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.node import conversions, marker_bytes
-from renderocc_ros.node.costmap import Sight, layers_between, to_costmap
 from renderocc_ros.node.diagnostics import OK, WARN, Finding
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.qos import QUIET_PUBLISHER, mismatch
 from renderocc_ros.node.rendered_views import RenderedViews
 from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.occupancy import marker_bytes
+from renderocc_ros.occupancy import messages as conversions
+from renderocc_ros.occupancy.costmap import Sight, layers_between, to_costmap
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 RELIABLE = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(

@@ -12,9 +12,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_ros.node.conversions import to_header
 from renderocc_ros.node.qos import QUIET_PUBLISHER
 from renderocc_ros.node.statistics import StageTimes
+from renderocc_ros.occupancy.messages import to_header
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from renderocc_ros.node.image_messages import decode
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.ready_set import ReadySet
 from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.calibration import scaled_to_image
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.rig.image_decoding import reduced_model
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor

@@ -17,6 +17,7 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.network.renderocc import RenderOcc, lifting_geometry
 from renderocc_ros.network_config import LiftedConfig
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.input_check import check_input
 from renderocc_ros.prediction.models import model_file, untrained_model
@@ -30,7 +31,6 @@ from renderocc_ros.prediction.visibility import voxels_in_view
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_ros.rig.network_input import NetworkInput
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 Mask = NDArray[np.bool_]
 

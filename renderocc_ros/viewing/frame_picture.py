@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.overview import (
     GAP,
     LINE,

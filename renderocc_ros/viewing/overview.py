@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.voxel_picture import from_above, in_perspective
 
 Picture = NDArray[np.uint8]

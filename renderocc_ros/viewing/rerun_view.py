@@ -10,8 +10,8 @@ import numpy as np
 import rerun as rr
 import rerun.blueprint as rrb
 
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraReading
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.view_frame import ViewFrame
 from renderocc_ros.viewing.voxel_surface import visible_cells
 

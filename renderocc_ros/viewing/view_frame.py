@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from vtkmodules.vtkCommonCore import vtkLogger
 
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.voxel_surface import voxel_surface
 
 # Drawing without a GPU loads Mesa's LLVM, and PyTorch may load Triton's later: in that order they

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 
 # Corners of each face in units of a cell, counter-clockwise seen from outside, by (axis, side).
 FACE_CORNERS = {

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = {"renderocc_ros": ROOT, "renderocc_training": ROOT / "training"}
+PACKAGES = {
+    "renderocc_ros": ROOT,
+    "renderocc_training": ROOT / "training",
+    "renderocc_simulation": ROOT / "training",
+}
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,19 @@ from tests.contracts.checkout import (
 # Each part of renderocc_ros may import those in its own line and in the lines above.
 LAYERS = (
     ("paths", "lazy_commands", "geometry", "class_set", "kernels"),
-    ("semantic_occupancy",),
     ("config",),
     ("network_config",),
+    ("occupancy",),
     ("rig", "network", "rendering", "viewing"),
     ("checkpoint", "checkpoint_convert", "export"),
     ("prediction",),
     ("node", "msg"),
+    ("tools",),
     ("commands", "cli"),
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+# Need ROS or an extra.
+OPTIONAL = ("node", "occupancy", "tools", "commands", "viewing", "kernels")
 ROS_PACKAGES = {"rclpy", "cv_bridge", "message_filters", "sensor_msgs_py", "tf2_ros", "launch"}
 
 
@@ -77,7 +80,7 @@ def test_only_commands_know_the_node() -> None:
         for entry in all_imports(package)
         if entry.module.startswith("renderocc_ros.node")
         and not entry.file.is_relative_to(ROOT / "renderocc_ros" / "node")
-        and "commands" not in entry.file.parts
+        and not {"commands", "tools"} & set(entry.file.parts)
     ]
     assert wrong == []
 
@@ -93,7 +96,7 @@ def test_ros_is_imported_in_node_and_commands_alone() -> None:
         for package in PACKAGES
         for entry in all_imports(package)
         if (is_ros(entry.module) or entry.module.startswith("renderocc_ros.msg"))
-        and not {"node", "commands"} & set(entry.file.parts)
+        and not {"node", "commands", "tools", "occupancy"} & set(entry.file.parts)
     ]
     assert wrong == []
 
@@ -101,7 +104,7 @@ def test_ros_is_imported_in_node_and_commands_alone() -> None:
 def test_rosbags_is_known_to_recording_and_the_player_alone() -> None:
     allowed = (
         ROOT / "training" / "renderocc_training" / "recording",
-        ROOT / "renderocc_ros" / "node" / "player.py",
+        ROOT / "renderocc_ros" / "tools" / "player.py",
     )
     wrong = [
         str(entry)
@@ -137,7 +140,14 @@ def test_what_loads_at_once_is_required_by_pip() -> None:
     wrong = []
     for entry in all_imports("renderocc_ros"):
         top = entry.module.split(".")[0]
-        optional = part_of_file(entry.file) in ("node", "commands", "viewing", "kernels")
+        optional = part_of_file(entry.file) in (
+            "node",
+            "occupancy",
+            "tools",
+            "commands",
+            "viewing",
+            "kernels",
+        )
         if optional or not entry.at_top or top in sys.stdlib_module_names | set(PACKAGES):
             continue
         if not core & {normalised(name) for name in distributions.get(top, [top])}:

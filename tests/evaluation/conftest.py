@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from renderocc_simulation.drive import write_drive
+from renderocc_simulation.spec import DriveSpec
+from renderocc_simulation.world.town import TownSpec
 from renderocc_training.cli import app
-from renderocc_training.synthetic.drive import write_drive
-from renderocc_training.synthetic.spec import DriveSpec
-from renderocc_training.synthetic.world.town import TownSpec
 
 SETS = 4
 

@@ -304,7 +304,7 @@ def test_nuscenes_folders_are_evaluated_in_the_frame_of_their_truth(
     recording: Any, tmp_path: Path
 ) -> None:
     from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
-    from renderocc_training.recording.nuscenes_source import NuscenesSource
+    from renderocc_training.sequences.nuscenes_source import NuscenesSource
 
     database = NuscenesSource(recording("data", "nuscenes"), "v1.0-mini").database
     scene, rig = database.scene[0], load_rig("nuscenes")

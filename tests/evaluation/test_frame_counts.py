@@ -7,9 +7,9 @@ import pytest
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.frame_counts import FrameCounter, FrameCounts, warped
-from renderocc_training.evaluation.occ3d_files import Occ3dTruth
 from renderocc_training.evaluation.summary import frame_scores, summarise
 from renderocc_training.evaluation.voxel_scores import confusion_matrix
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.occupancy.grid_file import describe_grid
 from renderocc_training.cli import app
-from renderocc_training.evaluation.grid_file import describe_grid
 from renderocc_training.evaluation.ray_scores import count_rays, ray_scores
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
 

@@ -9,8 +9,8 @@ import pytest
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_training.evaluation.grid_file import describe_grid
-from renderocc_training.evaluation.occ3d_files import Occ3dTruth
+from renderocc_ros.occupancy.grid_file import describe_grid
+from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
 from renderocc_training.evaluation.results import write_truth
 from renderocc_training.evaluation.truth_sources import FileTruth
 

@@ -22,7 +22,7 @@ from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 
-from renderocc_ros.node.conversions import to_stamp_ns
+from renderocc_ros.occupancy.messages import to_stamp_ns
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 NETWORK = str(Path(__file__).with_name("tiny_network.yaml"))

@@ -18,8 +18,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.node import conversions, marker_bytes
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy import marker_bytes
+from renderocc_ros.occupancy import messages as conversions
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 
 pytestmark = pytest.mark.ros
 

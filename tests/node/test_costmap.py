@@ -13,7 +13,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.node.costmap import (
+from renderocc_ros.node.model_loading import LOOKING_FORWARD
+from renderocc_ros.occupancy.costmap import (
     BLOCKED,
     FREE,
     UNKNOWN,
@@ -22,9 +23,8 @@ from renderocc_ros.node.costmap import (
     to_costmap,
     to_costs,
 )
-from renderocc_ros.node.model_loading import LOOKING_FORWARD
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 
 pytestmark = pytest.mark.ros
 OCC3D = load_class_set("occ3d")

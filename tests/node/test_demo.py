@@ -21,7 +21,7 @@ from rosbags.rosbag2 import Reader
 
 from renderocc_ros.commands.demo import _converted
 from renderocc_ros.config import load_rig
-from renderocc_ros.node.demo_watch import DemoWatch
+from renderocc_ros.tools.demo_watch import DemoWatch
 from tests.node.live import ros_node
 from tests.recording.conftest import CAMERAS, KEY_FRAMES, VERSION, TinyNuscenes
 

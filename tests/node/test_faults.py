@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, PointCloud2
 
-from renderocc_ros.node.conversions import to_stamp_ns
+from renderocc_ros.occupancy.messages import to_stamp_ns
 from tests.node import robot as robots
 from tests.node.scene import ALL, Scene, scene_of
 

@@ -24,10 +24,10 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
 
 import renderocc_ros.node.occupancy_node as occupancy_node_module
-from renderocc_ros.node.conversions import to_stamp_ns
 from renderocc_ros.node.model_loading import release_memory
 from renderocc_ros.node.occupancy_node import SUCCESS
 from renderocc_ros.node.parameters import DEFAULTS, SPECS, NodeParameters
+from renderocc_ros.occupancy.messages import to_stamp_ns
 from renderocc_ros.prediction import Predictor
 from tests.contracts.checkout import ROOT
 from tests.node import robot as robots

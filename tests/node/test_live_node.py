@@ -19,9 +19,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel
-from renderocc_ros.node.conversions import from_occupancy_message, to_stamp_ns
-from renderocc_ros.node.costmap import BLOCKED, FREE, UNKNOWN, Sight, layers_between, to_costs
 from renderocc_ros.node.rendered_views import colours_of
+from renderocc_ros.occupancy.costmap import BLOCKED, FREE, UNKNOWN, Sight, layers_between, to_costs
+from renderocc_ros.occupancy.messages import from_occupancy_message, to_stamp_ns
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rendering.camera_view import render_view
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet

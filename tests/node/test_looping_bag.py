@@ -15,7 +15,7 @@ import numpy as np
 from renderocc_ros.msg import SemanticOccupancy
 
 from renderocc_ros.geometry import CameraModel
-from renderocc_ros.node.conversions import to_stamp_ns
+from renderocc_ros.occupancy.messages import to_stamp_ns
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_writer import BagWriter
 from tests.node import robot as robots

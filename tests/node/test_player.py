@@ -26,7 +26,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import Header
 
 from renderocc_ros.geometry import CameraModel
-from renderocc_ros.node.player import PlayOptions
+from renderocc_ros.tools.player import PlayOptions
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.bag_writer import LATCHED, STREAM, BagWriter

@@ -12,7 +12,7 @@ from mcap.reader import make_reader
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.bag_writer import BagWriter

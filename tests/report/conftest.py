@@ -10,9 +10,9 @@ import pytest
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.frame_counts import FrameCounter, FrameCounts
-from renderocc_training.evaluation.occ3d_files import Occ3dTruth
 from renderocc_training.evaluation.results import FrameResult, ResultsWriter
 from renderocc_training.evaluation.summary import frame_scores, latency_summary, summarise
 

@@ -35,8 +35,8 @@ from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_training.cli import app
 from renderocc_training.commands.train import _first_weights
-from renderocc_training.dataset.training_sample import CameraViews, TrainingSample, collate
 from renderocc_training.rendering import paper_head
+from renderocc_training.samples.training_sample import CameraViews, TrainingSample, collate
 from renderocc_training.trainer import objective as objective_module
 from renderocc_training.trainer.loop import StepReport, make_fabric, train
 from renderocc_training.trainer.objective import Objective, Sealed

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from renderocc_ros.checkpoint import Model, load_checkpoint
 from renderocc_ros.network.occupancy_field import opacity
 from renderocc_training.cli import app
-from renderocc_training.dataset.drives import open_drives
-from renderocc_training.dataset.source import TrainingSource
-from renderocc_training.dataset.training_sample import collate
-from renderocc_training.labels.config import LabelConfig, open_store
+from renderocc_training.samples.source import TrainingSource
+from renderocc_training.samples.training_sample import collate
+from renderocc_training.sequences.drives import open_drives
+from renderocc_training.supervision.labels.config import LabelConfig, open_store
 from renderocc_training.trainer.recipe import load_recipe
 
 STEPS = 120

@@ -8,7 +8,7 @@ import torch
 from toy_world import ToyWorld, toy_network
 
 from renderocc_ros.network.occupancy_field import opacity
-from renderocc_training.dataset.training_sample import collate
+from renderocc_training.samples.training_sample import collate
 from renderocc_training.trainer.threshold import best_threshold
 
 

@@ -21,8 +21,8 @@ from renderocc_ros.checkpoint import load_checkpoint
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.rendering import Rays
 from renderocc_training.commands.train import _number
-from renderocc_training.dataset.augmentation import mirrored, recoloured
-from renderocc_training.dataset.training_sample import TrainingSample, collate
+from renderocc_training.samples.augmentation import mirrored, recoloured
+from renderocc_training.samples.training_sample import TrainingSample, collate
 from renderocc_training.trainer import loop
 from renderocc_training.trainer.loop import (
     StepReport,
@@ -434,7 +434,7 @@ GRADIENTS = """
 import sys, torch, numpy as np
 sys.path.insert(0, sys.argv[1])
 from toy_world import *
-from renderocc_training.dataset.training_sample import collate
+from renderocc_training.samples.training_sample import collate
 from renderocc_training.trainer.objective import Objective, Sealed, render_field
 from renderocc_training.trainer.loop import make_fabric
 recipe = toy_recipe(losses={"votes": 1.0, "votes_semantics": 1.0, "lifting_depth": 1.0})

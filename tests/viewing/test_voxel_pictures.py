@@ -10,7 +10,7 @@ import pytest
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.voxel_surface import voxel_surface
 
 OCC3D = load_class_set("occ3d")

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from renderocc_ros.config import validate
-from renderocc_training.dataset.drives import DataFormat
-from renderocc_training.labels.config import LabelConfig, default_mapping
+from renderocc_training.sequences.drives import DataFormat
+from renderocc_training.supervision.labels.config import LabelConfig, default_mapping
 
 DEFAULTS = LabelConfig()
 

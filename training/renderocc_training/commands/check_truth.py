@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from renderocc_training.synthetic.bag_truth import truth_frames
-from renderocc_training.synthetic.check import check_truth as compare
+from renderocc_simulation.bag_truth import truth_frames
+from renderocc_simulation.check import check_truth as compare
 
 
 def check_truth(

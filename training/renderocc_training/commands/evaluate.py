@@ -18,9 +18,9 @@ from rich.table import Table
 
 from renderocc_ros.checkpoint import file_sha256
 from renderocc_ros.config import RigConfig, load_rig
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import is_file_name, model_file
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.drive_rays import drive_ray_scores
 from renderocc_training.evaluation.recorded_sets import RecordedSets
@@ -255,7 +255,7 @@ def _sources(
     files = FileTruth(truth, grid, predictor.class_set) if truth is not None else None
     if _is_nuscenes(recording):
         from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
-        from renderocc_training.recording.nuscenes_source import NuscenesSource, tables_of
+        from renderocc_training.sequences.nuscenes_source import NuscenesSource, tables_of
 
         database = NuscenesSource(*tables_of(recording)).database
         for scene in database.scene:
@@ -291,7 +291,7 @@ def _played_live(
     options: dict[str, str],
     console: Console,
 ) -> Published:
-    from renderocc_training.commands._live_recording import record_live
+    from renderocc_training.evaluation.live_recording import record_live
 
     parameters = {"rig": rig_name, "device": str(predictor.device)} | options
     if is_file_name(model):

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from renderocc_ros.config import load_rig, validate
-from renderocc_training.recording.extraction.job import Job, Layout
-from renderocc_training.recording.extraction.options import ExtractOptions
-from renderocc_training.recording.extraction.pool import extract as extract_all
-from renderocc_training.recording.extraction.report import ExtractionReport
+from renderocc_training.sequences.extraction.job import Job, Layout
+from renderocc_training.sequences.extraction.options import ExtractOptions
+from renderocc_training.sequences.extraction.pool import extract as extract_all
+from renderocc_training.sequences.extraction.report import ExtractionReport
 
 DEFAULTS = ExtractOptions()
 

@@ -34,12 +34,12 @@ from renderocc_training.commands._label_options import (
     Version,
     label_config,
 )
-from renderocc_training.dataset.drives import open_drives
-from renderocc_training.dataset.frames import Drive, Frame
-from renderocc_training.labels.cache import LabelStore
-from renderocc_training.labels.config import open_store
-from renderocc_training.labels.show import frame_picture
 from renderocc_training.processes import worker_processes
+from renderocc_training.sequences.drives import open_drives
+from renderocc_training.sequences.frames import Drive, Frame
+from renderocc_training.supervision.labels.cache import LabelStore
+from renderocc_training.supervision.labels.config import open_store
+from renderocc_training.supervision.labels.show import frame_picture
 
 app = typer.Typer(
     help="Make 2D labels of a data set's images, and look at them.\n\n"

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from renderocc_training.recording.nuscenes_source import NuscenesSource, check_files
-from renderocc_training.recording.nuscenes_to_bag import write_scene
+from renderocc_training.sequences.nuscenes_source import NuscenesSource, check_files
+from renderocc_training.sequences.nuscenes_to_bag import write_scene
 
 
 def nuscenes_to_bag(

@@ -17,8 +17,8 @@ from rich.table import Table
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.occupancy.occ3d_files import FilePairs, find_pairs, read_prediction
 from renderocc_training.commands._label_options import ClassSetName
-from renderocc_training.evaluation.occ3d_files import FilePairs, find_pairs, read_prediction
 from renderocc_training.evaluation.ray_scores import THRESHOLDS_M, RayScores, ray_scores
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.evaluation.scoring import (

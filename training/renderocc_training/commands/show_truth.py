@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from renderocc_training.synthetic.pictures import read_key_frame, write_pictures
+from renderocc_simulation.pictures import read_key_frame, write_pictures
 
 
 def show_truth(

@@ -11,11 +11,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from renderocc_training.synthetic.drive import write_drive
-from renderocc_training.synthetic.faults import FORM, KINDS, parse_fault
-from renderocc_training.synthetic.lighting import LIGHTS
-from renderocc_training.synthetic.spec import PRESETS, DriveSpec
-from renderocc_training.synthetic.world.town import SPLIT_NUMBER, TownSpec
+from renderocc_simulation.drive import write_drive
+from renderocc_simulation.faults import FORM, KINDS, parse_fault
+from renderocc_simulation.lighting import LIGHTS
+from renderocc_simulation.spec import PRESETS, DriveSpec
+from renderocc_simulation.world.town import SPLIT_NUMBER, TownSpec
 
 DEFAULT_SECONDS = {"tiny": 10.0}
 OTHER_SECONDS = 20.0

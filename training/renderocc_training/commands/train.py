@@ -42,11 +42,11 @@ from renderocc_training.commands._label_options import (
     Version,
     label_config,
 )
-from renderocc_training.dataset.drives import hold_out, open_drives
-from renderocc_training.dataset.source import TrainingSource
-from renderocc_training.dataset.truth import TruthFolder
 from renderocc_training.evaluation.results import without_nan
-from renderocc_training.labels.config import open_store
+from renderocc_training.samples.source import TrainingSource
+from renderocc_training.samples.truth import TruthFolder
+from renderocc_training.sequences.drives import hold_out, open_drives
+from renderocc_training.supervision.labels.config import open_store
 from renderocc_training.trainer.held_out import held_out_table, score_held_out
 from renderocc_training.trainer.loop import (
     StepReport,

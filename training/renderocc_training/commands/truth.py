@@ -14,6 +14,7 @@ from rich.table import Table
 from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
+from renderocc_ros.occupancy.grid_file import describe_grid
 from renderocc_training.commands._label_options import (
     ClassSetName,
     Format,
@@ -23,15 +24,14 @@ from renderocc_training.commands._label_options import (
     Scenes,
     Version,
 )
-from renderocc_training.dataset.drives import open_drives
-from renderocc_training.evaluation.grid_file import describe_grid
-from renderocc_training.evaluation.occupancy_truth import TruthMaker, TruthOptions
 from renderocc_training.evaluation.results import write_truth
-from renderocc_training.labels.box_semantics import BoxClasses
-from renderocc_training.labels.config import default_mapping
-from renderocc_training.labels.interface import PointClasses
-from renderocc_training.labels.lidar_semantics import PointFileClasses
-from renderocc_training.labels.mapping import load_boxes, load_numbers
+from renderocc_training.sequences.drives import open_drives
+from renderocc_training.supervision.labels.box_semantics import BoxClasses
+from renderocc_training.supervision.labels.config import default_mapping
+from renderocc_training.supervision.labels.interface import PointClasses
+from renderocc_training.supervision.labels.lidar_semantics import PointFileClasses
+from renderocc_training.supervision.labels.mapping import load_boxes, load_numbers
+from renderocc_training.supervision.occupancy_truth import TruthMaker, TruthOptions
 
 DEFAULTS = TruthOptions()
 

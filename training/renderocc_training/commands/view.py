@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from renderocc_ros.config import load_rig
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing import options
 from renderocc_ros.viewing.view_frame import ViewFrame
 from renderocc_ros.viewing.views import open_view, show, within

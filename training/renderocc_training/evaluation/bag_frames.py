@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import RigConfig, load_class_set
 from renderocc_ros.network_config import load_network_config
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
-from renderocc_ros.viewing.from_messages import class_set_of, occupancy_of
+from renderocc_ros.occupancy.from_messages import class_set_of, occupancy_of
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.view_frame import ViewFrame
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.stamped_topic import StampedTopic
 from renderocc_training.evaluation.truth_sources import MESSAGE, TOLERANCE_NS, find_truth_topics
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_reader import BagReader
-from renderocc_training.recording.extraction.readings import finite_points
-from renderocc_training.recording.extraction.report import without_numbers
+from renderocc_training.sequences.extraction.readings import finite_points
+from renderocc_training.sequences.extraction.report import without_numbers
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor

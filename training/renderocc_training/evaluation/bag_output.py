@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
-from renderocc_training.evaluation.occ3d_files import Occ3dTruth
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_writer import LATCHED, BagWriter
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
-from renderocc_training.evaluation.occ3d_files import read_prediction, read_truth
+from renderocc_ros.occupancy.occ3d_files import read_prediction, read_truth
 from renderocc_training.evaluation.ray_scores import (
     THRESHOLDS_M,
     RayCounts,

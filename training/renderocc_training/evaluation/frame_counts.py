@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.calibration_scores import BINS, Reliability, reliability
-from renderocc_training.evaluation.occ3d_files import Occ3dTruth
 from renderocc_training.evaluation.scoring import Mask
 from renderocc_training.evaluation.view_scores import DepthSums
 from renderocc_training.evaluation.voxel_scores import (

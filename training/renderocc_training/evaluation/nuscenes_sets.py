@@ -14,7 +14,7 @@ from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
-from renderocc_training.recording.nuscenes_source import MICROSECOND_NS, camera_of, transform
+from renderocc_training.sequences.nuscenes_source import MICROSECOND_NS, camera_of, transform
 
 LIDAR = "LIDAR_TOP"
 

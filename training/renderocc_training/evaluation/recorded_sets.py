@@ -29,11 +29,11 @@ from renderocc_ros.rig.matched_set import MatchedImage, MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_reader import BagMessage, BagReader
-from renderocc_training.recording.extraction.bag_layout import BagLayout, find_layout
-from renderocc_training.recording.extraction.options import ExtractOptions
-from renderocc_training.recording.extraction.readings import image_pixels
-from renderocc_training.recording.extraction.report import without_numbers
 from renderocc_training.recording.transform_tree import TransformTree
+from renderocc_training.sequences.extraction.bag_layout import BagLayout, find_layout
+from renderocc_training.sequences.extraction.options import ExtractOptions
+from renderocc_training.sequences.extraction.readings import image_pixels
+from renderocc_training.sequences.extraction.report import without_numbers
 
 PATIENCE_NS = 2_000_000_000  # how long, by the recording's time, a set waits for its poses
 JUMP_NS = 1_000_000_000

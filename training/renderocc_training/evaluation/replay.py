@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.network.occupancy_field import OccupancyField
+from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rig.camera_set import CameraSet
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.frame_counts import FrameCounter, FrameCounts
-from renderocc_training.evaluation.occ3d_files import Occ3dTruth
 from renderocc_training.evaluation.rendered_views import BagLabels, render_view, score_view
 from renderocc_training.evaluation.results import FrameResult, ResultsWriter
 from renderocc_training.evaluation.scoring import Mask

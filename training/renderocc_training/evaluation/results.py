@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.occupancy.occ3d_files import Occ3dTruth, read_truth
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.camera_files import read_cameras, write_cameras
-from renderocc_training.evaluation.occ3d_files import Occ3dTruth, read_truth
 from renderocc_training.evaluation.voxel_scores import Counts
 
 FORMAT = "renderocc-evaluation"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_training.evaluation.grid_file import grid_beside
-from renderocc_training.evaluation.occ3d_files import (
+from renderocc_ros.occupancy.grid_file import grid_beside
+from renderocc_ros.occupancy.occ3d_files import (
     grid_of_prediction,
     read_prediction,
     read_truth,

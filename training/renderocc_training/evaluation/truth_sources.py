@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.viewing.from_messages import grid_of
-from renderocc_training.evaluation.grid_file import grid_beside
-from renderocc_training.evaluation.occ3d_files import Occ3dTruth, files_by_token, read_truth
+from renderocc_ros.occupancy.from_messages import grid_of
+from renderocc_ros.occupancy.grid_file import grid_beside
+from renderocc_ros.occupancy.occ3d_files import Occ3dTruth, files_by_token, read_truth
 from renderocc_training.evaluation.stamped_topic import StampedTopic
 from renderocc_training.recording.bag_reader import BagReader
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.geometry import CameraModel, RigidTransform
-from renderocc_ros.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_training.recording.typestore import typestore
 
 Message = Any

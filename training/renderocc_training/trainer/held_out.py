@@ -13,11 +13,11 @@ from rich.table import Table
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.network.occupancy_field import read_out
 from renderocc_ros.network.renderocc import Network
-from renderocc_training.dataset.source import TrainingSource
-from renderocc_training.dataset.training_sample import collate
-from renderocc_training.dataset.truth import TruthFolder
 from renderocc_training.evaluation.view_scores import DepthScores, depth_scores, depth_sums
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
+from renderocc_training.samples.source import TrainingSource
+from renderocc_training.samples.training_sample import collate
+from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.trainer.objective import render_field
 from renderocc_training.trainer.recipe import Recipe
 

@@ -12,8 +12,8 @@ from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network.renderocc import Network
 from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.rendering.camera_view import CameraView, render_view
-from renderocc_training.dataset.training_sample import TrainingSample, collate
-from renderocc_training.labels.show import SKY, range_colours
+from renderocc_training.samples.training_sample import TrainingSample, collate
+from renderocc_training.supervision.labels.show import SKY, range_colours
 
 Picture = NDArray[np.uint8]
 SHARE = 2  # a rendered pixel is so many of the image

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from renderocc_ros.config import StrictModel, config_path, load_yaml
-from renderocc_training.labels.voxel_votes import MIN_HIT_SHARE, MIN_PASSES
+from renderocc_training.supervision.labels.voxel_votes import MIN_HIT_SHARE, MIN_PASSES
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

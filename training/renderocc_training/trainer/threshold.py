@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.network.occupancy_field import opacity
 from renderocc_ros.network.renderocc import Network
-from renderocc_training.dataset.training_sample import TrainingSample, collate
+from renderocc_training.samples.training_sample import TrainingSample, collate
 
 BINS = 200
 

@@ -1,0 +1,1 @@
+"""The result: its type, and the same as messages, point cloud, markers and files."""

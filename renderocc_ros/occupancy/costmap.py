@@ -1,0 +1,144 @@
+"""The grid seen from above as nav_msgs/OccupancyGrid, for Nav2's static or obstacle layers."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Point, Pose
+from nav_msgs.msg import MapMetaData, OccupancyGrid
+from numpy.typing import NDArray
+
+from renderocc_ros.geometry import CameraModel, VoxelGrid
+from renderocc_ros.geometry.line_of_sight import SightPlan, plan_sight
+from renderocc_ros.network_config import ImageConfig
+from renderocc_ros.occupancy.messages import to_header, to_time
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.rig.camera_set import CameraSet
+from renderocc_ros.rig.image_preprocessing import target_model
+
+Bools = NDArray[np.bool_]
+FREE, BLOCKED, UNKNOWN = 0, 100, -1
+
+
+# Eyes that moved less than this use the ways of sight of before: half a cell, and 3 degrees.
+SAME_PLACE_CELLS, SAME_ROTATION = 0.5, 0.05
+
+
+class Sight:
+    """Which voxels the cameras see past those that are predicted; plans anew when cameras move.
+
+    Args:
+        image: the network's, which says how much of a camera's image is looked at.
+    """
+
+    def __init__(self, image: ImageConfig) -> None:
+        self._image = image
+        self._plan: SightPlan | None = None
+        self._planned_for: tuple[Any, ...] = ()
+
+    def of(self, occupancy: SemanticOccupancy, cameras: CameraSet, layers: slice) -> Bools:
+        """(X, Y, Z) bool: the voxels of some layers, and of the way to them, that are seen.
+
+        Args:
+            cameras: the set that the result comes from.
+            layers: the z indices that matter.
+        """
+        readings = [reading for reading in cameras.readings if reading is not None]
+        poses = np.stack([reading.ego_from_camera.matrix for reading in readings])
+        key = (occupancy.grid, layers, [(each.name, each.model) for each in readings])
+        if self._plan is None or self._planned_for[0] != key or self._have_moved(poses):
+            models = [target_model(reading.model, self._image) for reading in readings]
+            self._plan = _sight_plan(occupancy.grid, layers, models, poses)
+            self._planned_for = (key, poses)
+        return self._plan.seen(occupancy.occupied)
+
+    def _have_moved(self, poses: NDArray[np.float64]) -> bool:
+        assert self._plan is not None
+        change = np.abs(poses - self._planned_for[1])
+        cells = change[:, :3, 3].max() / self._plan.grid.resolution_m
+        return bool(cells > SAME_PLACE_CELLS or change[:, :3, :3].max() > SAME_ROTATION)
+
+
+def _sight_plan(
+    grid: VoxelGrid, layers: slice, models: list[CameraModel], poses: NDArray[np.float64]
+) -> SightPlan:
+    import torch
+
+    from renderocc_ros.prediction.visibility import voxels_in_view
+
+    intrinsics = torch.from_numpy(np.stack([model.intrinsics for model in models]))
+    size = (models[0].height, models[0].width)
+    in_view = voxels_in_view(grid, intrinsics, torch.from_numpy(poses), size).numpy()
+    wanted = np.zeros_like(in_view)
+    wanted[..., layers] = in_view[..., layers]
+    return plan_sight(grid, poses[:, :3, 3], wanted)
+
+
+def layers_between(grid: VoxelGrid, height_m: tuple[float, float]) -> slice:
+    """The z indices of the voxels whose centres lie between two heights, metres; may be empty."""
+    heights = grid.origin_m[2] + (np.arange(grid.size[2]) + 0.5) * grid.resolution_m
+    first = np.searchsorted(heights, height_m[0])
+    return slice(int(first), int(np.searchsorted(heights, height_m[1], side="right")))
+
+
+def to_costs(
+    occupancy: SemanticOccupancy,
+    height_m: tuple[float, float],
+    free_classes: tuple[str, ...],
+    in_sight: Bools | None = None,
+) -> NDArray[np.int8]:
+    """(X, Y) int8: 100 where a column is blocked, 0 where it is free, -1 where it is not seen.
+
+    A column is blocked where a voxel, whose centre lies between the two heights, holds a class that
+    costs. It is unknown where it is not blocked and no camera looks into any of its voxels between
+    the heights, or others hide them all, or all of them are labelled unknown.
+
+    Args:
+        height_m: lowest and highest height in the grid's frame, metres.
+        free_classes: names of the classes that never cost.
+        in_sight: (X, Y, Z) bool: voxels that nothing hides; None if that is not known.
+    """
+    grid = occupancy.grid
+    span = layers_between(grid, height_m)
+    labels = occupancy.labels[:, :, span]
+    if not labels.size:
+        return np.full(grid.size[:2], UNKNOWN, np.int8)
+    costs = np.array([name not in free_classes for name in occupancy.class_set.names])
+    table = np.zeros(256, np.bool_)
+    table[: len(costs)] = costs
+    known = labels != 255
+    for seen in (occupancy.observed, in_sight):
+        if seen is not None:
+            known = known & seen[:, :, span]
+    result = np.where(known.any(axis=2), FREE, UNKNOWN).astype(np.int8)
+    result[table[labels].any(axis=2)] = BLOCKED
+    return result
+
+
+def to_costmap(
+    occupancy: SemanticOccupancy,
+    frame: str,
+    height_m: tuple[float, float],
+    free_classes: tuple[str, ...],
+    in_sight: Bools | None = None,
+) -> OccupancyGrid:
+    """The costs as a message: row-major from the minimum corner, x along a row.
+
+    Inflation is left to Nav2. See :func:`to_costs`.
+    """
+    costs = to_costs(occupancy, height_m, free_classes, in_sight)
+    x, y, _ = occupancy.grid.origin_m
+    message = OccupancyGrid(header=to_header(occupancy.stamp_ns, frame))
+    message.info = MapMetaData(
+        map_load_time=to_time(occupancy.stamp_ns),
+        resolution=occupancy.grid.resolution_m,
+        width=costs.shape[0],
+        height=costs.shape[1],
+        origin=Pose(position=Point(x=x, y=y, z=0.0)),
+    )
+    cells: array[int] = array("b")
+    cells.frombytes(np.ascontiguousarray(costs.T).tobytes())
+    message.data = cells
+    return message

@@ -1,0 +1,154 @@
+"""An onlooker of a running node: what was sent, what came out, and whether it fits together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from renderocc_ros.config import RigConfig
+from renderocc_ros.msg import SemanticOccupancy
+from renderocc_ros.node.image_messages import decode, peek_header
+from renderocc_ros.occupancy.messages import to_stamp_ns
+
+KEPT_IMAGES = 32  # serialised ones per camera, to find those of a result
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A result and the images that it was computed from."""
+
+    message: SemanticOccupancy
+    images: Mapping[str, NDArray[np.uint8]]
+
+
+class DemoWatch:
+    """Subscribes to a rig's images and to a node's outputs and diagnostics.
+
+    Args:
+        node: an rclpy node of its own, spun by the caller.
+        rig: the rig that the watched node uses.
+        watched: full name of the watched node.
+
+    Attributes:
+        sent_ns: stamps of the images seen on the wire, by camera.
+        received: messages per output.
+        snapshot: a result with its images, from the middle of what has been seen.
+        status: the node's last diagnostics: by part, level, message and values.
+    """
+
+    def __init__(self, node: Any, rig: RigConfig, watched: str) -> None:
+        self.sent_ns: dict[str, list[int]] = defaultdict(list)
+        self.results: list[dict[str, int]] = []
+        self.received: dict[str, int] = dict.fromkeys(("points", "markers", "occupancy"), 0)
+        self.snapshot: Snapshot | None = None
+        self.status: dict[str, Any] = {}
+        self.status_count = 0
+        self.last_result_s = time.monotonic()
+        self.changed = threading.Condition()
+        self._rig, self._watched = rig, watched
+        self._recent: dict[str, deque[tuple[int, bytes]]] = {
+            name: deque(maxlen=KEPT_IMAGES) for name in rig.names
+        }
+        reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+        for camera in rig.cameras:
+            topic = camera.image_topic + ("/compressed" if camera.compressed else "")
+            kind = CompressedImage if camera.compressed else Image
+            node.create_subscription(
+                kind, topic, lambda m, name=camera.name: self._on_image(name, m), reliable, raw=True
+            )
+        for name, kind in (("points", PointCloud2), ("markers", MarkerArray)):
+            node.create_subscription(
+                kind,
+                f"{watched}/{name}",
+                lambda _, name=name: self._count(name),
+                reliable,
+                raw=True,
+            )
+        node.create_subscription(
+            SemanticOccupancy, f"{watched}/occupancy", self._on_occupancy, reliable
+        )
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def values(self, part: str) -> Mapping[str, str]:
+        """The last values of a part of the node's diagnostics: "state", "latency" …"""
+        status = self.status.get(part)
+        return {} if status is None else {pair.key: pair.value for pair in status.values}
+
+    def complete_cycles(self) -> int:
+        """Shutter cycles on the wire of which every camera sent its image."""
+        cycles = [set(self.cycles_of(name).values()) for name in self._rig.names]
+        return len(set.intersection(*cycles))
+
+    def mixed_sets(self) -> int:
+        """Results whose images are of more than one cycle."""
+        cycles = {name: self.cycles_of(name) for name in self._rig.names}
+        return sum(
+            len({cycles[name].get(stamp_ns, -1) for name, stamp_ns in stamps.items()}) > 1
+            for stamps in self.results
+        )
+
+    def cycles_of(self, name: str) -> dict[int, int]:
+        """Number of its cycle for each stamp of a camera, told from the stamps sent alone.
+
+        A camera's images follow those of the reference camera by about the same time, so an image
+        belongs to the reference image that lies nearest once this camera's median distance from
+        the reference is taken off. (The node's own matching is not asked.)
+        """
+        reference = np.sort(np.array(self.sent_ns[self._rig.reference_name], np.int64))
+        stamps = np.array(self.sent_ns[name], np.int64)
+        if not reference.size or not stamps.size:
+            return {}
+        distance = stamps[:, None] - reference
+        nearest = np.abs(distance).argmin(axis=1)
+        offset = np.median(distance[np.arange(len(stamps)), nearest])
+        cycle = np.abs(distance - offset).argmin(axis=1)
+        return dict(zip(stamps.tolist(), cycle.tolist(), strict=True))
+
+    def _on_image(self, name: str, serialised: bytes) -> None:
+        stamp_ns, _ = peek_header(serialised)
+        self.sent_ns[name].append(stamp_ns)
+        self._recent[name].append((stamp_ns, serialised))
+
+    def _count(self, output: str) -> None:
+        self.received[output] += 1
+
+    def _on_occupancy(self, message: SemanticOccupancy) -> None:
+        self.received["occupancy"] += 1
+        self.last_result_s = time.monotonic()
+        stamps = [to_stamp_ns(stamp) for stamp in message.camera_stamps]
+        self.results.append(dict(zip(message.cameras_used, stamps, strict=True)))
+        count = len(self.results)
+        if count & (count - 1) == 0:  # 1st, 2nd, 4th, 8th …: the last of them is about the middle
+            self._keep(message, self.results[-1])
+
+    def _keep(self, message: SemanticOccupancy, stamps: Mapping[str, int]) -> None:
+        found = {}
+        for camera in self._rig.cameras:
+            for stamp_ns, serialised in self._recent[camera.name]:
+                if stamps.get(camera.name) == stamp_ns:
+                    found[camera.name] = decode(serialised, camera.compressed)
+        if self.snapshot is None or len(found) >= len(self.snapshot.images):
+            self.snapshot = Snapshot(message, found)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        parts = {}
+        for status in message.status:
+            node_name, _, part = status.name.partition(": ")
+            if node_name == self._watched:
+                parts[part] = status
+        if parts:
+            with self.changed:
+                self.status = parts
+                self.status_count += 1
+                self.changed.notify_all()

@@ -1,0 +1,85 @@
+"""Scores on frames that were not trained on, of fields that are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from street_source import GRID, make_source, network_config, recipe
+
+from renderocc_ros.class_set import OCCUPIED_ID, ClassSet
+from renderocc_ros.network.occupancy_field import OccupancyField
+from renderocc_ros.network_config import NetworkConfig
+from renderocc_ros.occupancy.grid_file import describe_grid
+from renderocc_training.samples.truth import TruthFolder
+from renderocc_training.sequences.frames import Drive
+from renderocc_training.trainer.held_out import _look, score_held_out
+
+
+class Known(torch.nn.Module):
+    """Says the same about the world whatever it sees."""
+
+    def __init__(self, config: NetworkConfig, labels: np.ndarray, classes: int) -> None:
+        super().__init__()
+        self.config, self.grid = config, config.grid.build()
+        self.anchor = torch.nn.Parameter(torch.zeros(()))
+        solid = torch.from_numpy((labels < classes) | (labels == OCCUPIED_ID))
+        name = torch.from_numpy(np.where(labels < classes, labels, 0).astype(np.int64))
+        logits = 20.0 * torch.nn.functional.one_hot(name, classes).movedim(-1, 0)
+        self.field = OccupancyField(50.0 * solid[None].float(), logits[None])
+
+    def field_and_depth(self, current: object, past: object) -> tuple[OccupancyField, torch.Tensor]:
+        return self.field, torch.empty(0)
+
+
+def test_a_ray_that_meets_nothing_is_of_no_class(
+    drive: Drive, mapping: Path, occ3d: ClassSet
+) -> None:
+    source = make_source(drive, mapping, occ3d)
+    free = np.full(GRID.size, occ3d.free_id, np.uint8)
+    nothing: Any = Known(network_config(), free, len(occ3d))
+    rays = _look(nothing, source, 0, occ3d, recipe(), None).rays
+    assert rays[:, occ3d.free_id].sum() == rays.sum() > 1000
+
+
+def test_held_out_scores_of_what_is_known(
+    drive: Drive, mapping: Path, occ3d: ClassSet, tmp_path: Path
+) -> None:
+    source = make_source(drive.part(1, 2), mapping, occ3d)
+    (place,) = source.places
+    votes = source.votes(*place)
+    config, free = network_config(), np.full(GRID.size, occ3d.free_id, np.uint8)
+    exact = np.where(votes == OCCUPIED_ID, 15, votes)
+    (tmp_path / drive.name).mkdir()
+    np.savez(
+        tmp_path / drive.name / "frame1.npz",
+        semantics=exact,
+        mask_camera=votes < 255,
+        mask_lidar=votes < 255,
+    )
+    describe_grid(tmp_path / drive.name, GRID, "occ3d")
+    networks = {
+        "all": Known(config, exact, len(occ3d)),
+        "nothing": Known(config, free, len(occ3d)),
+    }
+    scores = score_held_out(
+        networks,
+        source,
+        occ3d,
+        recipe(),
+        TruthFolder.open(tmp_path, occ3d),  # type: ignore[arg-type]
+    )
+    assert scores["all"].votes_iou == 1 and scores["all"].truth_iou == scores["all"].truth_miou == 1
+    # Rays that graze the ground meet the tops of its cells of one metre long before it.
+    assert scores["all"].depth.abs_rel < 0.4 and scores["all"].ray_miou > 0.5
+    assert scores["nothing"].votes_iou == 0 and scores["nothing"].depth.abs_rel > 0.5
+    constant = scores["constant range"].depth
+    own = source.own_rays(0)
+    assert not own.is_auxiliary.any() and constant.pixels == scores["all"].depth.pixels
+    inside = own.range_m[np.isfinite(own.range_m) & (own.range_m < 20)]
+    near = np.abs(np.median(inside) / inside - 1).mean()
+    assert constant.abs_rel == pytest.approx(near, rel=0.25)
+    assert scores["all"].depth.abs_rel < constant.abs_rel

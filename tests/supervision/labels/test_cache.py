@@ -1,0 +1,209 @@
+"""Labels on disk: made once, made again when what they depend on changes, never half written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from box_world import STREET
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.geometry import RigidTransform
+from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.supervision.labels.cache import LabelStore
+from renderocc_training.supervision.labels.config import LabelConfig, open_store
+from renderocc_training.supervision.labels.label_images import label_image_file
+from renderocc_training.supervision.rays.ray_batch import PixelLabels
+
+
+class Counting:
+    """Labels one pixel with the number of calls so far."""
+
+    name, reach, calls = "counting", 0, 0
+
+    def label(self, drive: Drive, frame: Frame, camera: CameraFrame) -> PixelLabels:
+        self.calls += 1
+        return PixelLabels(
+            np.full((1, 2), 7, np.float32),
+            np.full(1, self.calls, np.float32),
+            np.full(1, 4, np.uint8),
+            np.full(1, -1, np.int32),
+        )
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
+    return STREET.record(tmp_path_factory.mktemp("street"), frames=3)
+
+
+def ranges(store: LabelStore, drive: Drive, number: int = 0) -> list[float]:
+    return store.labels(drive, drive.frames[number]).labels.range_m.tolist()
+
+
+def test_a_second_run_reads_what_the_first_wrote(drive: Drive, tmp_path: Path) -> None:
+    first, second = Counting(), Counting()
+    store = LabelStore(first, tmp_path, {"a": 1})
+    assert ranges(store, drive) == [1, 2] and ranges(store, drive, 1) == [3, 4]
+    again = LabelStore(second, tmp_path, {"a": 1})
+    assert again.has(drive, drive.frames[1]) and not again.has(drive, drive.frames[2])
+    assert ranges(again, drive, 1) == [3, 4] and second.calls == 0
+    assert ranges(again, drive, 2) == [1, 2] and second.calls == 2
+    assert again.labels(drive, drive.frames[2]).camera.tolist() == [0, 1]
+
+
+def test_other_settings_have_other_labels(drive: Drive, tmp_path: Path) -> None:
+    ranges(LabelStore(Counting(), tmp_path, {"a": 1}), drive)
+    other = Counting()
+    ranges(LabelStore(other, tmp_path, {"a": 2}), drive)
+    assert other.calls == 2
+
+
+def moved(frame: Frame) -> Frame:
+    shift = RigidTransform(np.eye(3), np.array([0.01, 0, 0]))
+    camera = frame.cameras[0]
+    assert camera is not None
+    other = replace(camera, world_from_camera=camera.world_from_camera @ shift)
+    return replace(frame, cameras=(other, *frame.cameras[1:]))
+
+
+def test_a_changed_pose_or_box_makes_the_labels_anew(drive: Drive, tmp_path: Path) -> None:
+    ranges(LabelStore(Counting(), tmp_path, {}), drive)
+    track = drive.tracks[0]
+    longer = {**drive.tracks, 0: replace(track, size_m=(9.0, 2.0, 2.0))}
+    for changed in (
+        replace(drive, frames=(moved(drive.frames[0]), *drive.frames[1:])),
+        replace(drive, tracks=longer),
+    ):
+        counting = Counting()
+        ranges(LabelStore(counting, tmp_path, {}), changed)
+        assert counting.calls == 2
+        ranges(LabelStore(counting, tmp_path, {}), changed)
+        assert counting.calls == 2
+
+
+def test_only_frames_within_reach_matter(drive: Drive, tmp_path: Path) -> None:
+    store = LabelStore(Counting(), tmp_path, {})
+    later = replace(drive, frames=(*drive.frames[:2], moved(drive.frames[2])))
+    part = drive.part(0, 2)
+    first = drive.frames[0]
+    assert store.key(drive, first) == store.key(later, first) == store.key(part, part.frames[0])
+    store.labeller.reach = 2
+    assert store.key(drive, first) != store.key(later, first)
+
+
+def test_a_damaged_file_is_made_anew(drive: Drive, tmp_path: Path) -> None:
+    store = LabelStore(Counting(), tmp_path, {})
+    ranges(store, drive)
+    file = store.file(drive.frames[0])
+    assert file is not None
+    for content in (b"", file.read_bytes()[:200]):
+        file.write_bytes(content)
+        counting = Counting()
+        assert ranges(LabelStore(counting, tmp_path, {}), drive) == [1, 2]
+    assert sorted(path.name for path in file.parent.iterdir()) == ["frame0.npz", "settings.json"]
+
+
+def test_the_fingerprint_of_settings_holds_the_mapping_files_content(
+    occ3d: ClassSet, tmp_path: Path
+) -> None:
+    mapping = tmp_path / "boxes.yaml"
+    text = "kind: boxes\ncategories: {vehicle: car}\non_road: ignore\noff_road: ignore\n"
+    mapping.write_text(text)
+    config = LabelConfig(mapping=str(mapping))
+    before = config.fingerprint(occ3d)
+    mapping.write_text(text.replace("car", "truck"))
+    assert config.fingerprint(occ3d) != before
+
+
+def rewritten(file: Path, content: bytes) -> Path:
+    """A file that is a minute younger than the last time."""
+    before = file.stat().st_mtime if file.exists() else 0
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    os.utime(file, (before + 60, before + 60))
+    return file
+
+
+def test_a_road_map_that_comes_later_or_changes_makes_the_labels_anew(
+    drive: Drive, occ3d: ClassSet, tmp_path: Path
+) -> None:
+    content = ("vehicle: car", "human: pedestrian", "static: manmade")
+    mapping = tmp_path / "boxes.yaml"
+    mapping.write_text(
+        f"kind: boxes\ncategories: {{{', '.join(content)}}}\n"
+        "on_road: driveable_surface\noff_road: other_flat\n"
+    )
+    config = LabelConfig(mapping=str(mapping))
+
+    def ground(drive: Drive, config: LabelConfig = config) -> set[int]:
+        store = open_store(config, occ3d, tmp_path / "labels")
+        found = set(store.labels(drive, drive.frames[0]).labels.class_id.tolist())
+        assert store.has(drive, drive.frames[0])
+        return found & {occ3d.id_of("driveable_surface"), occ3d.id_of("other_flat")}
+
+    assert ground(drive) == {occ3d.id_of("other_flat")}
+    road = tmp_path / "map.png"
+    assert cv2.imwrite(str(road), np.full((3000, 3000), 255, np.uint8))
+    mapped = replace(drive, road_mask=road)
+    assert occ3d.id_of("driveable_surface") in ground(mapped)
+    given = config.model_copy(update={"road_mask": road})
+    ground(drive, given)
+    rewritten(road, road.read_bytes())
+    for changed, settings in ((mapped, config), (drive, given)):
+        store = open_store(settings, occ3d, tmp_path / "labels")
+        assert not store.has(changed, changed.frames[0])
+    ground(mapped)
+    moved = rewritten(tmp_path / "elsewhere" / road.name, road.read_bytes())
+    os.utime(moved, (road.stat().st_mtime,) * 2)
+    copied = replace(mapped, road_mask=moved)
+    assert open_store(config, occ3d, tmp_path / "labels").has(copied, copied.frames[0])
+
+
+@pytest.mark.parametrize("kind", ["classes", "depth", "points"])
+def test_edited_label_files_make_the_labels_of_their_frame_anew(
+    drive: Drive, occ3d: ClassSet, tmp_path: Path, kind: str
+) -> None:
+    drive = replace(drive, root=tmp_path)
+    frame = drive.frames[1]
+    assert frame.cameras[0] is not None and frame.scan is not None
+    points = tmp_path / "1.label"
+    scan = replace(frame.scan, labels=points)
+    frames = (drive.frames[0], replace(frame, scan=scan), drive.frames[2])
+    drive = replace(drive, frames=frames)
+    file = points if kind == "points" else label_image_file(drive, kind, frame.cameras[0])
+    config = LabelConfig(
+        depth="lidar" if kind == "points" else "images",
+        semantics="points" if kind == "points" else "images",
+    )
+    store = open_store(config, occ3d, tmp_path / "labels")
+    seen = set()
+    for content in (None, b"1234", b"1234", b"12345"):
+        if content is not None:
+            rewritten(file, content)
+        seen.add((store.key(drive, frames[0]), store.key(drive, frames[1])))
+    assert len({first for first, _ in seen}) == 1 and len({own for _, own in seen}) == 4
+
+
+def test_files_that_are_not_read_do_not_matter(drive: Drive, occ3d: ClassSet) -> None:
+    config = LabelConfig(semantics="none")
+    store = open_store(config, occ3d, None)
+    mapped = replace(drive, road_mask=Path("anywhere.png"))
+    assert store.key(drive, drive.frames[0]) == store.key(mapped, mapped.frames[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"depth": "images", "semantics": "boxes"}, "labels LiDAR points"),
+        ({"semantics": "segmentation"}, "needs segmentation_model"),
+        ({"depth": "mono", "semantics": "none"}, "needs depth_model"),
+        ({"depth": "none", "semantics": "none"}, "labels nothing"),
+    ],
+)
+def test_sources_that_do_not_fit_are_refused(given: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LabelConfig(**given)  # type: ignore[arg-type]

@@ -1,0 +1,159 @@
+"""`renderocc-train labels` on a small SemanticKITTI, as a user calls it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from box_world import STREET
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_training.commands import labels
+from renderocc_training.commands._label_options import label_config
+from renderocc_training.commands.train import train
+from renderocc_training.sequences.drives import DataFormat, open_drives
+from renderocc_training.supervision.labels.config import LabelConfig, default_mapping, open_store
+
+KITTI = ("--format", "semantickitti", "--semantics", "points")
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return renderocc_train("labels", *arguments)
+
+
+def renderocc_train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "renderocc_training.cli", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("kitti")
+    STREET.record_semantickitti(root, frames=3)
+    return root
+
+
+def test_make_resumes_and_show_draws(root: Path, tmp_path: Path) -> None:
+    made = run("make", root, "--out", tmp_path, *KITTI)
+    assert made.returncode == 0, made.stderr
+    assert "3 key frames, 0 of them labelled already" in made.stderr
+    again = run("make", root, "--out", tmp_path, *KITTI, "--processes", "2")
+    assert "3 key frames, 3 of them labelled already" in again.stderr
+    next(tmp_path.glob("*/00_000001.npz")).unlink()
+    third = run("make", root, "--out", tmp_path, *KITTI, "--processes", "2")
+    assert third.returncode == 0 and "2 of them labelled already" in third.stderr, third.stderr
+    assert len(list(tmp_path.glob("*/*.npz"))) == 3
+
+    shown = run(
+        "show", root, "--labels", tmp_path, "--out", tmp_path / "png", "--frames", "1", *KITTI
+    )
+    assert shown.returncode == 0, shown.stderr
+    picture = cv2.imread(str(tmp_path / "png" / "00-0001.png"))
+    assert picture is not None and picture.shape[1] == 2 * 800
+    # Road points in the lower half of the picture by class: the class set's magenta.
+    magenta = (picture == (255, 0, 255)).all(axis=-1)
+    assert magenta.sum() > 2000 and magenta[: len(picture) // 2].sum() == 0
+
+
+def test_labels_of_a_semantickitti_world_are_exact(root: Path, occ3d: ClassSet) -> None:
+    given = {**LabelConfig().model_dump(), "semantics": "points"}
+    config = label_config({**given, "root": root, "format": "semantickitti"})
+    drive = open_drives(root, "semantickitti")[0]
+    store = open_store(config, occ3d, None)
+    for frame in drive.frames:
+        found = store.labels(drive, frame)
+        for place, camera in enumerate(frame.cameras):
+            assert camera is not None
+            labels = found.of(found.camera == place).labels
+            # The world of the files is the ego frame of the first image: STREET's own.
+            pose = camera.world_from_camera
+            directions = camera.model.rays(labels.pixels) @ pose.rotation.T
+            range_m, what = STREET.cast(pose.translation, directions, frame.stamp_ns * 1e-9)
+            wrong = np.abs(labels.range_m - range_m) > 0.02 + 0.002 * range_m
+            assert len(wrong) > 2000 and wrong.mean() < 0.03
+            classes = np.array([4, 4, 7, 15, 15, 15, 11])[what]  # the last: ground, −1
+            assert (labels.class_id == classes)[~wrong].mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "semantickitti"), "has no annotated boxes"),
+        (
+            ("--format", "semantickitti", "--depth", "images", "--semantics", "none"),
+            "no label image",
+        ),
+        (("--format", "semantickitti", "--mapping", "nothing"), "no mapping file 'nothing'"),
+        (("--format", "semantickitti", "--depth", "sonar"), "depth: Input should be"),
+        (("--processes", "2", "--device", "cuda"), "a GPU takes one process"),
+        (("--format", "semantickitti", "--own-car-m", "-1"), "own_car_m: Input should be"),
+    ],
+)
+def test_mistakes_are_one_line(
+    root: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    done = run("make", root, "--out", tmp_path, *options)
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_unknown_format_is_refused(root: Path, tmp_path: Path) -> None:
+    done = run("make", root, "--out", tmp_path, "--format", "kitti")
+    assert done.returncode == 2 and "'kitti' is not one of" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("semantics", "format", "mapping"),
+    [
+        ("boxes", "nuscenes", "nuscenes_boxes"),
+        ("boxes", "ddad", "ddad_boxes"),
+        ("points", "nuscenes", "nuscenes_lidarseg"),
+        ("points", "semantickitti", "semantickitti"),
+        ("segmentation", "ddad", "cityscapes"),
+        ("images", "nuscenes", None),
+    ],
+)
+def test_the_mapping_file_is_that_of_the_layout(
+    semantics: str, format: DataFormat, mapping: str | None, tmp_path: Path
+) -> None:
+    assert default_mapping(semantics, format, tmp_path) == mapping
+
+
+@pytest.mark.parametrize("command", ["labels", "truth"])
+def test_what_recorded_point_labels_mean_must_be_said(command: str, tmp_path: Path) -> None:
+    (tmp_path / "labels" / "points" / "LIDAR_TOP").mkdir(parents=True)
+    words = ["labels", "make"] if command == "labels" else ["truth"]
+    done = renderocc_train(*words, tmp_path, "--out", tmp_path / "out", "--semantics", "points")
+    assert done.returncode == 1 and "--mapping occ3d_ids" in done.stderr
+    done = renderocc_train(
+        *words, tmp_path, "--out", tmp_path / "out", "--semantics", "points",
+        "--mapping", "occ3d_ids",
+    )  # fmt: skip
+    assert "holds no tables of nuScenes" in done.stderr
+
+
+@pytest.mark.parametrize("command", [labels.make, labels.show, train])
+def test_every_setting_of_labels_is_an_option(command: Callable[..., None]) -> None:
+    """Else labels of one command would be others than those that the next one looks for."""
+    assert set(LabelConfig.model_fields) <= set(inspect.signature(command).parameters)
+
+
+def test_pictures_of_a_real_drive(recording: Callable[..., Path], tmp_path: Path) -> None:
+    root = recording("data", "nuscenes")
+    done = run("show", root, "--out", tmp_path, "--frames", "1", "--semantics", "none")
+    assert done.returncode == 0, done.stderr
+    picture = cv2.imread(str(tmp_path / "scene-0523-0020.png"))
+    assert picture is not None and picture.shape == (1856, 2400, 3)
+
+
+def test_a_layout_that_nobody_knows_is_refused(root: Path, tmp_path: Path) -> None:
+    done = run("make", root, "--out", tmp_path, "--format", "kitti")
+    assert done.returncode == 2
+    assert "'nuscenes', 'semantickitti'" in done.stderr and "'ddad'" in done.stderr

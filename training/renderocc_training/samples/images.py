@@ -1,0 +1,83 @@
+"""Images of a frame as the network takes them, through the same code as on the robot."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.network_config import ImageConfig
+from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.image_decoding import decode_image, reduced_model
+from renderocc_ros.rig.image_preprocessing import ImagePreprocessor, target_model
+from renderocc_training.samples.training_sample import CameraViews
+from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.supervision.labels.cache import FrameLabels
+
+
+class FrameImages:
+    """Decodes and prepares the images of frames; keeps one plan per camera."""
+
+    def __init__(self, config: ImageConfig) -> None:
+        self._config = config
+        self._preprocess = ImagePreprocessor(config)
+
+    def views(self, drive: Drive, frame: Frame) -> CameraViews:
+        """All cameras of a frame; a missing one is zero and not valid.
+
+        Raises:
+            ValueError: a file that is missing or no image, or not of its calibration's size.
+        """
+        ego_from_world = frame.world_from_ego.inverse()
+        readings = tuple(
+            None if camera is None else self._reading(camera, ego_from_world)
+            for camera in frame.cameras
+        )
+        ready = self._preprocess(CameraSet(frame.stamp_ns, drive.camera_names, readings))
+        return CameraViews(
+            ready.images,
+            ready.intrinsics.astype(np.float32),
+            ready.ego_from_camera.astype(np.float32),
+            ready.valid,
+        )
+
+    def nothing(self, cameras: int) -> CameraViews:
+        """An instant of which there is no image."""
+        size = (self._config.height, self._config.width)
+        return CameraViews(
+            np.zeros((cameras, 3, *size), np.float32),
+            np.tile(np.eye(3, dtype=np.float32), (cameras, 1, 1)),
+            np.tile(np.eye(4, dtype=np.float32), (cameras, 1, 1)),
+            np.zeros(cameras, dtype=bool),
+        )
+
+    def depth(self, frame: Frame, labels: FrameLabels, stride: int) -> NDArray[np.float32]:
+        """(N, h, w) z-depth of the nearest label in each feature pixel of the network's images."""
+        height, width = self._config.height // stride, self._config.width // stride
+        nearest = np.full((len(frame.cameras), height, width), np.inf, dtype=np.float32)
+        known = labels.of(np.isfinite(labels.labels.range_m))
+        for place, camera in enumerate(frame.cameras):
+            if camera is None:
+                continue
+            here = known.of(known.camera == place).labels
+            points = camera.model.rays(here.pixels) * here.range_m[:, None]
+            pixels, inside = target_model(camera.model, self._config).project(points)
+            column, row = np.floor((pixels[inside] + 0.5) / stride).astype(int).T
+            depth_m = points[inside, 2].astype(np.float32)
+            fits = (column < width) & (row < height)
+            np.minimum.at(nearest[place], (row[fits], column[fits]), depth_m[fits])
+        return np.where(np.isinf(nearest), np.float32(np.nan), nearest)
+
+    def _reading(self, camera: CameraFrame, ego_from_world: RigidTransform) -> CameraReading:
+        reduction = self._preprocess.reduction(camera.model)
+        try:
+            image = decode_image(camera.image.read_bytes(), reduction)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{camera.image}: {error}") from error
+        return CameraReading(
+            camera.name,
+            camera.stamp_ns,
+            image,
+            reduced_model(camera.model, reduction),
+            ego_from_world @ camera.world_from_camera,
+        )

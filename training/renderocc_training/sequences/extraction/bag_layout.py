@@ -1,0 +1,166 @@
+"""What is what in a recording: which topic feeds which sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from renderocc_ros.config import CameraConfig, RigConfig
+from renderocc_training.recording.bag_reader import Topic
+from renderocc_training.sequences.extraction.options import ExtractOptions
+
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+RAW = "sensor_msgs/msg/Image"
+OCCUPANCY = "renderocc_ros/msg/SemanticOccupancy"
+TRUTH_TOPIC = "/ground_truth/occupancy"
+
+
+@dataclass
+class BagLayout:
+    """The topics that an extraction reads.
+
+    Attributes:
+        rig: the rig, reduced to the cameras that the recording has.
+        images: camera by image topic.
+        infos: camera by CameraInfo topic.
+        labels: (kind, camera) by label topic.
+        lidar, odometry, boxes, occupancy: topics; None if there is none.
+        problems: what the recording lacks, in sentences.
+    """
+
+    rig: RigConfig
+    images: dict[str, CameraConfig] = field(default_factory=dict)
+    infos: dict[str, CameraConfig] = field(default_factory=dict)
+    labels: dict[str, tuple[str, str]] = field(default_factory=dict)
+    lidar: str | None = None
+    odometry: str | None = None
+    boxes: str | None = None
+    occupancy: str | None = None
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def topics(self) -> list[str]:
+        """All topics to read, but for /tf_static, which is read before."""
+        single = [topic for topic in (self.lidar, self.odometry, self.boxes) if topic]
+        return ["/tf", *self.images, *self.infos, *self.labels, *single]
+
+
+def find_layout(topics: dict[str, Topic], rig: RigConfig, options: ExtractOptions) -> BagLayout:
+    """Assign the topics of a recording.
+
+    Raises:
+        ValueError: fewer cameras than the rig asks for, or a choice that the recording leaves open.
+    """
+    layout = BagLayout(rig)
+    for camera in rig.cameras:
+        _find_camera(layout, camera, topics, options.namespace)
+    present = [camera.name for camera in layout.images.values()]
+    if len(present) < rig.sync.min_cameras:
+        raise ValueError(
+            f"{len(present)} of {len(rig.names)} cameras, {rig.sync.min_cameras} needed: "
+            f"{'; '.join(layout.problems)}; the recording has images on {_image_topics(topics)}"
+        )
+    layout.rig = reduced(rig, present)
+    layout.lidar = _only(topics, "sensor_msgs/msg/PointCloud2", options.lidar, "lidar")
+    layout.boxes = _only(topics, "vision_msgs/msg/Detection3DArray", options.boxes, "boxes")
+    layout.occupancy = _truth(topics, options.occupancy)
+    layout.odometry = options.odometry
+    if options.odometry is None and "/tf" not in topics:
+        layout.odometry = _only(topics, "nav_msgs/msg/Odometry", None, "odometry")
+    if options.odometry and options.odometry not in topics:
+        raise ValueError(f"odometry: no topic '{options.odometry}' in the recording")
+    if layout.odometry is None and "/tf" not in topics:
+        layout.problems.append("no ego poses: neither /tf nor an Odometry topic")
+    if "/tf_static" not in topics:
+        layout.problems.append("no /tf_static: where the sensors are mounted must be in /tf")
+    if layout.lidar is None and options.lidar != "":
+        layout.problems.append("no LiDAR: no PointCloud2 topic")
+    _find_labels(layout, topics, options)
+    return layout
+
+
+def reduced(rig: RigConfig, names: Collection[str]) -> RigConfig:
+    """The rig with these cameras only; offsets stay relative to the same moment."""
+    cameras = [camera for camera in rig.cameras if camera.name in names]
+    reference = rig.reference_name if rig.reference_name in names else cameras[0].name
+    return rig.model_copy(update={"cameras": tuple(cameras), "reference": reference})
+
+
+def _find_camera(
+    layout: BagLayout, camera: CameraConfig, topics: dict[str, Topic], namespace: str
+) -> None:
+    """The configured kind of image first, then the other."""
+    plain = resolved(camera.image_topic, namespace)
+    names = [(f"{plain}/compressed", COMPRESSED), (plain, RAW)]
+    if not camera.compressed:
+        names.reverse()
+    image = next(
+        (name for name, kind in names if name in topics and topics[name].message_type == kind),
+        None,
+    )
+    if image is None or not topics[image].count:
+        layout.problems.append(f"{camera.name}: no images on {plain}")
+        return
+    info = resolved(camera.camera_info_topic, namespace)
+    if info not in topics or not topics[info].count:
+        layout.problems.append(f"{camera.name}: no CameraInfo on {info}; its images are left out")
+        return
+    layout.images[image] = camera
+    layout.infos[info] = camera
+
+
+def resolved(topic: str, namespace: str) -> str:
+    """The full name of a topic that a rig may name relative to the node's namespace."""
+    if topic.startswith("/"):
+        return topic
+    return "/" + "/".join(filter(None, (namespace.strip("/"), topic)))
+
+
+def _image_topics(topics: dict[str, Topic]) -> str:
+    found = sorted(t.name for t in topics.values() if t.message_type in (RAW, COMPRESSED))
+    return ", ".join(found) or "no topic"
+
+
+def _only(topics: dict[str, Topic], kind: str, chosen: str | None, key: str) -> str | None:
+    """The chosen topic, or the only one of this kind."""
+    found = sorted(topic.name for topic in topics.values() if topic.message_type == kind)
+    if chosen is not None:
+        if chosen and chosen not in found:
+            raise ValueError(
+                f"{key}: no {kind} on '{chosen}'; there is {', '.join(found) or 'none'}"
+            )
+        return chosen or None
+    if len(found) > 1:
+        raise ValueError(f"{key}: choose one of {', '.join(found)}, or '' for none")
+    return found[0] if found else None
+
+
+def _truth(topics: dict[str, Topic], chosen: str | None) -> str | None:
+    """The chosen topic, or the usual one: a live node's own output is of the same type."""
+    found = [t.name for t in topics.values() if t.message_type == OCCUPANCY]
+    if chosen and chosen not in found:
+        raise ValueError(
+            f"occupancy: no {OCCUPANCY} on '{chosen}'; there is {', '.join(found) or 'none'}"
+        )
+    usual = TRUTH_TOPIC if TRUTH_TOPIC in found else None
+    return usual if chosen is None else chosen or None
+
+
+def _find_labels(layout: BagLayout, topics: dict[str, Topic], options: ExtractOptions) -> None:
+    for entry in options.labels:
+        kind, _, pattern = entry.partition("=")
+        for camera in layout.images.values():
+            topic = pattern.replace("{camera}", camera.name.lower())
+            if topic in layout.labels:
+                _, other = layout.labels[topic]
+                raise ValueError(
+                    f"labels: {topic} cannot be of both {other} and {camera.name}: write "
+                    "{camera} where their names stand in the topics"
+                )
+            if topic in topics:
+                layout.labels[topic] = (kind, camera.name)
+            else:
+                layout.problems.append(
+                    f"{camera.name}: no label images '{kind}' on {topic}; images are on "
+                    f"{_image_topics(topics)}"
+                )

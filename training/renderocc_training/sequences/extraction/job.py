@@ -1,0 +1,243 @@
+"""One recording or data set, extracted by one process into a folder of its own."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from renderocc_ros.config import RigConfig
+from renderocc_training.recording.bag_reader import BagReader
+from renderocc_training.sequences.extraction.bag_extractor import LABEL_FOLDER, BagExtractor
+from renderocc_training.sequences.extraction.bag_layout import find_layout
+from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
+from renderocc_training.sequences.extraction.layout_extractor import drives_of, extract_drive
+from renderocc_training.sequences.extraction.options import ExtractOptions
+from renderocc_training.sequences.extraction.readings import Reading
+from renderocc_training.sequences.extraction.records import SceneTables, token
+from renderocc_training.sequences.extraction.report import ExtractionReport
+from renderocc_training.sequences.extraction.scene_writer import SceneIdentity, SceneWriter
+from renderocc_training.sequences.layouts.drive import LayoutDrive
+
+Layout = Literal["bag", "nuscenes", "semantickitti", "ddad"]
+
+FORMAT = 3  # counted up when what is written changes
+FRAGMENTS = ".extraction"
+DONE = "done.json"
+PROGRESS = "progress"
+PROGRESS_PERIOD_S = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process has to do.
+
+    Attributes:
+        source: the recording, or the data set in another layout.
+        root: the new data set's folder.
+        rig: the cameras of a recording; None where the layout says it itself.
+        layout: bag, or nuscenes, semantickitti, ddad.
+    """
+
+    source: Path
+    root: Path
+    rig: RigConfig | None
+    options: ExtractOptions
+    layout: Layout = "bag"
+
+    @property
+    def progress_file(self) -> Path:
+        """Holds the share that is done, 0 to 1, while the job runs."""
+        return self.root / FRAGMENTS / f"{token('progress', self.source.resolve())}.{PROGRESS}"
+
+
+def run_job(job: Job) -> ExtractionReport:
+    """Extract one recording; what an earlier run finished with the same options is kept.
+
+    A recording that cannot be used gives a report that says why, and no scene.
+    """
+    try:
+        if job.layout != "bag":
+            return _extract_data_set(job, drives_of(job.source, job.layout))
+        with BagReader(job.source, salvage=True) as reader:
+            return _extract_bag(job, reader)
+    except ValueError as error:
+        return ExtractionReport(str(job.source), problems=[str(error)])
+    finally:
+        job.progress_file.unlink(missing_ok=True)
+
+
+@dataclass
+class _Fragment:
+    """The folder of one job while it is being filled."""
+
+    job: Job
+    key: str
+    start_ns: int
+    report: ExtractionReport
+    writers: list[SceneWriter] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.job.root / FRAGMENTS / self.key
+
+    @property
+    def made_from(self) -> str:
+        """A hash of all that decides what is written."""
+        job = self.job
+        rig = job.rig.model_dump_json() if job.rig else ""
+        return token(FORMAT, job.layout, rig, job.options.model_dump_json())
+
+    def earlier(self) -> ExtractionReport | None:
+        """The report of an earlier run that wrote the same."""
+        done = finished(self.folder)
+        if done is None or done["options"] != self.made_from:
+            return None
+        return ExtractionReport.from_json(done["report"] | {"source": str(self.job.source)})
+
+    def begin(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    def new_scene(self, tables: SceneTables, about: Mapping[str, str]) -> SceneWriter:
+        """The writer of the next scene; ``about`` has what SceneIdentity names."""
+        number = len(self.writers) + 1
+        identity = SceneIdentity(key=f"{self.key} {number}", **about)
+        self.writers.append(SceneWriter(self.job.root, tables, identity))
+        return self.writers[-1]
+
+    def finish(self) -> ExtractionReport:
+        """Mark the job as done."""
+        report = self.report
+        report.scenes = [writer.identity.name for writer in self.writers]
+        report.key_frames = sum(writer.key_frames for writer in self.writers)
+        report.sweeps = sum(writer.sweeps for writer in self.writers)
+        report.boxes = sum(writer.boxes for writer in self.writers)
+        content = {
+            "options": self.made_from,
+            "start_ns": self.start_ns,
+            "promised_samples": dict(writer.promised_sample for writer in self.writers),
+            "report": report.as_json(),
+        }
+        write_atomically(self.folder / DONE, json.dumps(content))
+        return report
+
+
+def _extract_bag(job: Job, reader: BagReader) -> ExtractionReport:
+    if job.rig is None:
+        raise ValueError("a recording needs --rig: the topics and frames of its cameras")
+    name = _name(job.source)
+    key = token("recording", name, reader.start_ns, reader.end_ns, reader.message_count)
+    report = ExtractionReport(str(job.source), problems=list(reader.damage))
+    fragment = _Fragment(job, key, reader.start_ns, report)
+    earlier = fragment.earlier()
+    if earlier is not None:
+        return earlier
+    layout = find_layout(reader.topics, job.rig, job.options)
+    report.problems += layout.problems
+    about = _about(job, job.rig, reader)
+    fragment.begin()
+    with SceneTables(fragment.folder) as tables:
+
+        def new_scene() -> SceneWriter:
+            number = len(fragment.writers) + 1
+            suffix = "" if number == 1 else f"-{number}"
+            return fragment.new_scene(tables, about | {"name": about["name"] + suffix})
+
+        rule = KeyFrameRule(job.options.key_frame_s, job.options.key_frame_m)
+        extractor = BagExtractor(
+            reader, layout, rule, new_scene, job.root, job.options.sweeps, report
+        )
+        length_ns = max(1, reader.end_ns - reader.start_ns)
+        progress = _Progress(job.progress_file)
+        extractor.run(lambda now_ns: progress.tell((now_ns - reader.start_ns) / length_ns))
+    report.problems += [each for each in reader.damage if each not in report.problems]
+    return fragment.finish()
+
+
+def _extract_data_set(job: Job, drives: list[LayoutDrive]) -> ExtractionReport:
+    content = [(drive.name, drive.start_ns, drive.count) for drive in drives]
+    report = ExtractionReport(str(job.source))
+    fragment = _Fragment(job, token(job.layout, content), drives[0].start_ns, report)
+    earlier = fragment.earlier()
+    if earlier is not None:
+        return earlier
+    fragment.begin()
+    progress = _Progress(job.progress_file)
+    total, done = sum(drive.count for drive in drives), 0
+
+    def write_point_labels(reading: Reading, labels: bytes) -> None:
+        folder = job.root / LABEL_FOLDER / "points" / reading.channel
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{reading.stamp_ns // 1000}.label").write_bytes(labels)
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        progress.tell(done / total)
+
+    with SceneTables(fragment.folder) as tables:
+        for drive in drives:
+            about = {
+                "name": drive.name,
+                "description": drive.description,
+                "log": drive.name,
+                "vehicle": drive.vehicle,
+                "date": drive.date,
+                "location": job.options.location or drive.location,
+            }
+            scene = fragment.new_scene(tables, about)
+            extract_drive(drive, scene, write_point_labels, job.options, report, advance)
+    return fragment.finish()
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """What a finished job left in its folder."""
+    file = folder / DONE
+    if not file.is_file():
+        return None
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """The file is there whole or not at all, whenever the process ends."""
+    scratch = file.with_name(f".{file.name}.unfinished")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(file)
+
+
+def _name(source: Path) -> str:
+    return source.resolve().name if source.is_dir() else source.stem
+
+
+def _about(job: Job, rig: RigConfig, reader: BagReader) -> dict[str, str]:
+    """Names from the recording's own metadata where it has them."""
+    known, name = reader.custom_data, _name(job.source)
+    began = datetime.datetime.fromtimestamp(reader.start_ns * 1e-9, datetime.timezone.utc)
+    return {
+        "name": known.get("scene", name),
+        "description": known.get("description", ""),
+        "log": known.get("log", name),
+        "vehicle": known.get("vehicle", rig.name),
+        "date": known.get("date", began.strftime("%Y-%m-%d")),
+        "location": job.options.location or known.get("location", "unknown"),
+    }
+
+
+class _Progress:
+    """Writes the share that is done now and then; another process reads it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._written_s = 0.0
+
+    def tell(self, share: float) -> None:
+        if time.monotonic() - self._written_s > PROGRESS_PERIOD_S:
+            self._written_s = time.monotonic()
+            self._file.write_text(f"{share:.4f}")

@@ -1,0 +1,109 @@
+"""Many recordings at once: processes here, or Ray on a cluster."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from pathlib import Path
+from typing import Any
+
+from renderocc_training.sequences.extraction.job import FRAGMENTS, Job, run_job
+from renderocc_training.sequences.extraction.merge import merge_tables
+from renderocc_training.sequences.extraction.report import ExtractionReport
+
+POLL_S = 0.2
+
+Progress = Callable[[int, float], None]
+
+
+def extract(
+    jobs: Sequence[Job],
+    version: str,
+    processes: int = 1,
+    ray_address: str | None = None,
+    on_progress: Progress = lambda number, share: None,
+) -> list[ExtractionReport]:
+    """Extract recordings into one data set; those that an earlier run finished are kept.
+
+    Args:
+        jobs: all with the same ``root``.
+        version: name of the folder of tables.
+        processes: how many recordings at a time.
+        ray_address: a Ray cluster ("auto", or ray://host:port) that shares the file system; its
+            workers do the jobs instead. "local" makes one of this machine alone.
+        on_progress: told a job's number and the share that is done, often.
+
+    Returns:
+        a report for each job, in their order. If none of them gives a scene and the data set is
+        empty, no tables are written.
+    """
+    root = jobs[0].root
+    (root / FRAGMENTS).mkdir(parents=True, exist_ok=True)
+    if ray_address is not None:
+        reports = _run_on_ray(jobs, ray_address, on_progress)
+    else:
+        with _pool(min(processes, len(jobs))) as pool:
+            reports = _run_in(pool, jobs, on_progress)
+    if any(report.scenes for report in reports):
+        merge_tables(root, version)
+    return reports
+
+
+def _pool(workers: int) -> Executor:
+    if workers == 1:
+        return ThreadPoolExecutor(1)
+    # A fresh interpreter each: a forked one would inherit threads of OpenCV and of the caller.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+
+
+def _run_in(pool: Executor, jobs: Sequence[Job], on_progress: Progress) -> list[ExtractionReport]:
+    futures: list[Future[ExtractionReport]] = [pool.submit(run_job, job) for job in jobs]
+    pending = set(futures)
+    try:
+        while pending:
+            _, pending = wait(pending, POLL_S, FIRST_COMPLETED)
+            for number, (job, future) in enumerate(zip(jobs, futures, strict=True)):
+                on_progress(number, 1.0 if future.done() else _share(job.progress_file))
+        return [future.result() for future in futures]
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _run_on_ray(jobs: Sequence[Job], address: str, on_progress: Progress) -> list[ExtractionReport]:
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ModuleNotFoundError as error:
+        raise ValueError("--ray needs Ray: pip install 'renderocc_ros[ray]'") from error
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise ValueError(f"--ray {address}: {error}") from error
+    try:
+        remote: Any = ray.remote(run_job)
+        references = [remote.remote(job) for job in jobs]
+        pending = list(references)
+        while pending:
+            _, pending = ray.wait(pending, num_returns=len(pending), timeout=POLL_S)
+            for number, (job, reference) in enumerate(zip(jobs, references, strict=True)):
+                on_progress(number, _share(job.progress_file) if reference in pending else 1.0)
+        reports: list[ExtractionReport] = ray.get(references)
+    finally:
+        ray.shutdown()
+    return reports
+
+
+def _share(file: Path) -> float:
+    try:
+        return float(file.read_text())
+    except (OSError, ValueError):  # not begun, or being written
+        return 0.0

@@ -1,0 +1,1 @@
+"""What supervises training: 2D labels, rays, votes about voxels, and occupancy truth."""

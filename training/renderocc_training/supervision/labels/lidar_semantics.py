@@ -1,0 +1,45 @@
+"""Classes of LiDAR points from files that hold one for every point: lidarseg, SemanticKITTI."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import ClassSet
+from renderocc_training.sequences.frames import Drive, LidarScan
+from renderocc_training.sequences.lidar_files import read_point_labels
+from renderocc_training.supervision.labels.interface import PointLabels
+from renderocc_training.supervision.labels.mapping import NumberMapping
+from renderocc_training.supervision.rays.ray_batch import NO_BOX, STANDS
+
+
+class PointFileClasses:
+    """Classes from label files.
+
+    Args:
+        class_set: of the result.
+        mapping: from the files' numbers to it.
+    """
+
+    name = "points"
+
+    def __init__(self, class_set: ClassSet, mapping: NumberMapping) -> None:
+        self._table = mapping.table(class_set)
+        self._standing = np.array(mapping.standing)
+
+    def classes(
+        self,
+        drive: Drive,
+        scan: LidarScan,
+        points_ego: NDArray[np.float64],
+        instance: NDArray[np.int32],
+    ) -> PointLabels:
+        """Class ids, and what is known to stand among what is in no box."""
+        if scan.labels is None:
+            raise ValueError(
+                f"{scan.file} has no labels for its points (lidarseg or SemanticKITTI): use "
+                "another source of semantics"
+            )
+        raw = read_point_labels(scan.labels, len(points_ego))
+        stands = np.isin(raw, self._standing) & (instance == NO_BOX)
+        return self._table[raw], np.where(stands, np.int32(STANDS), instance)

@@ -1,0 +1,99 @@
+"""Labels drawn over their images, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.rig.image_decoding import decode_image
+from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.supervision.labels.cache import LabelStore
+from renderocc_training.supervision.rays.ray_batch import PixelLabels
+
+Picture = NDArray[np.uint8]
+
+NEAR_M, FAR_M = 2.0, 60.0
+SKY = (120, 200, 255)
+UNKNOWN = (128, 128, 128)
+DIMMED = 0.55
+CAPTION_PX = 28
+
+
+def overlay(image: Picture, labels: PixelLabels, class_set: ClassSet, by: str) -> Picture:
+    """An image with a dot on every labelled pixel.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        by: "range" (red near, blue far, logarithmic) or "class" (the class set's colours, grey for
+            unknown); sky is light blue in both.
+    """
+    shown = (image * DIMMED).astype(np.uint8)
+    colours = range_colours(labels.range_m) if by == "range" else _class_colours(labels, class_set)
+    radius = max(1, round(image.shape[1] / 700))
+    # The farthest first, so that what is in front stays in front.
+    order = np.argsort(-np.nan_to_num(labels.range_m, nan=1e9, posinf=1e9), kind="stable")
+    for place in order:
+        u, v = np.round(labels.pixels[place]).astype(int).tolist()
+        cv2.circle(shown, (u, v), radius, colours[place].tolist(), -1, cv2.LINE_AA)
+    return shown
+
+
+def frame_picture(
+    drive: Drive, frame: Frame, store: LabelStore, class_set: ClassSet, width: int = 800
+) -> Picture:
+    """All cameras of a frame: above by range, below by class."""
+    found = store.labels(drive, frame)
+    columns = []
+    for place, camera in enumerate(frame.cameras):
+        if camera is None:
+            continue
+        labels = found.of(found.camera == place).labels
+        columns.append(_column(camera, labels, class_set, width))
+    rows = [columns[start : start + 3] for start in range(0, len(columns), 3)]
+    height = max(column.shape[0] for column in columns)
+    return np.concatenate([_row(row, min(3, len(columns)), height) for row in rows])
+
+
+def _column(camera: CameraFrame, labels: PixelLabels, class_set: ClassSet, width: int) -> Picture:
+    image = decode_image(camera.image.read_bytes())
+    size = (width, round(image.shape[0] * width / image.shape[1]))
+    pictures = [
+        cv2.resize(overlay(image, labels, class_set, by), size, interpolation=cv2.INTER_AREA)
+        for by in ("range", "class")
+    ]
+    caption = np.full((CAPTION_PX, width, 3), 245, np.uint8)
+    known = int((labels.class_id != IGNORE_ID).sum())
+    sky = int(np.isinf(labels.range_m).sum())
+    text = f"{camera.name}: {len(labels.range_m)} pixels, {known} with class, {sky} sky"
+    cv2.putText(caption, text, (6, 20), cv2.FONT_HERSHEY_DUPLEX, 0.55, (30, 30, 30), 1, cv2.LINE_AA)
+    return np.concatenate([caption, *pictures])
+
+
+def _row(columns: Sequence[Picture], count: int, height: int) -> Picture:
+    width = columns[0].shape[1]
+    padded = [
+        np.pad(c, ((0, height - c.shape[0]), (0, 0), (0, 0)), constant_values=245) for c in columns
+    ]
+    padded += [np.full((height, width, 3), 245, np.uint8)] * (count - len(columns))
+    return np.concatenate(padded, axis=1)
+
+
+def range_colours(range_m: NDArray[np.float32]) -> Picture:
+    """(P, 3) red near, blue far, logarithmic; light blue for the sky (inf), grey for NaN."""
+    metres = np.nan_to_num(range_m, nan=FAR_M, posinf=FAR_M)
+    part = np.log(metres.clip(NEAR_M, FAR_M) / NEAR_M) / np.log(FAR_M / NEAR_M)
+    turned = ((1 - part) * 255).astype(np.uint8)
+    table = cv2.applyColorMap(turned[:, None], cv2.COLORMAP_TURBO)
+    colours = cv2.cvtColor(table, cv2.COLOR_BGR2RGB)[:, 0] if len(turned) else np.zeros((0, 3))
+    colours = np.where(np.isinf(range_m)[:, None], SKY, colours)
+    return np.where(np.isnan(range_m)[:, None], UNKNOWN, colours).astype(np.uint8)
+
+
+def _class_colours(labels: PixelLabels, class_set: ClassSet) -> Picture:
+    colours = class_set.colours[labels.class_id]
+    colours = np.where((labels.class_id == IGNORE_ID)[:, None], UNKNOWN, colours)
+    return np.where(np.isinf(labels.range_m)[:, None], SKY, colours).astype(np.uint8)
