@@ -132,9 +132,11 @@ def mapping_path(name: str) -> Path:
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        path = share_path("config", "labels") / f"{name}.yaml"
+        path = share_path("config", "class_mappings") / f"{name}.yaml"
     if not path.is_file():
-        shipped = sorted(file.stem for file in share_path("config", "labels").glob("*.yaml"))
+        shipped = sorted(
+            file.stem for file in share_path("config", "class_mappings").glob("*.yaml")
+        )
         raise ValueError(
             f"no mapping file '{name}'; give a path to a .yaml or one of: {', '.join(shipped)}"
         )
