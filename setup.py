@@ -68,7 +68,7 @@ setup(
     entry_points={
         "console_scripts": [
             "renderocc = renderocc_ros.cli:main",
-            "renderocc-train = renderocc_training.cli:main",
+            "renderocc-train = renderocc_ros.cli:main",
         ]
     },
     zip_safe=False,

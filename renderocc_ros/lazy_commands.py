@@ -1,7 +1,7 @@
-"""Command line groups whose sub-commands are imported only when they are called.
+"""A command line whose commands are imported only when they are called.
 
-A sub-command is a module in a ``commands`` package: the first line of its docstring is its help,
-and it holds either a function of the module's own name (``nuscenes_to_bag`` becomes
+A command is a module in the ``commands`` folder of a package: the first line of its docstring is
+its help, and it holds either a function of the module's own name (``nuscenes_to_bag`` becomes
 ``nuscenes-to-bag``) or a ``typer.Typer`` named ``app`` that groups further commands. ``--help``
 reads the docstrings and imports nothing, so it is fast, and a command whose libraries are missing
 leaves the others alone.
@@ -12,15 +12,17 @@ from __future__ import annotations
 import ast
 import errno
 import importlib
+import importlib.util
 import io
-import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
 import typer.main
+from rich.markup import escape
 
 # What brings a top-level module that a command may lack.
 EXTRA_OF_MODULE = {
@@ -43,13 +45,14 @@ EXTRA_OF_MODULE = {
     "pytest": "test",
 }
 ROS_MODULES = ("rclpy", "tf2_ros", "message_filters", "cv_bridge", "sensor_msgs_py")
-TRACEBACK_SWITCH = "RENDEROCC_TRACEBACK"
 
 
 class LazyGroup(typer.core.TyperGroup):
-    """A group that finds its commands as files of :attr:`package` and imports the one called."""
+    """A group that imports a command when it is called: the file of its name in a package's
+    ``commands`` folder."""
 
-    package = ""
+    packages: Sequence[str] = ()
+    groups: Mapping[str, Sequence[str]] = {}
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run; a letter that the terminal's encoding lacks becomes a "?" and not an error."""
@@ -59,22 +62,26 @@ class LazyGroup(typer.core.TyperGroup):
         return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names of all commands, in alphabetical order."""
-        return sorted(_command_name(file) for file in self._files())
+        """Names of the commands that are installed, group by group."""
+        return [name for names in self.groups.values() for name in names if self._find(name)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A stand-in with the command's one-line help; nothing is imported."""
-        for file in self._files():
-            if _command_name(file) == cmd_name:
-                return typer.core.TyperCommand(cmd_name, help=_summary(file))
+        found = self._find(cmd_name)
+        for group, names in self.groups.items():
+            if found and cmd_name in names:
+                summary = escape(_summary(found[1]))
+                return typer.core.TyperCommand(cmd_name, help=summary, rich_help_panel=group)
         return None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command itself, imported now."""
-        name, stand_in, rest = super().resolve_command(ctx, args)
-        if name is None or stand_in is None:
-            return name, stand_in, rest
-        return name, _load(f"{self.package}.{name.replace('-', '_')}", name), rest
+        name = args[0]
+        if any(name in names for names in self.groups.values()):
+            if (found := self._find(name)) is None:
+                raise _failed(f"'{name}' is not installed here: {_install('train')}")
+            return name, _load(found[0], name), args[1:]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; the user's mistakes become one line instead of a traceback."""
@@ -82,39 +89,64 @@ class LazyGroup(typer.core.TyperGroup):
             return super().invoke(ctx)
         except (ValueError, OSError, ModuleNotFoundError) as error:
             # A pipe whose reader has gone (| head) is no mistake: typer ends without a word.
-            if os.environ.get(TRACEBACK_SWITCH) or isinstance(error, BrokenPipeError):
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
-            words = str(error)
+            message = str(error)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                words += "; free some space, or write elsewhere, and call it again"
+                message += "; free some space, or write elsewhere, and call it again"
             if isinstance(error, ModuleNotFoundError):  # of a module imported where it is used
-                words = f"this {_cure(error)}"
-            typer.secho(f"error: {words}", fg="red", err=True)
-            raise typer.Exit(1) from error
+                message = f"this {_cure(error)}"
+            raise _failed(message) from error
         except KeyboardInterrupt as interrupt:
             typer.secho("interrupted", err=True)
             raise typer.Exit(130) from interrupt
 
-    def _files(self) -> list[Path]:
-        folder = Path(str(importlib.import_module(self.package).__file__)).parent
-        return [file for file in folder.glob("*.py") if not file.name.startswith("_")]
+    def _find(self, command: str) -> tuple[str, Path] | None:
+        """The module of a command and its file; None where no package has it."""
+        stem = command.replace("-", "_")
+        for package in self.packages:
+            spec = importlib.util.find_spec(package)
+            for folder in (spec.submodule_search_locations or ()) if spec else ():
+                file = Path(folder) / "commands" / f"{stem}.py"
+                if file.is_file():
+                    return f"{package}.commands.{stem}", file
+        return None
 
 
-def lazy_app(package: str, help: str) -> typer.Typer:
-    """A typer application over the modules of a ``commands`` package.
+def lazy_app(
+    packages: Sequence[str], groups: Mapping[str, Sequence[str]], help: str
+) -> typer.Typer:
+    """A typer application over the ``commands`` folders of packages.
 
     Args:
-        package: dotted name of the package.
+        packages: names of packages; one that is not installed has no commands.
+        groups: names of commands by the title that ``--help`` lists them under.
         help: text that ``--help`` opens with.
     """
-    group = type("Group", (LazyGroup,), {"package": package})
-    app = typer.Typer(cls=group, help=help, no_args_is_help=True, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)
+    group = type("Group", (LazyGroup,), {"packages": packages, "groups": groups})
+    app = typer.Typer(
+        cls=group,
+        help=help,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+    )
+
+    @app.callback()
+    def _program(
+        debug: Annotated[
+            bool, typer.Option("--debug", help="show where an error comes from")
+        ] = False,
+    ) -> None:
+        pass
+
     return app
 
 
-def _command_name(file: Path) -> str:
-    return file.stem.replace("_", "-")
+def _failed(message: str) -> typer.Exit:
+    """Say what is wrong; the end of the program, to be raised."""
+    typer.secho(f"error: {message}", fg="red", err=True)
+    return typer.Exit(1)
 
 
 def _summary(file: Path) -> str:
@@ -126,12 +158,13 @@ def _load(module_name: str, command: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        typer.secho(f"error: '{command}' {_cure(error)}", fg="red", err=True)
-        raise typer.Exit(1) from error
+        raise _failed(f"'{command}' {_cure(error)}") from error
     if hasattr(module, "app"):
         loaded = typer.main.get_command(module.app)
     else:
-        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single = typer.Typer(
+            add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+        )
         single.command()(getattr(module, module_name.rpartition(".")[2]))
         loaded = typer.main.get_command(single)
     loaded.name = command
@@ -148,7 +181,11 @@ def _cure(error: ModuleNotFoundError) -> str:
     if missing == "nuscenes" and sys.version_info >= (3, 13):
         return f"{need}: nuscenes-devkit is made for Python 3.12 and earlier, use one of those"
     extra = EXTRA_OF_MODULE.get(missing)
-    python = Path(sys.executable).name
     if extra is None:
-        return f"{need}: {python} -m pip install '{missing}'"
-    return f"{need}: {python} -m pip install '.[{extra}]' in the checkout of renderocc_ros"
+        return f"{need}: {Path(sys.executable).name} -m pip install '{missing}'"
+    return f"{need}: {_install(extra)}"
+
+
+def _install(extra: str) -> str:
+    python = Path(sys.executable).name
+    return f"{python} -m pip install '.[{extra}]' in the checkout of renderocc_ros"

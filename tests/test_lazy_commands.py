@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from renderocc_ros.cli import GROUPS as GROUPS_OF_OURS
+from renderocc_ros.cli import PACKAGES
 from renderocc_ros.lazy_commands import lazy_app
 
 WORKING = '''"""Add two numbers."""
@@ -47,26 +50,40 @@ def talkative() -> None:
 '''
 
 
+COMMANDS = {
+    "add_up": WORKING,
+    "group": GROUP,
+    "lacking": '"""Needs what is not there."""\nimport rosbags.absent\n',
+    "foreign": '"""Needs another [extra]."""\nimport a_module_of_nobody\n',
+    "late": '"""Needs it late."""\ndef late() -> None:\n    import a_module_of_nobody\n',
+    "robot": '"""Needs ROS."""\nimport imaginary_msgs.msg\n',
+    "_private": "",
+}
+GROUPS = {
+    "Sums": ("robot", "add-up"),
+    "Rest": ("group", "lacking", "foreign", "late", "far-away"),
+}
+
+
+def write_package(folder: Path, name: str, commands: dict[str, str]) -> str:
+    (folder / name / "commands").mkdir(parents=True)
+    for file, text in {"../__init__": "", "__init__": "", **commands}.items():
+        (folder / name / "commands" / f"{file}.py").write_text(text, encoding="utf-8")
+    return name
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
-    """Calls the application over a package made here."""
-    package = f"commands_{abs(hash(request.node.name))}"
-    folder = tmp_path / package
-    folder.mkdir()
-    contents = {
-        "__init__": "",
-        "_private": "",
-        "add_up": WORKING,
-        "group": GROUP,
-        "lacking": '"""Needs what is not there."""\nimport rosbags.absent\n',
-        "foreign": '"""Needs another."""\nimport a_module_of_nobody\n',
-        "late": '"""Needs it late."""\ndef late() -> None:\n    import a_module_of_nobody\n',
-        "robot": '"""Needs ROS."""\nimport imaginary_msgs.msg\n',
-    }
-    for name, text in contents.items():
-        (folder / f"{name}.py").write_text(text)
+    """Calls the application over two packages made here, and one that is not there."""
+    number = abs(hash(request.node.name))
+    first = {name: COMMANDS[name] for name in ("robot", "late")}
+    packages = (
+        write_package(tmp_path, f"first_{number}", first),
+        write_package(tmp_path, f"second_{number}", dict(COMMANDS.items() - first.items())),
+        "a_package_of_nobody",
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
-    app = lazy_app(package, "What it is for.")
+    app = lazy_app(packages, GROUPS, "What it is for.")
     return lambda *arguments: CliRunner().invoke(app, arguments)
 
 
@@ -75,7 +92,21 @@ def test_help_lists_every_command_even_those_that_cannot_be_imported(run) -> Non
     assert result.exit_code == 0
     for text in ("What it is for.", "add-up", "Add two numbers.", "lacking", "Needs ROS."):
         assert text in result.output
-    assert "private" not in result.output
+    assert "private" not in result.output and "far-away" not in result.output
+    assert "Needs another [extra]." in result.output
+
+
+def test_help_lists_commands_in_groups_and_in_their_order(run) -> None:
+    output = run("--help").output
+    places = [output.index(word) for word in ("Sums", "robot", "add-up", "Rest", "group", "late")]
+    assert places == sorted(places)
+
+
+def test_a_command_of_a_package_that_is_not_installed_says_what_to_install(run) -> None:
+    result = run("far-away", "--help")
+    assert result.exit_code == 1
+    assert "'far-away' is not installed here" in result.output
+    assert "pip install '.[train]'" in result.output
 
 
 def test_commands_and_groups_run(run) -> None:
@@ -91,9 +122,8 @@ def test_a_user_s_mistake_is_one_line(run) -> None:
     assert run("add-upp", "2", "3").exit_code == 2
 
 
-def test_traceback_on_demand(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RENDEROCC_TRACEBACK", "1")
-    assert isinstance(run("add-up", "--", "-2", "3").exception, ValueError)
+def test_traceback_on_demand(run) -> None:
+    assert isinstance(run("--debug", "add-up", "--", "-2", "3").exception, ValueError)
 
 
 @pytest.mark.parametrize(
@@ -114,13 +144,11 @@ def test_what_is_missing_is_named_with_its_cure(run, command: str, cure: str) ->
 
 def test_output_that_its_reader_does_not_take(tmp_path: Path) -> None:
     """A terminal without UTF-8, and `| head -1`: neither is a mistake of the user's."""
-    (tmp_path / "words").mkdir()
-    for name, text in (("__init__", ""), ("talkative", TALKATIVE), ("add_up", WORKING)):
-        (tmp_path / "words" / f"{name}.py").write_text(text, encoding="utf-8")
+    write_package(tmp_path, "words", {"talkative": TALKATIVE})
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from renderocc_ros.lazy_commands import lazy_app\n"
-        "lazy_app('words', 'What it is for.')(['talkative'])"
+        "lazy_app(['words'], {'All': ['talkative']}, 'What it is for.')(['talkative'])"
     )
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}
     with subprocess.Popen(
@@ -136,16 +164,34 @@ def test_output_that_its_reader_does_not_take(tmp_path: Path) -> None:
         assert process.wait() == 1
 
 
-@pytest.mark.parametrize("module", ["renderocc_ros.cli", "renderocc_training.cli"])
-def test_help_imports_no_heavy_library(module: str) -> None:
+def test_help_imports_no_heavy_library() -> None:
     """So --help is there at once, on every machine."""
-    code = (
-        f"import sys; from {module} import app\n"
+    done = python(
+        "import sys; from renderocc_ros.cli import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'numpy', 'rclpy', 'rosbags', 'cv2', 'transformers'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Usage" in done.stdout
+    assert "Usage" in done.stdout and "nuscenes-to-bag" in done.stdout
+
+
+def test_the_robot_s_commands_need_no_other_package() -> None:
+    done = python(
+        "import sys; sys.modules |= dict.fromkeys(['renderocc_training', 'renderocc_simulation'])\n"
+        "from renderocc_ros.cli import app; app(['--help'])"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "doctor" in done.stdout and "nuscenes-to-bag" not in done.stdout
+
+
+def test_every_command_stands_in_a_group() -> None:
+    folders = (Path(str(find_spec(name).origin)).parent / "commands" for name in PACKAGES)
+    files = {file for folder in folders for file in folder.glob("*.py")}
+    shown = {name.replace("-", "_") for names in GROUPS_OF_OURS.values() for name in names}
+    assert {file.stem for file in files if not file.name.startswith("_")} == shown
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

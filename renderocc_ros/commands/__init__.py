@@ -1,1 +1,1 @@
-"""Sub-commands of ``renderocc``, one module each; see ``renderocc_ros.lazy_commands``."""
+"""Commands of ``renderocc``, one module each; see ``renderocc_ros.lazy_commands``."""

@@ -31,7 +31,7 @@ HELP = """\
 ./run test tests/rig -k offset    some tests; what follows goes to pytest
 ./run test --ros                  only the tests that need ROS
 ./run test --also jazzy           all tests, and those that need ROS again on that distribution
-./run shell                       a shell in the workspace: python, renderocc, renderocc-train …
+./run shell                       a shell in the workspace: python, renderocc …
 ./run build                       messages and underlay only (no torch)
 ./run bench NAME …                benchmarks/NAME.py; options after the names go to each
 ./run renderocc --help            any command inside the workspace

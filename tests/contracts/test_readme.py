@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from renderocc_ros.cli import GROUPS
 from tests.contracts.checkout import ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND_FOLDERS = {
-    "renderocc": ROOT / "renderocc_ros" / "commands",
-    "renderocc-train": ROOT / "training" / "renderocc_training" / "commands",
-}
+COMMANDS = {name for names in GROUPS.values() for name in names}
 RUN_COMMANDS = {"demo", "test", "shell", "build", "bench", "clean"}
 ANY_PROGRAM = {"python", "bash", "pytest"}  # what ./run is shown to call besides its own commands
 
@@ -35,15 +33,14 @@ def problem_of(words: list[str]) -> str | None:
             return None if {"--help", "-h"} & set(words) else "./run without a command"
         if rest[0] in RUN_COMMANDS:
             return None
-        if rest[0] in COMMAND_FOLDERS:
+        if rest[0] == "renderocc":
             return problem_of(rest)
         return None if rest[0] in ANY_PROGRAM else f"./run has no command {rest[0]}"
-    if words and words[0] in COMMAND_FOLDERS:
+    if words[:1] == ["renderocc"]:
         command = next((word for word in words[1:] if not word.startswith("-")), None)
         if command is None or not command.islower():
             return None
-        file = COMMAND_FOLDERS[words[0]] / f"{command.replace('-', '_')}.py"
-        return None if file.exists() else f"{words[0]} has no command {command}"
+        return None if command in COMMANDS else f"renderocc has no command {command}"
     if words[:2] == ["ros2", "launch"] and words[2] == "renderocc_ros":
         return None if (ROOT / "launch" / words[3]).exists() else f"no launch file {words[3]}"
     return None

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from renderocc_ros.cli import app
 from renderocc_simulation.drive import write_drive
 from renderocc_simulation.spec import DriveSpec
 from renderocc_simulation.world.town import TownSpec
-from renderocc_training.cli import app
 
 SETS = 4
 

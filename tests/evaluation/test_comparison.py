@@ -1,4 +1,4 @@
-"""`renderocc-train compare`: a difference is claimed only where there is one."""
+"""`renderocc compare`: a difference is claimed only where there is one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.cli import app
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_training.cli import app
 from renderocc_training.evaluation.comparison import block_draws, compare_results
 from renderocc_training.evaluation.results import FrameResult, ResultsWriter, read_results
 from renderocc_training.evaluation.voxel_scores import voxel_scores

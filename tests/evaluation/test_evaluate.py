@@ -1,4 +1,4 @@
-"""`renderocc-train evaluate` on a drive whose truth is exact."""
+"""`renderocc evaluate` on a drive whose truth is exact."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from renderocc_ros.checkpoint import save_checkpoint
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.cli import app
 from renderocc_ros.config import load_rig
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.network_config import load_network_config
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import untrained_model
-from renderocc_training.cli import app
 from renderocc_training.evaluation.drive_rays import drive_ray_scores
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.results import read_results

@@ -24,7 +24,7 @@ OFFSETS_MS = (0.0, 0.0)
 
 def test_live_and_replay_agree_voxel_for_voxel(drive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "renderocc_training.cli", "evaluate", "nano", str(drive)]
+    command = [sys.executable, "-m", "renderocc_ros.cli", "evaluate", "nano", str(drive)]
     rig = load_rig("two_cameras").model_dump()
     for camera, offset_ms in zip(rig["cameras"], OFFSETS_MS, strict=True):
         camera["offset_ms"] = offset_ms  # what two seconds are too short to learn

@@ -1,4 +1,4 @@
-"""`renderocc-train score` on folders of files, as a user runs it."""
+"""`renderocc score` on folders of files, as a user runs it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.cli import app
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import describe_grid
-from renderocc_training.cli import app
 from renderocc_training.evaluation.ray_scores import count_rays, ray_scores
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
 

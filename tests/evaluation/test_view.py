@@ -13,8 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.cli import app
 from renderocc_ros.config import load_rig
-from renderocc_training.cli import app
 from renderocc_training.commands.view import results_frames
 from renderocc_training.evaluation.bag_frames import BagFrames
 from renderocc_training.evaluation.results import read_results

@@ -19,9 +19,9 @@ pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 from rich.console import Console
 from rosbags.rosbag2 import Reader
 
-from renderocc_ros.commands.demo import _converted
 from renderocc_ros.config import load_rig
 from renderocc_ros.tools.demo_watch import DemoWatch
+from renderocc_training.commands.demo import _converted
 from tests.node.live import ros_node
 from tests.recording.conftest import CAMERAS, KEY_FRAMES, VERSION, TinyNuscenes
 

@@ -1,4 +1,4 @@
-"""`renderocc-train report`, opened in a headless Chromium."""
+"""`renderocc report`, opened in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_training.cli import app
+from renderocc_ros.cli import app
 from renderocc_training.evaluation.results import read_results
 from renderocc_training.report import page
 from tests.report.conftest import CAR, GRID, write_results

@@ -19,9 +19,9 @@ pytest.importorskip("nuscenes", reason="nuscenes-devkit needs Python below 3.13"
 from nuscenes.nuscenes import NuScenes
 from nuscenes.utils.data_classes import LidarPointCloud
 
+from renderocc_ros.cli import app
 from renderocc_ros.config import load_rig
 from renderocc_ros.network_config import load_network_config
-from renderocc_training.cli import app
 from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_reader import BagReader

@@ -27,7 +27,7 @@ from renderocc_simulation.world.town import TownSpec
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.message_content import points_of, stamp_ns
 
-SIMULATE = [sys.executable, "-m", "renderocc_training.cli", "simulate"]
+SIMULATE = [sys.executable, "-m", "renderocc_ros.cli", "simulate"]
 
 
 def everything(path: Path) -> list[tuple[str, int, bytes]]:
@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_no_half_bag(small_rig: Path, tmp_path: Path) -> None
 
 
 def test_check_truth_speaks_json(small_drive: Path) -> None:
-    command = [sys.executable, "-m", "renderocc_training.cli", "check-truth", str(small_drive)]
+    command = [sys.executable, "-m", "renderocc_ros.cli", "check-truth", str(small_drive)]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True)
     assert done.returncode == 0
     scores = json.loads(done.stdout)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from renderocc_ros.checkpoint import Model, load_checkpoint, save_checkpoint
 from renderocc_ros.checkpoint_convert import convert
+from renderocc_ros.cli import app
 from renderocc_ros.config import load_class_set, validate
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network.camera_tensors import CameraTensors
@@ -33,7 +34,6 @@ from renderocc_ros.network_config import NetworkConfig, load_network_config
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
-from renderocc_training.cli import app
 from renderocc_training.commands.train import _first_weights
 from renderocc_training.rendering import paper_head
 from renderocc_training.samples.training_sample import CameraViews, TrainingSample, collate

@@ -12,8 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 from renderocc_ros.checkpoint import Model, load_checkpoint
+from renderocc_ros.cli import app
 from renderocc_ros.network.occupancy_field import opacity
-from renderocc_training.cli import app
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.training_sample import collate
 from renderocc_training.sequences.drives import open_drives

@@ -79,7 +79,7 @@ def truth_frames(path: Path) -> Iterator[TruthFrame]:
         if missing:
             raise ValueError(
                 f"{path} holds no truth: {', '.join(missing)} missing; make a recording with "
-                "'renderocc-train simulate'"
+                "'renderocc simulate'"
             )
         tree, models = _calibration(bag)
         wanted = [t for t in topics if t.startswith("/ground_truth/")]

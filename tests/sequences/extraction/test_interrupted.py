@@ -21,7 +21,7 @@ PATIENCE_S = 60.0
 
 
 def command(bag: Path, rig: Path, out: Path) -> list[str]:
-    module = "renderocc_training.cli"
+    module = "renderocc_ros.cli"
     options = ["--rig", str(rig), "--out", str(out), "--processes", "1"]
     return [sys.executable, "-m", module, "extract", str(bag), *options]
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from renderocc_training.cli import app
+from renderocc_ros.cli import app
 
 KITTI_P0 = [[700.0, 0, 310, 0], [0, 700, 90, 0], [0, 0, 1, 0]]
 CAM_AXES = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # camera from Velodyne

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from renderocc_ros.cli import app
 from renderocc_ros.config import RigConfig
-from renderocc_training.cli import app
 from tests.sequences.extraction.extracting import VERSION, extract, tree
 
 

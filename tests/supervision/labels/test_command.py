@@ -1,4 +1,4 @@
-"""`renderocc-train labels` on a small SemanticKITTI, as a user calls it."""
+"""`renderocc labels` on a small SemanticKITTI, as a user calls it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def renderocc_train(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "renderocc_training.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "renderocc_ros.cli", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 

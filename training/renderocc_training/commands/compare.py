@@ -51,11 +51,11 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="of those draws")] = SEED,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead")] = False,
 ) -> None:
-    """Compare two results of `renderocc-train evaluate`, or two models on the same recordings.
+    """Compare two results of `renderocc evaluate`, or two models on the same recordings.
 
-    renderocc-train compare before after
+    renderocc compare before after
 
-    renderocc-train compare old.safetensors new.safetensors --bag monday --bag tuesday
+    renderocc compare old.safetensors new.safetensors --bag monday --bag tuesday
 
     A model is what evaluate takes: a checkpoint, an .onnx or a network's name. Only frames that
     both scored count. "Better" is said where the 95 % interval of the paired difference leaves out

@@ -108,11 +108,11 @@ def evaluate(
 ) -> None:
     """Run a model on recordings and score it.
 
-    renderocc-train evaluate model.safetensors monday tuesday --rig robot.yaml --out results
+    renderocc evaluate model.safetensors monday tuesday --rig robot.yaml --out results
 
     Every synchronised set is run, in order, through the same matching, preprocessing and prediction
     as in the live node. What was left out is counted by reason. Show the result with
-    `renderocc-train report`.
+    `renderocc report`.
     """
     if live and (len(recordings) != 1 or _is_nuscenes(recordings[0])):
         raise ValueError("--live plays one bag: give a single recording that is a bag")

@@ -78,9 +78,9 @@ def extract(
 ) -> None:
     """Turn recorded bags into a data set that everything made for nuScenes reads.
 
-    renderocc-train extract monday tuesday --rig robot.yaml --out data
+    renderocc extract monday tuesday --rig robot.yaml --out data
 
-    renderocc-train extract semantic-kitti --format semantickitti --key-frame-s 0 --out data
+    renderocc extract semantic-kitti --format semantickitti --key-frame-s 0 --out data
 
     Images are matched into sets as by the live node; JPEGs are copied, never encoded again. A run
     that was interrupted goes on where it stopped; bags that are done are not done again.

@@ -43,8 +43,8 @@ from renderocc_training.supervision.labels.show import frame_picture
 
 app = typer.Typer(
     help="Make 2D labels of a data set's images, and look at them.\n\n"
-    "renderocc-train labels make data --out data/pixel_labels\n\n"
-    "renderocc-train labels show data --labels data/pixel_labels --out pictures",
+    "renderocc labels make data --out data/pixel_labels\n\n"
+    "renderocc labels show data --labels data/pixel_labels --out pictures",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -33,7 +33,7 @@ def nuscenes_to_bag(
 
     A bag holds six JPEG streams with CameraInfo, LiDAR, odometry, tf, tf_static and boxes:
 
-    renderocc-train nuscenes-to-bag /data/nuscenes drive --scene scene-0103
+    renderocc nuscenes-to-bag /data/nuscenes drive --scene scene-0103
 
     renderocc play drive
     """

@@ -19,9 +19,9 @@ def report(
         None
     ),
 ) -> None:
-    """Show results of `renderocc-train evaluate` as one HTML page.
+    """Show results of `renderocc evaluate` as one HTML page.
 
-    renderocc-train report before after --out report
+    renderocc report before after --out report
 
     The page needs no network and no other file: send it as it is. Several results stand side by
     side, frame by frame.

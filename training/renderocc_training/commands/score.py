@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -19,16 +19,17 @@ from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.occ3d_files import FilePairs, find_pairs, read_prediction
 from renderocc_training.commands._label_options import ClassSetName
-from renderocc_training.evaluation.ray_scores import THRESHOLDS_M, RayScores, ray_scores
+from renderocc_training.evaluation.ray_scores import ray_scores
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.evaluation.scoring import (
     Mask,
     SampleCounts,
     count_folder,
     said_grids,
+    scores_as_json,
     total,
 )
-from renderocc_training.evaluation.voxel_scores import VoxelScores, moving_and_static, voxel_scores
+from renderocc_training.evaluation.voxel_scores import voxel_scores
 
 OCC3D_VOXEL_M = 0.4
 OCC3D_BOX_M = ((-40.0, -40.0, -1.0), (40.0, 40.0, 5.4))
@@ -85,12 +86,10 @@ def score(
     counts = total(
         track(counting, "scoring", total=len(files.pairs), console=console, transient=True)
     )
-    voxels = voxel_scores(counts.confusion)
-    cast = ray_scores(counts.rays) if counts.rays is not None else None
     if as_json:
-        typer.echo(json.dumps(without_nan(_as_json(counts, voxels, cast, classes, mask))))
+        typer.echo(json.dumps(without_nan(scores_as_json(counts, classes, mask))))
     else:
-        _print(counts, voxels, cast, classes, mask)
+        _print(counts, classes, mask)
 
 
 def _grid(files: FilePairs, voxel_m: float | None) -> VoxelGrid:
@@ -131,39 +130,9 @@ def _report_unmatched(files: FilePairs, partial: bool, console: Console) -> None
         )
 
 
-def _as_json(
-    counts: SampleCounts,
-    voxels: VoxelScores,
-    cast: RayScores | None,
-    class_set: ClassSet,
-    mask: Mask,
-) -> dict[str, Any]:
-    moving, static = moving_and_static(voxels.class_iou, class_set)
-    result: dict[str, Any] = {
-        "samples": counts.samples,
-        "mask": mask,
-        "miou": voxels.miou,
-        "miou_moving": moving,
-        "miou_static": static,
-        "iou": voxels.iou,
-        "precision": voxels.precision,
-        "recall": voxels.recall,
-        "class_iou": dict(zip(class_set.names, voxels.class_iou.tolist(), strict=True)),
-    }
-    if cast is not None:
-        result["ray_iou"] = cast.ray_iou
-        at_m = (f"{limit:g}" for limit in THRESHOLDS_M)
-        result["ray_iou_at_m"] = dict(zip(at_m, cast.at_threshold.tolist(), strict=True))
-    return result
-
-
-def _print(
-    counts: SampleCounts,
-    voxels: VoxelScores,
-    cast: RayScores | None,
-    class_set: ClassSet,
-    mask: Mask,
-) -> None:
+def _print(counts: SampleCounts, class_set: ClassSet, mask: Mask) -> None:
+    voxels = voxel_scores(counts.confusion)
+    cast = ray_scores(counts.rays) if counts.rays is not None else None
     table = Table(title=f"{counts.samples} samples, mask: {mask}")
     table.add_column("class")
     table.add_column("IoU %", justify="right")

@@ -121,7 +121,7 @@ def train(
 ) -> None:
     """Train a network on a data set with 2D labels.
 
-    renderocc-train train data --out runs/first
+    renderocc train data --out runs/first
 
     The model with averaged weights is <out>/model.safetensors, and the node loads it as it is.
     """

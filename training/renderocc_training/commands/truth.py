@@ -62,7 +62,7 @@ def truth(
 ) -> None:
     """Make occupancy truth from a data set's LiDAR, in Occ3D's file format.
 
-    renderocc-train truth data --out gts
+    renderocc truth data --out gts
 
     Points of tracked boxes are accumulated in the boxes' frames, all others in the world. Labels
     come from the nearest labelled points; what LiDAR and cameras see is told by ray casting. Truth

@@ -1,9 +1,9 @@
-"""Look at a recording or a result: what `renderocc view` runs where there is one."""
+"""Look at a recording, a result or the running node: in Rerun, or as a picture or film."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,6 @@ from rich.progress import track
 
 from renderocc_ros.config import load_rig
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
-from renderocc_ros.viewing import options
 from renderocc_ros.viewing.view_frame import ViewFrame
 from renderocc_ros.viewing.views import open_view, show, within
 from renderocc_training.evaluation.bag_frames import BagFrames
@@ -22,28 +21,64 @@ from renderocc_training.evaluation.results import Results, read_results
 
 
 def view(
-    recording: Annotated[Path, typer.Argument(help="a bag, or a folder that evaluate wrote")],
-    save: options.Save = None,
-    truth: options.Truth = True,
-    start: options.Start = 0.0,
-    seconds: options.Seconds = None,
-    width: options.Width = None,
-    speed: options.Speed = 1.0,
-    rig: options.Rig = "nuscenes",
-    model: options.Model = None,
-    truth_topic: options.TruthTopic = None,
-    prediction_topic: options.PredictionTopic = None,
-    lidar_topic: options.LidarTopic = None,
+    recording: Annotated[
+        Path | None, typer.Argument(help="a bag, or a folder that evaluate wrote")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="the running node instead")] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="write .png, .jpg, .mp4, .gif or .rrd (Rerun); needs no display"),
+    ] = None,
+    truth: Annotated[
+        bool, typer.Option("--truth/--no-truth", help="show it where there is one")
+    ] = True,
+    start: Annotated[float, typer.Option(min=0, help="skip so many seconds")] = 0.0,
+    seconds: Annotated[float | None, typer.Option(min=0, help="end after so many seconds")] = None,
+    width: Annotated[
+        int | None, typer.Option(min=320, help="of pictures, pixels; 1920, films 1280, .gif 960")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=0.01, help="of films; 2 is twice as fast as the recording")
+    ] = 1.0,
+    rig: Annotated[str, typer.Option(help="rig of the robot: shipped name or .yaml")] = "nuscenes",
+    model: Annotated[
+        str | None, typer.Option(help="predict a bag's sets: checkpoint, .onnx or a network's name")
+    ] = None,
+    node: Annotated[str, typer.Option(help="name of the running node")] = "/renderocc",
+    truth_topic: Annotated[
+        str | None,
+        typer.Option(help="SemanticOccupancy; /ground_truth/… if not given, '' for none"),
+    ] = None,
+    prediction_topic: Annotated[
+        str | None, typer.Option(help="SemanticOccupancy; the only other one if not given")
+    ] = None,
+    lidar_topic: Annotated[
+        str | None, typer.Option(help="PointCloud2; the only one if not given, '' for none")
+    ] = None,
 ) -> None:
-    """Look at a recording or a result: images, frusta, LiDAR, predicted and true voxels.
+    """Look at a recording, a result or the running node: images, frusta, LiDAR, voxels, truth.
 
-    renderocc-train view results --save drive.mp4
+    renderocc view monday
 
-    Without --save it opens Rerun.
+    renderocc view results --save monday.mp4
+
+    renderocc view --live --rig my_rig.yaml
+
+    Without --save it opens Rerun. Ctrl-C ends --live; what was saved so far is complete.
     """
+    if live == (recording is not None):
+        raise ValueError("give either a recording (a bag, or what evaluate wrote) or --live")
     console = Console(stderr=True)
     skipped: Counter[tuple[str, str]] = Counter()
-    if (recording / "results.json").is_file():
+    frames: Iterable[ViewFrame]
+    if recording is None:
+        if model is not None:
+            raise ValueError("--model predicts a bag; the running node has a model of its own")
+        from renderocc_ros.tools.live_frames import live_frames  # needs ROS
+
+        prediction_topic = prediction_topic or f"{node}/occupancy"
+        frames = live_frames(load_rig(rig), prediction_topic, truth_topic, lidar_topic, console)
+    elif (recording / "results.json").is_file():
         if model is not None:
             raise ValueError("--model predicts a bag; these results have their own predictions")
         frames = results_frames(read_results(recording))
@@ -53,16 +88,14 @@ def view(
             from renderocc_training.commands.evaluate import load_predictor
 
             predictor, _ = load_predictor(model, console)
-        bag = BagFrames(
+        frames = BagFrames(
             recording, load_rig(rig), predictor, truth_topic, prediction_topic, lidar_topic
         )
-        frames, skipped = iter(bag), bag.skipped
-    shown = within(frames, start, seconds)
-    count = show(
-        track(shown, "showing", total=None, console=console, transient=True),
-        open_view(save, width, speed),
-        truth,
-    )
+        skipped = frames.skipped
+    shown = within(iter(frames), start, seconds)
+    if not live:  # which says itself what it waits for
+        shown = iter(track(shown, "showing", total=None, console=console, transient=True))
+    count = show(shown, open_view(save, width, speed), truth)
     for (what, why), number in skipped.items():
         console.print(f"[yellow]left out: {what}: {why} ({number})")
     console.print(f"{count} frames{f': {save}' if save else ''}", soft_wrap=True)

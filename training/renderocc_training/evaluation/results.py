@@ -10,7 +10,7 @@
 | images/TOKEN/CAMERA.jpg | what the camera saw, small |
 | images/TOKEN/cameras.json | where the cameras were and how they project |
 
-``renderocc-train score OUT/predictions OUT/truth`` reads the same files.
+``renderocc score OUT/predictions OUT/truth`` reads the same files.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class Results:
 
 
 def read_results(folder: Path) -> Results:
-    """Read what ``renderocc-train evaluate`` wrote.
+    """Read what ``renderocc evaluate`` wrote.
 
     Raises:
         ValueError: not such a folder, unfinished, broken, or of a newer version.

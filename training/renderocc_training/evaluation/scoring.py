@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,18 @@ from renderocc_ros.occupancy.occ3d_files import (
     read_prediction,
     read_truth,
 )
-from renderocc_training.evaluation.ray_scores import RayCounts, count_rays
-from renderocc_training.evaluation.voxel_scores import Counts, confusion_matrix
+from renderocc_training.evaluation.ray_scores import (
+    THRESHOLDS_M,
+    RayCounts,
+    count_rays,
+    ray_scores,
+)
+from renderocc_training.evaluation.voxel_scores import (
+    Counts,
+    confusion_matrix,
+    moving_and_static,
+    voxel_scores,
+)
 from renderocc_training.processes import worker_processes
 
 Mask = Literal["camera", "lidar", "none"]
@@ -131,3 +141,26 @@ def total(counts: Iterable[SampleCounts]) -> SampleCounts:
     if summed is None:
         raise ValueError("no sample to score")
     return summed
+
+
+def scores_as_json(counts: SampleCounts, class_set: ClassSet, mask: Mask) -> dict[str, Any]:
+    """Scores as a JSON object, shares from 0 to 1; NaN where nothing can be said."""
+    voxels = voxel_scores(counts.confusion)
+    moving, static = moving_and_static(voxels.class_iou, class_set)
+    scores: dict[str, Any] = {
+        "samples": counts.samples,
+        "mask": mask,
+        "miou": voxels.miou,
+        "miou_moving": moving,
+        "miou_static": static,
+        "iou": voxels.iou,
+        "precision": voxels.precision,
+        "recall": voxels.recall,
+        "class_iou": dict(zip(class_set.names, voxels.class_iou.tolist(), strict=True)),
+    }
+    if counts.rays is not None:
+        cast = ray_scores(counts.rays)
+        scores["ray_iou"] = cast.ray_iou
+        at_m = (f"{limit:g}" for limit in THRESHOLDS_M)
+        scores["ray_iou_at_m"] = dict(zip(at_m, cast.at_threshold.tolist(), strict=True))
+    return scores

@@ -17,7 +17,7 @@ from renderocc_training.recording.typestore import typestore
 
 CURE = (
     "'mcap recover' mends a file, 'ros2 bag reindex' a folder that lacks metadata.yaml; "
-    "'renderocc-train extract' needs neither, it salvages what can be read"
+    "'renderocc extract' needs neither, it salvages what can be read"
 )
 RECORDINGS = (".mcap", ".db3")
 UNREADABLE = (AnyReaderError, SerdeError, ValueError, IndexError, UnicodeDecodeError)

@@ -268,7 +268,7 @@ def _step_terms(
             bad = {name: value for name, value in numbers.items() if not np.isfinite(value)}
             raise TrainingStopped(
                 f"the loss is not finite: {bad} on samples {', '.join(batch.tokens)}; look at "
-                "their labels with `renderocc-train labels show`"
+                "their labels with `renderocc labels show`"
             )
         fabric.backward(total)
     except (RuntimeError, MemoryError) as error:

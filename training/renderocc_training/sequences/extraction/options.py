@@ -10,7 +10,7 @@ LABEL_KINDS = ("depth", "classes")
 
 
 class ExtractOptions(StrictModel):
-    """Options of ``renderocc-train extract``; each default stands here."""
+    """Options of ``renderocc extract``; each default stands here."""
 
     key_frame_s: float = Field(0.5, ge=0, description="seconds between key frames; 0: every set")
     key_frame_m: float | None = Field(

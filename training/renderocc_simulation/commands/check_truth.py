@@ -20,7 +20,7 @@ def check_truth(
 ) -> None:
     """Check that depth, dense occupancy and LiDAR of a recording agree with each other.
 
-    renderocc-train check-truth town
+    renderocc check-truth town
 
     Ends with status 1 where they do not.
     """

@@ -58,9 +58,9 @@ def simulate(
 ) -> None:
     """Make a synthetic drive: a recording with exact 2D and 3D truth.
 
-    renderocc-train simulate town --seed 7 --seconds 20
+    renderocc simulate town --seed 7 --seconds 20
 
-    renderocc-train simulate robot --rig two_cameras --fault dropped-camera@3+2:front
+    renderocc simulate robot --rig two_cameras --fault dropped-camera@3+2:front
     """
     if split not in SPLIT_NUMBER:
         raise ValueError(f"split '{split}' is not one of: {', '.join(SPLIT_NUMBER)}")

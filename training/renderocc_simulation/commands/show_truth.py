@@ -19,7 +19,7 @@ def show_truth(
 ) -> None:
     """Draw a key frame of a recording with truth: cameras, depth, classes, LiDAR, voxels.
 
-    renderocc-train show-truth town pictures --frame 4
+    renderocc show-truth town pictures --frame 4
     """
     for path in write_pictures(read_key_frame(bag, frame), out, columns):
         Console().print(str(path), soft_wrap=True)

@@ -21,6 +21,7 @@ from rich.table import Table
 from renderocc_ros import __version__
 from renderocc_ros.config import load_class_set, load_rig
 from renderocc_ros.occupancy.messages import from_occupancy_message
+from renderocc_ros.occupancy.occ3d_files import find_pairs
 from renderocc_ros.tools.demo_truth import TRUTH_TOPIC, TruthWatch
 from renderocc_ros.tools.demo_watch import DemoWatch
 from renderocc_ros.tools.live_processes import (
@@ -29,13 +30,15 @@ from renderocc_ros.tools.live_processes import (
     spinning,
     stay_on_this_machine,
 )
+from renderocc_training.evaluation.results import without_nan
+from renderocc_training.evaluation.scoring import count_folder, scores_as_json, total
 
 NODE = "/renderocc"
 START_S, SETTLE_S = 120.0, 20.0
 KEY_FRAME_PERIOD_S = 0.5  # key frames come at 2 Hz, nuScenes' and synthetic ones
 DRIVE_RIG = "nuscenes"
 # A town of the kind that the shipped network never saw.
-DRIVE = ("--preset", "tiny", "--seed", "951", "--split", "holdout", "--seconds", "10")
+DRIVE: dict[str, Any] = {"preset": "tiny", "seed": 951, "split": "holdout", "seconds": 10.0}
 
 
 def demo(
@@ -88,7 +91,7 @@ def demo(
 
         with spinning("renderocc_demo", listen) as (watch, truth):
             _play(bag, parameters, watch, seconds, console)
-            report = _report(watch) | {"truth": truth.score()}
+            report = _report(watch) | {"truth": _truth_scores(truth)}
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     _show(report, console)
     model = checkpoint.name if checkpoint else "nano, trained on synthetic towns"
@@ -131,7 +134,7 @@ def _play(
                 status = player.wait(STOP_S)
                 status = 0 if status == 130 else status
         if status:
-            raise ValueError(f"the player ended with status {status}; its words are above")
+            raise ValueError(f"the player ended with status {status}; see above")
         _settle(watch, node)
 
 
@@ -187,6 +190,22 @@ def _report(watch: DemoWatch) -> dict[str, Any]:
         "received": watch.received,
         "latency_ms": latency,
     }
+
+
+def _truth_scores(watch: TruthWatch) -> dict[str, Any] | None:
+    """The scores, or why there are none; None without truth."""
+    if not watch.class_table:
+        return None
+    if len(set(watch.grids.values())) > 1:
+        return {"not_scored": f"the grids differ: {watch.grids}"}
+    classes = load_class_set(watch.class_table)
+    try:
+        pairs = find_pairs(watch.predictions, watch.truth).pairs
+        counts = total(count_folder(pairs, classes, watch.grids["truth"], "camera"))
+    except ValueError as error:
+        return {"not_scored": str(error)}
+    scores: dict[str, Any] = without_nan(scores_as_json(counts, classes, "camera"))
+    return scores
 
 
 def _show(report: dict[str, Any], console: Console) -> None:
@@ -253,10 +272,9 @@ def _converted(dataroot: Path, cache: Path, console: Console) -> Path:
         return bag
     console.print(f"converting {scene} of {version} to a recording …")
     bag.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "renderocc_training.cli", "nuscenes-to-bag"]
-    command += [str(dataroot), str(bag), "--version", version, "--scene", scene]
-    if subprocess.call(command):
-        raise ValueError("the conversion failed; its words are above")
+    from renderocc_training.commands.nuscenes_to_bag import nuscenes_to_bag  # reads slowly
+
+    nuscenes_to_bag(dataroot, bag, version, [scene])
     return bag
 
 
@@ -271,15 +289,16 @@ def _first_scene(table: Path) -> str:
 
 def _simulated(cache: Path, console: Console) -> Path:
     """A small synthetic drive; made once, then taken from the cache."""
-    bag = cache / ("-".join(["synthetic", __version__, *DRIVE]).replace("--", ""))
+    parts = [f"{part}" for option in DRIVE.items() for part in option]
+    bag = cache / "-".join(["synthetic", __version__, *parts])
     if (bag / "metadata.yaml").is_file():
         console.print(f"drive from the cache: {bag}", soft_wrap=True)
         return bag
     console.print("making a synthetic drive …")
     bag.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "renderocc_training.cli", "simulate", str(bag)]
-    if subprocess.call([*command, *DRIVE]):
-        raise ValueError("the simulation failed; its words are above")
+    from renderocc_simulation.commands.simulate import simulate  # needs Embree
+
+    simulate(bag, **DRIVE)
     return bag
 
 

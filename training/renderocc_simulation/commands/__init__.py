@@ -1,0 +1,1 @@
+"""Commands of the simulator, see renderocc_ros.cli."""
