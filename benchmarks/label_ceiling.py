@@ -24,7 +24,7 @@ from renderocc_ros.network_config import load_network_config
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder
-from renderocc_training.sequences.drives import open_drives
+from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.supervision.labels.config import LabelConfig, open_store
 from renderocc_training.trainer.recipe import load_recipe
 
@@ -51,7 +51,7 @@ def _score(
     rays = recipe.rays.model_copy(update={"auxiliary_frames": offsets})
     labels = LabelConfig(depth="images", semantics="images", stride_px=stride_px)
     source = TrainingSource(
-        open_drives(data, "nuscenes", None),
+        open_sequences(data, "nuscenes", None),
         open_store(labels, class_set, None),
         config,
         class_set,
@@ -60,8 +60,8 @@ def _score(
     volumes = TruthFolder.open(data / "gts", class_set)
     counts = np.zeros((class_set.free_id + 1,) * 2, np.int64)
     shares = []
-    for drive, frame in source.places[::every]:
-        votes, truth = source.votes(drive, frame), volumes.labels(drive, frame, grid)
+    for sequence, frame in source.places[::every]:
+        votes, truth = source.votes(sequence, frame), volumes.labels(sequence, frame, grid)
         seen, labelled = truth != IGNORE_ID, votes != IGNORE_ID
         occupied = seen & (truth != class_set.free_id)
         shares.append((labelled[seen].mean(), labelled[occupied].mean()))

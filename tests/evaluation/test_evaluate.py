@@ -20,9 +20,9 @@ from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.network_config import load_network_config
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import untrained_model
-from renderocc_training.evaluation.drive_rays import drive_ray_scores
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.results import read_results
+from renderocc_training.evaluation.sequence_rays import sequence_ray_scores
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
@@ -296,7 +296,7 @@ def test_rays_start_at_the_lidar_of_every_frame(drive: Path, tmp_path: Path) -> 
     for frame in results.frames:
         true = folder / "truth" / frame.token / "labels.npz"
         (folder / "predictions" / f"{frame.token}.npz").write_bytes(true.read_bytes())
-    perfect = drive_ray_scores(folder, poses, results.grid, results.class_set, (0.9, 0.0, 1.8))
+    perfect = sequence_ray_scores(folder, poses, results.grid, results.class_set, (0.9, 0.0, 1.8))
     assert perfect["ray_iou"] == 1.0 and perfect["at_m"] == {"1": 1.0, "2": 1.0, "4": 1.0}
 
 

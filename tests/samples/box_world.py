@@ -11,7 +11,13 @@ import numpy as np
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.geometry.voxel_traversal import clip_to_box
-from renderocc_training.sequences.frames import BoxTrack, CameraFrame, Drive, Frame, LidarScan
+from renderocc_training.sequences.model import (
+    BoxTrack,
+    CameraImage,
+    Frame,
+    LidarSweep,
+    RecordedSequence,
+)
 
 GROUND, NOTHING = -1, -2
 KITTI_ID = np.array([252, 10, 254, 50, 50, 50])  # of the boxes of STREET
@@ -87,7 +93,7 @@ class BoxWorld:
             range_m, what = np.where(nearer, enter, range_m), np.where(nearer, number, what)
         return range_m, what
 
-    def scan(self, time_s: float) -> tuple[np.ndarray, np.ndarray]:
+    def sweep(self, time_s: float) -> tuple[np.ndarray, np.ndarray]:
         """(P, 3) points of a LiDAR turn in its own frame, all at one time, and what they hit."""
         pitch, yaw = np.meshgrid(
             np.deg2rad(np.linspace(-30, 10, self.rings)),
@@ -104,8 +110,8 @@ class BoxWorld:
 
     def record(
         self, folder: Path, frames: int, period_s: float = 0.5, tracked: bool = True
-    ) -> Drive:
-        """Write images and scans below a folder."""
+    ) -> RecordedSequence:
+        """Write images and sweeps below a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         times = [0.1 + number * period_s for number in range(frames)]
         recorded = tuple(self._frame(folder, number, time) for number, time in enumerate(times))
@@ -118,7 +124,7 @@ class BoxWorld:
             )
             for number, box in enumerate(self.boxes)
         }
-        return Drive("street", folder, self.names, recorded, tracks if tracked else {})
+        return RecordedSequence("street", folder, self.names, recorded, tracks if tracked else {})
 
     def record_semantickitti(self, root: Path, frames: int) -> None:
         """Write sequence 00 in SemanticKITTI's layout: two cameras, labelled points, 10 Hz."""
@@ -139,8 +145,8 @@ class BoxWorld:
             pose = self.world_from_ego(time_s)
             poses.append(_row((first.inverse() @ pose @ ego_from_cam0).matrix[:3]))
             times.append(f"{time_s:e}")
-            points, what = self.scan(time_s)
-            # The scan was cast from EGO_FROM_LIDAR; the file has it in KITTI's LiDAR frame.
+            points, what = self.sweep(time_s)
+            # The sweep was cast from EGO_FROM_LIDAR; the file has it in KITTI's LiDAR frame.
             shifted = points + EGO_FROM_LIDAR.translation - ego_from_lidar.translation
             stem = f"{number:06d}"
             np.pad(shifted, ((0, 0), (0, 1))).astype("<f4").tofile(folder / f"velodyne/{stem}.bin")
@@ -157,19 +163,19 @@ class BoxWorld:
         stamp_ns = round(time_s * 1e9)
         points = folder / f"{number}.bin"
         own = np.array([[0.3, 0.2, -0.6]])  # a return off the car's roof
-        cloud = np.concatenate([self.scan(time_s)[0], own])
+        cloud = np.concatenate([self.sweep(time_s)[0], own])
         np.pad(cloud, ((0, 0), (0, 1))).astype("<f4").tofile(points)
         cameras = tuple(self._camera(folder, place, number, time_s) for place in range(2))
         pose = self.world_from_ego(time_s)
-        scan = LidarScan(stamp_ns, points, "kitti", EGO_FROM_LIDAR, pose)
-        return Frame(f"frame{number}", number, stamp_ns, pose, cameras, scan)
+        sweep = LidarSweep(stamp_ns, points, "kitti", EGO_FROM_LIDAR, pose)
+        return Frame(f"frame{number}", number, stamp_ns, pose, cameras, sweep)
 
-    def _camera(self, folder: Path, place: int, number: int, time_s: float) -> CameraFrame:
+    def _camera(self, folder: Path, place: int, number: int, time_s: float) -> CameraImage:
         at = time_s + self.camera_lag_s[place]
         pose = self.world_from_camera(place, at)
         file = folder / f"{self.names[place]}{number}.jpg"
         assert cv2.imwrite(str(file), self.picture(pose, at))
-        return CameraFrame(self.names[place], round(at * 1e9), file, LENS, pose)
+        return CameraImage(self.names[place], round(at * 1e9), file, LENS, pose)
 
     def picture(self, world_from_camera: RigidTransform, time_s: float) -> np.ndarray:
         """(H, W, 3) what a camera sees: brightness by distance, colour by object."""

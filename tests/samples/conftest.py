@@ -1,11 +1,11 @@
-"""Makes the box world importable; a drive through it, and what its boxes are called."""
+"""Makes the box world importable; a sequence through it, and what its boxes are called."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-from renderocc_training.sequences.frames import Drive
+from renderocc_training.sequences.model import RecordedSequence
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -20,7 +20,7 @@ off_road: other_flat
 
 
 @pytest.fixture(scope="session")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
+def sequence(tmp_path_factory: pytest.TempPathFactory) -> RecordedSequence:
     return STREET.record(tmp_path_factory.mktemp("street"), frames=4)
 
 

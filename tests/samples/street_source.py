@@ -1,4 +1,4 @@
-"""Samples of a drive through the box world: a small network, a recipe, and their source."""
+"""Samples of a sequence through the box world: a small network, a recipe, and their source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from renderocc_ros.config import validate
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_training.samples.source import TrainingSource
-from renderocc_training.sequences.frames import Drive
+from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.labels.config import LabelConfig, open_store
 from renderocc_training.trainer.recipe import Recipe, load_recipe
@@ -51,9 +51,13 @@ def make_store(mapping: Path, occ3d: ClassSet, folder: Path | None) -> LabelStor
 
 
 def make_source(
-    drive: Drive, mapping: Path, occ3d: ClassSet, folder: Path | None = None, **options: Any
+    sequence: RecordedSequence,
+    mapping: Path,
+    occ3d: ClassSet,
+    folder: Path | None = None,
+    **options: Any,
 ) -> TrainingSource:
     store = make_store(mapping, occ3d, folder)
     past = options.pop("past_frames", 0)
     wanted = options.pop("recipe", None) or recipe(**options)
-    return TrainingSource([drive], store, network_config(past), occ3d, wanted)
+    return TrainingSource([sequence], store, network_config(past), occ3d, wanted)

@@ -15,7 +15,7 @@ from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.occupancy.grid_file import describe_grid
 from renderocc_training.samples.truth import TruthFolder
-from renderocc_training.sequences.frames import Drive
+from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.trainer.held_out import _look, score_held_out
 
 
@@ -36,9 +36,9 @@ class Known(torch.nn.Module):
 
 
 def test_a_ray_that_meets_nothing_is_of_no_class(
-    drive: Drive, mapping: Path, occ3d: ClassSet
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
 ) -> None:
-    source = make_source(drive, mapping, occ3d)
+    source = make_source(sequence, mapping, occ3d)
     free = np.full(GRID.size, occ3d.free_id, np.uint8)
     nothing: Any = Known(network_config(), free, len(occ3d))
     rays = _look(nothing, source, 0, occ3d, recipe(), None).rays
@@ -46,21 +46,21 @@ def test_a_ray_that_meets_nothing_is_of_no_class(
 
 
 def test_held_out_scores_of_what_is_known(
-    drive: Drive, mapping: Path, occ3d: ClassSet, tmp_path: Path
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet, tmp_path: Path
 ) -> None:
-    source = make_source(drive.part(1, 2), mapping, occ3d)
+    source = make_source(sequence.part(1, 2), mapping, occ3d)
     (place,) = source.places
     votes = source.votes(*place)
     config, free = network_config(), np.full(GRID.size, occ3d.free_id, np.uint8)
     exact = np.where(votes == OCCUPIED_ID, 15, votes)
-    (tmp_path / drive.name).mkdir()
+    (tmp_path / sequence.name).mkdir()
     np.savez(
-        tmp_path / drive.name / "frame1.npz",
+        tmp_path / sequence.name / "frame1.npz",
         semantics=exact,
         mask_camera=votes < 255,
         mask_lidar=votes < 255,
     )
-    describe_grid(tmp_path / drive.name, GRID, "occ3d")
+    describe_grid(tmp_path / sequence.name, GRID, "occ3d")
     networks = {
         "all": Known(config, exact, len(occ3d)),
         "nothing": Known(config, free, len(occ3d)),

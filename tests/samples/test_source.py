@@ -1,4 +1,4 @@
-"""From a drive on disk to samples: exact geometry, exact budget, labels that fit, finite losses."""
+"""From a sequence to samples: exact geometry, exact budget, labels that fit, finite losses."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.rig.image_preprocessing import target_model
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.training_sample import collate
-from renderocc_training.sequences.frames import Drive
+from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.voxel_votes import count_votes, voted_labels
 from renderocc_training.supervision.rays.ray_batch import RayBatch
 from renderocc_training.trainer.objective import Objective, Sealed
 from renderocc_training.trainer.recipe import Recipe, load_recipe
 
 
-def test_a_sample_has_what_the_trainer_takes(drive: Drive, mapping: Path, occ3d: ClassSet) -> None:
-    source = make_source(drive, mapping, occ3d)
+def test_a_sample_has_what_the_trainer_takes(
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
+) -> None:
+    source = make_source(sequence, mapping, occ3d)
     sample = source.sample(1, np.random.default_rng(0))
     assert len(source) == 4 and sample.token == "frame1"
     assert sample.views.images.shape == (2, 3, 64, 160) and sample.views.valid.all()
@@ -38,11 +40,11 @@ def test_a_sample_has_what_the_trainer_takes(drive: Drive, mapping: Path, occ3d:
 
 
 def test_images_and_calibration_are_those_of_the_rig(
-    drive: Drive, mapping: Path, occ3d: ClassSet
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
 ) -> None:
     """Each camera stands where it was at its own stamp, in the ego frame of the sample's."""
-    sample = make_source(drive, mapping, occ3d).sample(2, np.random.default_rng(0))
-    frame = drive.frames[2]
+    sample = make_source(sequence, mapping, occ3d).sample(2, np.random.default_rng(0))
+    frame = sequence.frames[2]
     for place, camera in enumerate(frame.cameras):
         assert camera is not None
         pose = frame.world_from_ego.inverse() @ camera.world_from_camera
@@ -52,10 +54,10 @@ def test_images_and_calibration_are_those_of_the_rig(
 
 
 def test_depth_of_feature_pixels_is_the_nearest_labels(
-    drive: Drive, mapping: Path, occ3d: ClassSet
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
 ) -> None:
-    sample = make_source(drive, mapping, occ3d).sample(0, np.random.default_rng(0))
-    frame = drive.frames[0]
+    sample = make_source(sequence, mapping, occ3d).sample(0, np.random.default_rng(0))
+    frame = sequence.frames[0]
     checked = 0
     for place, camera in enumerate(frame.cameras):
         assert camera is not None
@@ -76,9 +78,11 @@ def test_depth_of_feature_pixels_is_the_nearest_labels(
     assert checked > 150
 
 
-def test_rays_end_on_surfaces_of_the_world(drive: Drive, mapping: Path, occ3d: ClassSet) -> None:
-    frame = drive.frames[1]
-    rays = make_source(drive, mapping, occ3d).sample(1, np.random.default_rng(0)).rays
+def test_rays_end_on_surfaces_of_the_world(
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
+) -> None:
+    frame = sequence.frames[1]
+    rays = make_source(sequence, mapping, occ3d).sample(1, np.random.default_rng(0)).rays
     ends = frame.world_from_ego.apply(rays.origin + rays.range_m[:, None] * rays.direction)
     distance = [np.abs(ends[:, 2])]
     for box in STREET.boxes:
@@ -92,8 +96,10 @@ def test_rays_end_on_surfaces_of_the_world(drive: Drive, mapping: Path, occ3d: C
     assert (off[moved] < 0.35).all()  # the object where it was when its camera fired
 
 
-def test_the_same_seed_draws_the_same_sample(drive: Drive, mapping: Path, occ3d: ClassSet) -> None:
-    source = make_source(drive, mapping, occ3d)
+def test_the_same_seed_draws_the_same_sample(
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
+) -> None:
+    source = make_source(sequence, mapping, occ3d)
     first, again, other = (source.sample(1, np.random.default_rng(s)).rays for s in (5, 5, 6))
     assert np.array_equal(first.range_m, again.range_m)
     assert not np.array_equal(first.range_m, other.range_m)
@@ -101,13 +107,13 @@ def test_the_same_seed_draws_the_same_sample(drive: Drive, mapping: Path, occ3d:
 
 @pytest.mark.parametrize("budget", [1, 700, 200_000])
 def test_exactly_the_budget_is_drawn_from_the_rays_of_the_right_frames(
-    drive: Drive, mapping: Path, occ3d: ClassSet, budget: int
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet, budget: int
 ) -> None:
-    labels, frame = make_source(drive, mapping, occ3d, budget=budget)._labels, drive.frames[1]
-    parts = labels.frames(drive, frame)
+    labels, frame = make_source(sequence, mapping, occ3d, budget=budget)._labels, sequence.frames[1]
+    parts = labels.frames(sequence, frame)
     assert [part.frame.number for part in parts] == [1, 0, 2]
-    rays = labels.draw(drive, frame, parts, np.random.default_rng(0))
-    every = labels.all_rays(drive, frame, parts)
+    rays = labels.draw(sequence, frame, parts, np.random.default_rng(0))
+    every = labels.all_rays(sequence, frame, parts)
     assert len(rays) == budget and rays.valid.sum() == min(budget, len(every))
     assert (rays.weight[rays.valid] > 0).all() and (rays.weight[~rays.valid] == 0).all()
 
@@ -127,7 +133,7 @@ def test_exactly_the_budget_is_drawn_from_the_rays_of_the_right_frames(
 
 
 def test_a_lens_that_gives_some_pixels_no_ray_leaves_them_out(
-    drive: Drive, mapping: Path, occ3d: ClassSet
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
 ) -> None:
     """Points just inside the turning point of the distortion have a pixel, but it has no ray."""
     lens = CameraModel(
@@ -136,9 +142,9 @@ def test_a_lens_that_gives_some_pixels_no_ray_leaves_them_out(
     )  # fmt: skip
     wide = tuple(
         replace(frame, cameras=tuple(replace(c, model=lens) for c in frame.cameras if c))
-        for frame in drive.frames
+        for frame in sequence.frames
     )
-    bent = replace(drive, frames=wide)
+    bent = replace(sequence, frames=wide)
     frame = bent.frames[1]
     source = make_source(bent, mapping, occ3d)
     labels = source._labels
@@ -153,42 +159,50 @@ def test_a_lens_that_gives_some_pixels_no_ray_leaves_them_out(
     assert source.votes(bent, frame).shape == GRID.size
 
 
-def test_rare_classes_are_drawn_more_often(drive: Drive, mapping: Path, occ3d: ClassSet) -> None:
+def test_rare_classes_are_drawn_more_often(
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
+) -> None:
     shares = []
     for weights in ("none", "tempered"):
-        source = make_source(drive, mapping, occ3d, class_weights=weights)
+        source = make_source(sequence, mapping, occ3d, class_weights=weights)
         rays = source.sample(1, np.random.default_rng(0)).rays
         shares.append((rays.class_id == occ3d.id_of("car")).mean())
     assert shares[1] > 1.3 * shares[0]
 
 
 def test_votes_are_those_of_all_rays_and_kept_on_disk(
-    drive: Drive, mapping: Path, occ3d: ClassSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sequence: RecordedSequence,
+    mapping: Path,
+    occ3d: ClassSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source = make_source(drive, mapping, occ3d, tmp_path)
+    source = make_source(sequence, mapping, occ3d, tmp_path)
     votes = source.sample(1, np.random.default_rng(0)).votes
     labels = source._labels
-    frame = drive.frames[1]
-    rays = labels.all_rays(drive, frame, labels.frames(drive, frame))
+    frame = sequence.frames[1]
+    rays = labels.all_rays(sequence, frame, labels.frames(sequence, frame))
     assert np.array_equal(votes, voted_labels(count_votes(rays, GRID, occ3d), occ3d))
 
     def never(*_: object) -> None:
         raise AssertionError("counted again")
 
     monkeypatch.setattr("renderocc_training.samples.source.count_votes", never)
-    again = make_source(drive, mapping, occ3d, tmp_path)
+    again = make_source(sequence, mapping, occ3d, tmp_path)
     assert np.array_equal(again.sample(1, np.random.default_rng(0)).votes, votes)
     with pytest.raises(AssertionError, match="counted again"):
-        make_source(drive, mapping, occ3d, tmp_path, auxiliary_frames=(1,)).votes(drive, frame)
+        make_source(sequence, mapping, occ3d, tmp_path, auxiliary_frames=(1,)).votes(
+            sequence, frame
+        )
 
 
 def test_all_rays_hit_and_the_traced_part_of_them_passes(
-    drive: Drive, mapping: Path, occ3d: ClassSet
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
 ) -> None:
-    labels, frame = make_source(drive, mapping, occ3d)._labels, drive.frames[1]
-    parts = labels.frames(drive, frame)
-    every = labels.all_rays(drive, frame, parts)
-    hitting, passing = labels.voting_rays(drive, frame, parts, traced=len(every) // 4)
+    labels, frame = make_source(sequence, mapping, occ3d)._labels, sequence.frames[1]
+    parts = labels.frames(sequence, frame)
+    every = labels.all_rays(sequence, frame, parts)
+    hitting, passing = labels.voting_rays(sequence, frame, parts, traced=len(every) // 4)
     assert 0.23 < len(passing) / len(every) < 0.27
     known = set(map(tuple, np.column_stack([every.direction, every.start_m])))
     assert known.issuperset(map(tuple, np.column_stack([passing.direction, passing.start_m])))
@@ -200,10 +214,12 @@ def test_all_rays_hit_and_the_traced_part_of_them_passes(
     assert 0.2 < votes.passes.sum() / all_votes.passes.sum() < 0.3
 
 
-def test_votes_find_walls_ground_and_cars(drive: Drive, mapping: Path, occ3d: ClassSet) -> None:
-    frame = drive.frames[1]
-    votes = make_source(drive, mapping, occ3d).votes(drive, frame)
-    truth = true_cells(drive, 1)
+def test_votes_find_walls_ground_and_cars(
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
+) -> None:
+    frame = sequence.frames[1]
+    votes = make_source(sequence, mapping, occ3d).votes(sequence, frame)
+    truth = true_cells(sequence, 1)
     occupied = votes != IGNORE_ID
     occupied &= votes != occ3d.free_id
     precision = truth[occupied].mean()
@@ -216,9 +232,9 @@ def test_votes_find_walls_ground_and_cars(drive: Drive, mapping: Path, occ3d: Cl
     assert inside and votes[tuple(index)] == occ3d.id_of("car")
 
 
-def true_cells(drive: Drive, number: int) -> np.ndarray:
+def true_cells(sequence: RecordedSequence, number: int) -> np.ndarray:
     """Cells that contain ground or surface of a box, found by dense points."""
-    frame = drive.frames[number]
+    frame = sequence.frames[number]
     x, y = np.meshgrid(np.arange(-50, 90, 0.1), np.arange(-60, 60, 0.1))
     points = [np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)]
     for box in STREET.boxes:
@@ -234,26 +250,26 @@ def true_cells(drive: Drive, number: int) -> np.ndarray:
 
 
 def test_past_frames_are_those_before_and_none_at_the_start(
-    drive: Drive, mapping: Path, occ3d: ClassSet
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
 ) -> None:
-    source = make_source(drive, mapping, occ3d, past_frames=1)
+    source = make_source(sequence, mapping, occ3d, past_frames=1)
     first, third = (source.sample(index, np.random.default_rng(0)) for index in (0, 2))
     assert not first.past[0].valid.any() and third.past[0].valid.all()
     second = source.sample(1, np.random.default_rng(0))
     assert np.array_equal(third.past[0].images, second.views.images)
-    motion = drive.frames[1].world_from_ego.inverse() @ drive.frames[2].world_from_ego
+    motion = sequence.frames[1].world_from_ego.inverse() @ sequence.frames[2].world_from_ego
     assert np.allclose(third.past_from_current[0], motion.matrix, atol=1e-5)
     batch = collate([first, third])
     assert batch.past[0].cameras.images.shape == (2, 2, 3, 64, 160)
 
 
 def test_stereo_takes_one_more_past_frame_and_is_trained(
-    drive: Drive, mapping: Path, occ3d: ClassSet
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
 ) -> None:
     content = network_config(past_frames=1).model_dump()
     content["architecture"]["depth"]["stereo"] = {"feature": "stage1"}
     config = validate(content, NetworkConfig, "stereo")
-    source = TrainingSource([drive], make_store(mapping, occ3d, None), config, occ3d, recipe())
+    source = TrainingSource([sequence], make_store(mapping, occ3d, None), config, occ3d, recipe())
     samples = [source.sample(index, np.random.default_rng(0)) for index in (1, 2)]
     there = [[bool(past.valid.all()) for past in sample.past] for sample in samples]
     assert there == [[True, False], [True, True]]
@@ -268,12 +284,12 @@ def test_stereo_takes_one_more_past_frame_and_is_trained(
 
 @pytest.mark.parametrize("name", ["default", "paper"])
 def test_losses_are_finite_and_reach_every_part(
-    drive: Drive, mapping: Path, occ3d: ClassSet, name: str
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet, name: str
 ) -> None:
     content = load_recipe(name).model_dump()
     content["rays"] |= {"budget": BUDGET, "rendered": 200, "auxiliary_frames": (-1, 1)}
     wanted = Recipe.model_validate({**content, "precision": "32-true"})
-    source = make_source(drive, mapping, occ3d, recipe=wanted)
+    source = make_source(sequence, mapping, occ3d, recipe=wanted)
     network = build_network(network_config(), len(occ3d))
     objective = Objective(network, occ3d, wanted)
     samples = [source.sample(index, np.random.default_rng(0)) for index in (0, 3)]
@@ -285,34 +301,38 @@ def test_losses_are_finite_and_reach_every_part(
     assert all(float(value) > 0 for term, value in terms.items() if term != "sky")
 
 
-def test_a_missing_camera_is_masked(drive: Drive, mapping: Path, occ3d: ClassSet) -> None:
-    lame = replace(drive.frames[1], cameras=(drive.frames[1].cameras[0], None))
-    broken = replace(drive, frames=(drive.frames[0], lame, *drive.frames[2:]))
+def test_a_missing_camera_is_masked(
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
+) -> None:
+    lame = replace(sequence.frames[1], cameras=(sequence.frames[1].cameras[0], None))
+    broken = replace(sequence, frames=(sequence.frames[0], lame, *sequence.frames[2:]))
     sample = make_source(broken, mapping, occ3d).sample(1, np.random.default_rng(0))
     assert sample.views.valid.tolist() == [True, False] and (sample.views.images[1] == 0).all()
     assert np.isnan(sample.depth_m[1]).all() and sample.rays.valid.all()
 
 
-def test_mistakes_are_named(drive: Drive, mapping: Path, occ3d: ClassSet, tmp_path: Path) -> None:
+def test_mistakes_are_named(
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet, tmp_path: Path
+) -> None:
     store = make_store(mapping, occ3d, None)
     one_camera = replace(
-        drive,
+        sequence,
         name="other",
         camera_names=("front",),
-        frames=tuple(replace(f, cameras=f.cameras[:1]) for f in drive.frames),
+        frames=tuple(replace(f, cameras=f.cameras[:1]) for f in sequence.frames),
     )
     with pytest.raises(ValueError, match="differ in their number of cameras"):
-        TrainingSource([drive, one_camera], store, network_config(), occ3d, recipe())
+        TrainingSource([sequence, one_camera], store, network_config(), occ3d, recipe())
     with pytest.raises(ValueError, match="no key frame"):
         TrainingSource([], store, network_config(), occ3d, recipe())
     content = recipe().model_dump()
     content["losses"]["truth"] = 1.0
     with pytest.raises(ValueError, match="needs 3D labels"):
-        TrainingSource([drive], store, network_config(), occ3d, Recipe.model_validate(content))
-    camera = drive.frames[0].cameras[0]
+        TrainingSource([sequence], store, network_config(), occ3d, Recipe.model_validate(content))
+    camera = sequence.frames[0].cameras[0]
     assert camera is not None
     lost = replace(camera, image=tmp_path / "gone.jpg")
-    frame = replace(drive.frames[0], cameras=(lost, drive.frames[0].cameras[1]))
-    source = make_source(replace(drive, frames=(frame,)), mapping, occ3d)
+    frame = replace(sequence.frames[0], cameras=(lost, sequence.frames[0].cameras[1]))
+    source = make_source(replace(sequence, frames=(frame,)), mapping, occ3d)
     with pytest.raises(ValueError, match=r"gone\.jpg"):
         source.sample(0, np.random.default_rng(0))

@@ -13,25 +13,25 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import describe_grid
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder, coarser
-from renderocc_training.sequences.frames import Drive
+from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.trainer.recipe import Recipe
 
 
 def test_truth_is_masked_and_brought_to_the_networks_grid(
-    drive: Drive, mapping: Path, occ3d: ClassSet, tmp_path: Path
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet, tmp_path: Path
 ) -> None:
     fine = VoxelGrid(GRID.origin_m, 0.5, (96, 96, 12))
     random = np.random.default_rng(0)
     labels = np.where(random.random(fine.size) < 0.1, 4, 17).astype(np.uint8)
     seen = random.random(fine.size) < 0.9
-    for frame in drive.frames:
-        folder = tmp_path / drive.name / frame.token
+    for frame in sequence.frames:
+        folder = tmp_path / sequence.name / frame.token
         folder.mkdir(parents=True)
         np.savez(folder / "labels.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
     content = recipe().model_dump()
     content["losses"] |= {"truth": 1.0, "truth_semantics": 1.0}
     source = TrainingSource(
-        [drive], make_store(mapping, occ3d, None), network_config(), occ3d,
+        [sequence], make_store(mapping, occ3d, None), network_config(), occ3d,
         Recipe.model_validate(content), TruthFolder(tmp_path, fine, occ3d),
     )  # fmt: skip
     truth = source.sample(0, np.random.default_rng(0)).truth
@@ -42,7 +42,7 @@ def test_truth_is_masked_and_brought_to_the_networks_grid(
         wanted = 4 if solid.any() else 17
         known = (solid & visible).any() if solid.any() else visible.all()
         assert truth[tuple(cell)] == (wanted if known else IGNORE_ID)
-    (tmp_path / drive.name / "frame2" / "labels.npz").unlink()
+    (tmp_path / sequence.name / "frame2" / "labels.npz").unlink()
     with pytest.raises(ValueError, match="no 3D labels of frame2"):
         source.sample(2, np.random.default_rng(0))
 
@@ -61,23 +61,27 @@ def test_what_is_there_without_a_class_is_not_free_when_cells_are_joined(occ3d: 
     assert coarse.ravel().tolist() == [IGNORE_ID, 4]
 
 
-def test_grids_that_do_not_match_are_refused(drive: Drive, occ3d: ClassSet, tmp_path: Path) -> None:
+def test_grids_that_do_not_match_are_refused(
+    sequence: RecordedSequence, occ3d: ClassSet, tmp_path: Path
+) -> None:
     other = VoxelGrid((-24.0, -24.0, -2.3), 0.5, (96, 96, 12))
     labels = np.full(other.size, 17, np.uint8)
     seen = np.ones(other.size, dtype=bool)
     np.savez(tmp_path / "frame0.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
     with pytest.raises(ValueError, match="same box and a whole multiple"):
-        TruthFolder(tmp_path, other, occ3d).labels(drive, drive.frames[0], GRID)
+        TruthFolder(tmp_path, other, occ3d).labels(sequence, sequence.frames[0], GRID)
 
 
-def test_a_truth_folder_says_its_own_grid(drive: Drive, occ3d: ClassSet, tmp_path: Path) -> None:
-    folder = tmp_path / drive.name / "frame0"
+def test_a_truth_folder_says_its_own_grid(
+    sequence: RecordedSequence, occ3d: ClassSet, tmp_path: Path
+) -> None:
+    folder = tmp_path / sequence.name / "frame0"
     folder.mkdir(parents=True)
     labels, seen = np.full(GRID.size, 4, np.uint8), np.ones(GRID.size, dtype=bool)
     np.savez(folder / "labels.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
     describe_grid(folder.parent, GRID, "occ3d")
     truth = TruthFolder.open(tmp_path, occ3d)
-    assert (truth.labels(drive, drive.frames[0], GRID) == 4).all()
+    assert (truth.labels(sequence, sequence.frames[0], GRID) == 4).all()
     describe_grid(folder.parent, GRID, "mine")
     with pytest.raises(ValueError, match="classes of {'mine'}"):
         TruthFolder.open(tmp_path, occ3d)

@@ -26,7 +26,7 @@ from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.transform_tree import TransformTree
-from renderocc_training.sequences.nuscenes_drives import nuscenes_drives
+from renderocc_training.sequences.nuscenes_sequences import nuscenes_sequences
 from renderocc_training.sequences.nuscenes_source import NuscenesSource
 from renderocc_training.sequences.nuscenes_to_bag import write_scene
 
@@ -280,7 +280,7 @@ def test_the_lens_that_extract_writes_is_read_wherever_the_tables_are(
         load_network_config("nano").image,
     )
     _, first = next(iter(sets))
-    (drive,) = nuscenes_drives(root, VERSION)
+    (drive,) = nuscenes_sequences(root, VERSION)
     for name in CHANNELS:
         expected = ("plumb_bob", tuple(lens)) if name == "BACK" else ("none", ())
         models = [content.model_of_info(infos[name][0])]

@@ -1,4 +1,4 @@
-"""Truth from accumulated LiDAR: scenes with a known answer, and a recorded drive."""
+"""Truth from accumulated LiDAR: scenes with a known answer, and a recorded sequence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import pytest
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
-from renderocc_training.sequences.frames import BoxTrack, CameraFrame, Drive, Frame, LidarScan
+from renderocc_training.sequences.model import (
+    BoxTrack,
+    CameraImage,
+    Frame,
+    LidarSweep,
+    RecordedSequence,
+)
 from renderocc_training.supervision.occupancy_truth import TruthMaker, TruthOptions, label_cells
 from renderocc_training.supervision.rays.ray_batch import STANDS
 
@@ -26,7 +32,11 @@ class ByHeight:
     name = "height"
 
     def classes(
-        self, drive: Drive, scan: LidarScan, points: np.ndarray, instance: np.ndarray
+        self,
+        sequence: RecordedSequence,
+        sweep: LidarSweep,
+        points: np.ndarray,
+        instance: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         return np.where(instance >= 0, CAR, WALL).astype(np.uint8), instance
 
@@ -36,10 +46,10 @@ def moved(x: float, y: float = 0.0, z: float = 0.0) -> RigidTransform:
 
 
 @pytest.fixture
-def drive(tmp_path: Path) -> Drive:
+def sequence(tmp_path: Path) -> RecordedSequence:
     """The robot drives 2 m a frame towards a wall at x = 15.5; a car beside it drives as fast.
 
-    Of the car, each scan meets another point; of the wall, a column.
+    Of the car, each sweep meets another point; of the wall, a column.
     """
     frames, poses, stamps = [], [], []
     for number in range(3):
@@ -49,27 +59,29 @@ def drive(tmp_path: Path) -> Drive:
         ends = ego.inverse().apply(np.concatenate([wall, car]))
         file = tmp_path / f"{number}.bin"
         np.hstack([ends, np.zeros((len(ends), 2))]).astype("<f4").tofile(file)
-        scan = LidarScan(stamp, file, "nuscenes", moved(0, 0, 0), ego)
-        camera = CameraFrame(
+        sweep = LidarSweep(stamp, file, "nuscenes", moved(0, 0, 0), ego)
+        camera = CameraImage(
             "front",
             stamp,
             tmp_path / "none.jpg",
             CameraModel(100, 100, np.array([[50.0, 0, 49.5], [0, 50, 49.5], [0, 0, 1]])),
             ego @ RigidTransform(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3)),
         )
-        frames.append(Frame(f"t{number}", number, stamp, ego, (camera,), scan))
+        frames.append(Frame(f"t{number}", number, stamp, ego, (camera,), sweep))
         poses.append(moved(2.0 * number + 5.5, 5.5, 0.5))
         stamps.append(stamp)
     track = BoxTrack("vehicle.car", (4.0, 2.0, 2.0), tuple(stamps), tuple(poses))
-    return Drive("toy", tmp_path, ("front",), tuple(frames), {0: track})
+    return RecordedSequence("toy", tmp_path, ("front",), tuple(frames), {0: track})
 
 
-def test_what_moves_is_accumulated_in_its_own_frame(drive: Drive, occ3d: ClassSet) -> None:
-    maker = TruthMaker(drive, ByHeight(), GRID, occ3d)
-    for number, frame in enumerate(drive.frames):
+def test_what_moves_is_accumulated_in_its_own_frame(
+    sequence: RecordedSequence, occ3d: ClassSet
+) -> None:
+    maker = TruthMaker(sequence, ByHeight(), GRID, occ3d)
+    for number, frame in enumerate(sequence.frames):
         labels = maker.truth(frame).labels
         cars = np.argwhere(labels == CAR) - (20, 20, 2)
-        # Three points of three scans, where the car is now: no trail behind it.
+        # Three points of three sweeps, where the car is now: no trail behind it.
         assert cars.tolist() == [[4, 5, 0], [5, 5, 0], [6, 5, 0]]
         walls = np.argwhere(labels == WALL) - (20, 20, 2)
         assert set(walls[:, 0]) == {15 - 2 * number} and len(walls) == 18
@@ -77,48 +89,54 @@ def test_what_moves_is_accumulated_in_its_own_frame(drive: Drive, occ3d: ClassSe
 
 
 def test_of_overlapping_boxes_the_smaller_one_takes_its_points_along(
-    drive: Drive, occ3d: ClassSet
+    sequence: RecordedSequence, occ3d: ClassSet
 ) -> None:
-    stamps = tuple(frame.stamp_ns for frame in drive.frames)
+    stamps = tuple(frame.stamp_ns for frame in sequence.frames)
     lorry = BoxTrack("vehicle.truck", (12.0, 4.0, 4.0), stamps, (moved(7.5, 5.5, 0.5),) * 3)
-    for tracks in ({0: drive.tracks[0], 1: lorry}, {0: lorry, 1: drive.tracks[0]}):
-        maker = TruthMaker(replace(drive, tracks=tracks), ByHeight(), GRID, occ3d)
-        for frame in drive.frames:
+    for tracks in ({0: sequence.tracks[0], 1: lorry}, {0: lorry, 1: sequence.tracks[0]}):
+        maker = TruthMaker(replace(sequence, tracks=tracks), ByHeight(), GRID, occ3d)
+        for frame in sequence.frames:
             cars = np.argwhere(maker.truth(frame).labels == CAR) - (20, 20, 2)
             assert cars.tolist() == [[4, 5, 0], [5, 5, 0], [6, 5, 0]]
 
 
 @pytest.mark.parametrize("window", [0, 1])
 def test_more_scans_may_tell_what_is_seen_than_are_accumulated(
-    drive: Drive, occ3d: ClassSet, window: int
+    sequence: RecordedSequence, occ3d: ClassSet, window: int
 ) -> None:
-    """Frame n's scan meets the car's cell 4 + n; two frames on it ends there in the world."""
-    maker = TruthMaker(drive, ByHeight(), GRID, occ3d, TruthOptions(window))
-    for number, frame in enumerate(drive.frames):
+    """Frame n's sweep meets the car's cell 4 + n; two frames on it ends there in the world."""
+    maker = TruthMaker(sequence, ByHeight(), GRID, occ3d, TruthOptions(window))
+    for number, frame in enumerate(sequence.frames):
         truth = maker.truth(frame)
         cars = np.argwhere(truth.labels == CAR) - (20, 20, 2)
         near = [n for n in range(3) if abs(n - number) <= window]
         assert cars.tolist() == [[4 + n, 5, 0] for n in near]
-        for other in range(3):  # where that scan met the car then
+        for other in range(3):  # where that sweep met the car then
             assert truth.mask_lidar[20 + 4 + other + 2 * (other - number), 25, 2]
-    alone = TruthMaker(drive, ByHeight(), GRID, occ3d, TruthOptions(window, seen_window=0))
-    assert not alone.truth(drive.frames[0]).mask_lidar[20 + 7, 25, 2]
+    alone = TruthMaker(sequence, ByHeight(), GRID, occ3d, TruthOptions(window, seen_window=0))
+    assert not alone.truth(sequence.frames[0]).mask_lidar[20 + 7, 25, 2]
 
 
-def test_what_moves_without_a_box_leaves_no_trail(drive: Drive, occ3d: ClassSet) -> None:
+def test_what_moves_without_a_box_leaves_no_trail(
+    sequence: RecordedSequence, occ3d: ClassSet
+) -> None:
     class CarsBeside(ByHeight):
         """Without boxes: what is 5 m to the left is a car, standing or not."""
 
         stands = False
 
         def classes(
-            self, drive: Drive, scan: LidarScan, points: np.ndarray, instance: np.ndarray
+            self,
+            sequence: RecordedSequence,
+            sweep: LidarSweep,
+            points: np.ndarray,
+            instance: np.ndarray,
         ) -> tuple[np.ndarray, np.ndarray]:
             beside = points[:, 1] > 4
             told = np.where(beside & self.stands, STANDS, instance)
             return np.where(beside, CAR, WALL).astype(np.uint8), told
 
-    unboxed, source = replace(drive, tracks={}), CarsBeside()
+    unboxed, source = replace(sequence, tracks={}), CarsBeside()
     labels = TruthMaker(unboxed, source, GRID, occ3d).truth(unboxed.frames[1]).labels
     assert (np.argwhere(labels == CAR) - (20, 20, 2)).tolist() == [[5, 5, 0]]
     assert (labels == WALL).sum() == 18
@@ -127,8 +145,8 @@ def test_what_moves_without_a_box_leaves_no_trail(drive: Drive, occ3d: ClassSet)
     assert (labels == CAR).sum() == 3
 
 
-def test_rays_tell_what_is_seen(drive: Drive, occ3d: ClassSet) -> None:
-    truth = TruthMaker(drive, ByHeight(), GRID, occ3d).truth(drive.frames[0])
+def test_rays_tell_what_is_seen(sequence: RecordedSequence, occ3d: ClassSet) -> None:
+    truth = TruthMaker(sequence, ByHeight(), GRID, occ3d).truth(sequence.frames[0])
     for mask in (truth.mask_lidar, truth.mask_camera):
         assert mask[20 + 8, 20, 2 + 0]  # on the way to the wall
         assert mask[20 + 15, 20, 2 + 1]  # the wall
@@ -154,16 +172,16 @@ def test_cells_take_most_points_then_the_nearest_label(occ3d: ClassSet) -> None:
     assert (labels != FREE).sum() == 3
 
 
-def test_cells_without_class_can_be_given_one(drive: Drive, occ3d: ClassSet) -> None:
-    unknown = TruthMaker(drive, None, GRID, occ3d).truth(drive.frames[0]).labels
+def test_cells_without_class_can_be_given_one(sequence: RecordedSequence, occ3d: ClassSet) -> None:
+    unknown = TruthMaker(sequence, None, GRID, occ3d).truth(sequence.frames[0]).labels
     assert set(np.unique(unknown)) == {FREE, IGNORE_ID}
     options = TruthOptions(unlabelled=0)
-    named = TruthMaker(drive, None, GRID, occ3d, options).truth(drive.frames[0]).labels
+    named = TruthMaker(sequence, None, GRID, occ3d, options).truth(sequence.frames[0]).labels
     assert np.array_equal(named == 0, unknown == IGNORE_ID)
 
 
-def test_a_drive_without_lidar_is_refused(drive: Drive, occ3d: ClassSet) -> None:
-    blind = Drive("blind", drive.root, (), (Frame("t", 0, 0, moved(0), ()),))
+def test_a_drive_without_lidar_is_refused(sequence: RecordedSequence, occ3d: ClassSet) -> None:
+    blind = RecordedSequence("blind", sequence.root, (), (Frame("t", 0, 0, moved(0), ()),))
     with pytest.raises(ValueError, match="'blind' has no LiDAR"):
         TruthMaker(blind, None, GRID, occ3d)
 
@@ -171,11 +189,11 @@ def test_a_drive_without_lidar_is_refused(drive: Drive, occ3d: ClassSet) -> None
 def test_a_recorded_drive_has_its_ground_where_the_road_is(
     recording: Callable[..., Path], occ3d: ClassSet
 ) -> None:
-    from renderocc_training.sequences.drives import open_drives
+    from renderocc_training.sequences.data_sets import open_sequences
     from renderocc_training.supervision.labels.box_semantics import BoxClasses
     from renderocc_training.supervision.labels.mapping import load_boxes
 
-    boston = open_drives(recording("data", "nuscenes"))[0].part(18, 23)
+    boston = open_sequences(recording("data", "nuscenes"))[0].part(18, 23)
     grid = VoxelGrid((-40.0, -40.0, -1.0), 0.8, (100, 100, 8))
     maker = TruthMaker(boston, BoxClasses(occ3d, load_boxes("nuscenes_boxes")), grid, occ3d)
     truth = maker.truth(boston.frames[2])

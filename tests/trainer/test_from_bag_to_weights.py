@@ -16,7 +16,7 @@ from renderocc_ros.cli import app
 from renderocc_ros.network.occupancy_field import opacity
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.training_sample import collate
-from renderocc_training.sequences.drives import open_drives
+from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.supervision.labels.config import LabelConfig, open_store
 from renderocc_training.trainer.recipe import load_recipe
 
@@ -118,7 +118,7 @@ def test_a_recorded_drive_becomes_weights_that_know_where_things_are(tmp_path: P
         agreement(
             model,
             TrainingSource(
-                open_drives(tmp_path / "data", scenes=(name,)),
+                open_sequences(tmp_path / "data", scenes=(name,)),
                 store,
                 model.network.config,
                 model.class_set,

@@ -13,7 +13,7 @@ from box_world import STREET
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import RigidTransform
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.labels.config import LabelConfig, open_store
 from renderocc_training.supervision.labels.label_images import label_image_file
@@ -25,7 +25,7 @@ class Counting:
 
     name, reach, calls = "counting", 0, 0
 
-    def label(self, drive: Drive, frame: Frame, camera: CameraFrame) -> PixelLabels:
+    def label(self, sequence: RecordedSequence, frame: Frame, camera: CameraImage) -> PixelLabels:
         self.calls += 1
         return PixelLabels(
             np.full((1, 2), 7, np.float32),
@@ -36,29 +36,31 @@ class Counting:
 
 
 @pytest.fixture(scope="module")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
+def sequence(tmp_path_factory: pytest.TempPathFactory) -> RecordedSequence:
     return STREET.record(tmp_path_factory.mktemp("street"), frames=3)
 
 
-def ranges(store: LabelStore, drive: Drive, number: int = 0) -> list[float]:
-    return store.labels(drive, drive.frames[number]).labels.range_m.tolist()
+def ranges(store: LabelStore, sequence: RecordedSequence, number: int = 0) -> list[float]:
+    return store.labels(sequence, sequence.frames[number]).labels.range_m.tolist()
 
 
-def test_a_second_run_reads_what_the_first_wrote(drive: Drive, tmp_path: Path) -> None:
+def test_a_second_run_reads_what_the_first_wrote(
+    sequence: RecordedSequence, tmp_path: Path
+) -> None:
     first, second = Counting(), Counting()
     store = LabelStore(first, tmp_path, {"a": 1})
-    assert ranges(store, drive) == [1, 2] and ranges(store, drive, 1) == [3, 4]
+    assert ranges(store, sequence) == [1, 2] and ranges(store, sequence, 1) == [3, 4]
     again = LabelStore(second, tmp_path, {"a": 1})
-    assert again.has(drive, drive.frames[1]) and not again.has(drive, drive.frames[2])
-    assert ranges(again, drive, 1) == [3, 4] and second.calls == 0
-    assert ranges(again, drive, 2) == [1, 2] and second.calls == 2
-    assert again.labels(drive, drive.frames[2]).camera.tolist() == [0, 1]
+    assert again.has(sequence, sequence.frames[1]) and not again.has(sequence, sequence.frames[2])
+    assert ranges(again, sequence, 1) == [3, 4] and second.calls == 0
+    assert ranges(again, sequence, 2) == [1, 2] and second.calls == 2
+    assert again.labels(sequence, sequence.frames[2]).camera.tolist() == [0, 1]
 
 
-def test_other_settings_have_other_labels(drive: Drive, tmp_path: Path) -> None:
-    ranges(LabelStore(Counting(), tmp_path, {"a": 1}), drive)
+def test_other_settings_have_other_labels(sequence: RecordedSequence, tmp_path: Path) -> None:
+    ranges(LabelStore(Counting(), tmp_path, {"a": 1}), sequence)
     other = Counting()
-    ranges(LabelStore(other, tmp_path, {"a": 2}), drive)
+    ranges(LabelStore(other, tmp_path, {"a": 2}), sequence)
     assert other.calls == 2
 
 
@@ -70,13 +72,15 @@ def moved(frame: Frame) -> Frame:
     return replace(frame, cameras=(other, *frame.cameras[1:]))
 
 
-def test_a_changed_pose_or_box_makes_the_labels_anew(drive: Drive, tmp_path: Path) -> None:
-    ranges(LabelStore(Counting(), tmp_path, {}), drive)
-    track = drive.tracks[0]
-    longer = {**drive.tracks, 0: replace(track, size_m=(9.0, 2.0, 2.0))}
+def test_a_changed_pose_or_box_makes_the_labels_anew(
+    sequence: RecordedSequence, tmp_path: Path
+) -> None:
+    ranges(LabelStore(Counting(), tmp_path, {}), sequence)
+    track = sequence.tracks[0]
+    longer = {**sequence.tracks, 0: replace(track, size_m=(9.0, 2.0, 2.0))}
     for changed in (
-        replace(drive, frames=(moved(drive.frames[0]), *drive.frames[1:])),
-        replace(drive, tracks=longer),
+        replace(sequence, frames=(moved(sequence.frames[0]), *sequence.frames[1:])),
+        replace(sequence, tracks=longer),
     ):
         counting = Counting()
         ranges(LabelStore(counting, tmp_path, {}), changed)
@@ -85,25 +89,25 @@ def test_a_changed_pose_or_box_makes_the_labels_anew(drive: Drive, tmp_path: Pat
         assert counting.calls == 2
 
 
-def test_only_frames_within_reach_matter(drive: Drive, tmp_path: Path) -> None:
+def test_only_frames_within_reach_matter(sequence: RecordedSequence, tmp_path: Path) -> None:
     store = LabelStore(Counting(), tmp_path, {})
-    later = replace(drive, frames=(*drive.frames[:2], moved(drive.frames[2])))
-    part = drive.part(0, 2)
-    first = drive.frames[0]
-    assert store.key(drive, first) == store.key(later, first) == store.key(part, part.frames[0])
+    later = replace(sequence, frames=(*sequence.frames[:2], moved(sequence.frames[2])))
+    part = sequence.part(0, 2)
+    first = sequence.frames[0]
+    assert store.key(sequence, first) == store.key(later, first) == store.key(part, part.frames[0])
     store.labeller.reach = 2
-    assert store.key(drive, first) != store.key(later, first)
+    assert store.key(sequence, first) != store.key(later, first)
 
 
-def test_a_damaged_file_is_made_anew(drive: Drive, tmp_path: Path) -> None:
+def test_a_damaged_file_is_made_anew(sequence: RecordedSequence, tmp_path: Path) -> None:
     store = LabelStore(Counting(), tmp_path, {})
-    ranges(store, drive)
-    file = store.file(drive.frames[0])
+    ranges(store, sequence)
+    file = store.file(sequence.frames[0])
     assert file is not None
     for content in (b"", file.read_bytes()[:200]):
         file.write_bytes(content)
         counting = Counting()
-        assert ranges(LabelStore(counting, tmp_path, {}), drive) == [1, 2]
+        assert ranges(LabelStore(counting, tmp_path, {}), sequence) == [1, 2]
     assert sorted(path.name for path in file.parent.iterdir()) == ["frame0.npz", "settings.json"]
 
 
@@ -129,7 +133,7 @@ def rewritten(file: Path, content: bytes) -> Path:
 
 
 def test_a_road_map_that_comes_later_or_changes_makes_the_labels_anew(
-    drive: Drive, occ3d: ClassSet, tmp_path: Path
+    sequence: RecordedSequence, occ3d: ClassSet, tmp_path: Path
 ) -> None:
     content = ("vehicle: car", "human: pedestrian", "static: manmade")
     mapping = tmp_path / "boxes.yaml"
@@ -139,21 +143,21 @@ def test_a_road_map_that_comes_later_or_changes_makes_the_labels_anew(
     )
     config = LabelConfig(mapping=str(mapping))
 
-    def ground(drive: Drive, config: LabelConfig = config) -> set[int]:
+    def ground(sequence: RecordedSequence, config: LabelConfig = config) -> set[int]:
         store = open_store(config, occ3d, tmp_path / "labels")
-        found = set(store.labels(drive, drive.frames[0]).labels.class_id.tolist())
-        assert store.has(drive, drive.frames[0])
+        found = set(store.labels(sequence, sequence.frames[0]).labels.class_id.tolist())
+        assert store.has(sequence, sequence.frames[0])
         return found & {occ3d.id_of("driveable_surface"), occ3d.id_of("other_flat")}
 
-    assert ground(drive) == {occ3d.id_of("other_flat")}
+    assert ground(sequence) == {occ3d.id_of("other_flat")}
     road = tmp_path / "map.png"
     assert cv2.imwrite(str(road), np.full((3000, 3000), 255, np.uint8))
-    mapped = replace(drive, road_mask=road)
+    mapped = replace(sequence, road_mask=road)
     assert occ3d.id_of("driveable_surface") in ground(mapped)
     given = config.model_copy(update={"road_mask": road})
-    ground(drive, given)
+    ground(sequence, given)
     rewritten(road, road.read_bytes())
-    for changed, settings in ((mapped, config), (drive, given)):
+    for changed, settings in ((mapped, config), (sequence, given)):
         store = open_store(settings, occ3d, tmp_path / "labels")
         assert not store.has(changed, changed.frames[0])
     ground(mapped)
@@ -165,16 +169,16 @@ def test_a_road_map_that_comes_later_or_changes_makes_the_labels_anew(
 
 @pytest.mark.parametrize("kind", ["classes", "depth", "points"])
 def test_edited_label_files_make_the_labels_of_their_frame_anew(
-    drive: Drive, occ3d: ClassSet, tmp_path: Path, kind: str
+    sequence: RecordedSequence, occ3d: ClassSet, tmp_path: Path, kind: str
 ) -> None:
-    drive = replace(drive, root=tmp_path)
-    frame = drive.frames[1]
-    assert frame.cameras[0] is not None and frame.scan is not None
+    sequence = replace(sequence, root=tmp_path)
+    frame = sequence.frames[1]
+    assert frame.cameras[0] is not None and frame.lidar is not None
     points = tmp_path / "1.label"
-    scan = replace(frame.scan, labels=points)
-    frames = (drive.frames[0], replace(frame, scan=scan), drive.frames[2])
-    drive = replace(drive, frames=frames)
-    file = points if kind == "points" else label_image_file(drive, kind, frame.cameras[0])
+    sweep = replace(frame.lidar, labels=points)
+    frames = (sequence.frames[0], replace(frame, lidar=sweep), sequence.frames[2])
+    sequence = replace(sequence, frames=frames)
+    file = points if kind == "points" else label_image_file(sequence, kind, frame.cameras[0])
     config = LabelConfig(
         depth="lidar" if kind == "points" else "images",
         semantics="points" if kind == "points" else "images",
@@ -184,15 +188,15 @@ def test_edited_label_files_make_the_labels_of_their_frame_anew(
     for content in (None, b"1234", b"1234", b"12345"):
         if content is not None:
             rewritten(file, content)
-        seen.add((store.key(drive, frames[0]), store.key(drive, frames[1])))
+        seen.add((store.key(sequence, frames[0]), store.key(sequence, frames[1])))
     assert len({first for first, _ in seen}) == 1 and len({own for _, own in seen}) == 4
 
 
-def test_files_that_are_not_read_do_not_matter(drive: Drive, occ3d: ClassSet) -> None:
+def test_files_that_are_not_read_do_not_matter(sequence: RecordedSequence, occ3d: ClassSet) -> None:
     config = LabelConfig(semantics="none")
     store = open_store(config, occ3d, None)
-    mapped = replace(drive, road_mask=Path("anywhere.png"))
-    assert store.key(drive, drive.frames[0]) == store.key(mapped, mapped.frames[0])
+    mapped = replace(sequence, road_mask=Path("anywhere.png"))
+    assert store.key(sequence, sequence.frames[0]) == store.key(mapped, mapped.frames[0])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_training.commands import labels
 from renderocc_training.commands._label_options import label_config
 from renderocc_training.commands.train import train
-from renderocc_training.sequences.drives import DataFormat, open_drives
+from renderocc_training.sequences.data_sets import DataFormat, open_sequences
 from renderocc_training.supervision.labels.config import LabelConfig, default_mapping, open_store
 
 KITTI = ("--format", "semantickitti", "--semantics", "points")
@@ -66,10 +66,10 @@ def test_make_resumes_and_show_draws(root: Path, tmp_path: Path) -> None:
 def test_labels_of_a_semantickitti_world_are_exact(root: Path, occ3d: ClassSet) -> None:
     given = {**LabelConfig().model_dump(), "semantics": "points"}
     config = label_config({**given, "root": root, "format": "semantickitti"})
-    drive = open_drives(root, "semantickitti")[0]
+    sequence = open_sequences(root, "semantickitti")[0]
     store = open_store(config, occ3d, None)
-    for frame in drive.frames:
-        found = store.labels(drive, frame)
+    for frame in sequence.frames:
+        found = store.labels(sequence, frame)
         for place, camera in enumerate(frame.cameras):
             assert camera is not None
             labels = found.of(found.camera == place).labels
@@ -145,7 +145,7 @@ def test_every_setting_of_labels_is_an_option(command: Callable[..., None]) -> N
     assert set(LabelConfig.model_fields) <= set(inspect.signature(command).parameters)
 
 
-def test_pictures_of_a_real_drive(recording: Callable[..., Path], tmp_path: Path) -> None:
+def test_pictures_of_a_real_sequence(recording: Callable[..., Path], tmp_path: Path) -> None:
     root = recording("data", "nuscenes")
     done = run("show", root, "--out", tmp_path, "--frames", "1", "--semantics", "none")
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ import transformers
 from box_world import LENS, NOTHING, STREET
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_training.sequences.frames import CameraFrame, Drive
+from renderocc_training.sequences.model import CameraImage, RecordedSequence
 from renderocc_training.supervision.labels.config import LabelConfig, make_labeller
 from renderocc_training.supervision.labels.dense import DenseLabels, WithClassImages
 from renderocc_training.supervision.labels.hub import load_pretrained
@@ -35,7 +35,7 @@ MAPPING = NameMapping(
 )
 
 
-def true_images(camera: CameraFrame) -> tuple[np.ndarray, np.ndarray]:
+def true_images(camera: CameraImage) -> tuple[np.ndarray, np.ndarray]:
     """(H, W) range, and number of what is seen."""
     pose = camera.world_from_camera
     rays = LENS.pixel_rays().reshape(-1, 3) @ pose.rotation.T
@@ -45,9 +45,9 @@ def true_images(camera: CameraFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
-    drive = STREET.record(tmp_path_factory.mktemp("street"), frames=2)
-    for frame in drive.frames:
+def sequence(tmp_path_factory: pytest.TempPathFactory) -> RecordedSequence:
+    sequence = STREET.record(tmp_path_factory.mktemp("street"), frames=2)
+    for frame in sequence.frames:
         for camera in filter(None, frame.cameras):
             range_m, what = true_images(camera)
             class_id = np.where(what >= 0, CLASS_OF_BOX[np.maximum(what, 0)], GROUND_CLASS)
@@ -55,22 +55,22 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
             depth_mm = np.nan_to_num(range_m * LENS.pixel_rays()[..., 2], posinf=0) * 1000
             depth_mm = np.where(depth_mm < 65535, depth_mm, 0).round().astype(np.uint16)
             for kind, image in (("classes", class_id), ("depth", depth_mm)):
-                folder = drive.root / "labels" / kind / camera.name
+                folder = sequence.root / "labels" / kind / camera.name
                 folder.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(folder / f"{camera.stamp_ns // 1000}.png"), image)
-    return drive
+    return sequence
 
 
-def first_camera(drive: Drive) -> CameraFrame:
-    camera = drive.frames[0].cameras[0]
+def first_camera(sequence: RecordedSequence) -> CameraImage:
+    camera = sequence.frames[0].cameras[0]
     assert camera is not None
     return camera
 
 
-def test_label_images_give_range_class_and_sky(drive: Drive, occ3d: ClassSet) -> None:
+def test_label_images_give_range_class_and_sky(sequence: RecordedSequence, occ3d: ClassSet) -> None:
     config = LabelConfig(depth="images", semantics="images", stride_px=4)
-    camera = first_camera(drive)
-    labels = make_labeller(config, occ3d).label(drive, drive.frames[0], camera)
+    camera = first_camera(sequence)
+    labels = make_labeller(config, occ3d).label(sequence, sequence.frames[0], camera)
     range_m, what = true_images(camera)
     column, row = labels.pixels.astype(int).T
     truth, seen = range_m[row, column], what[row, column]
@@ -83,41 +83,45 @@ def test_label_images_give_range_class_and_sky(drive: Drive, occ3d: ClassSet) ->
     assert (labels.class_id[~sky] == np.where(seen >= 0, CLASS_OF_BOX[seen], 11)[~sky]).all()
 
 
-def test_numbers_of_other_label_images_are_mapped(drive: Drive, occ3d: ClassSet) -> None:
+def test_numbers_of_other_label_images_are_mapped(
+    sequence: RecordedSequence, occ3d: ClassSet
+) -> None:
     swapped = NumberMapping(kind="numbers", classes={4: "truck", 11: "terrain", 17: "sky"})
-    found = ClassImageFiles(occ3d, swapped).classes(drive, drive.frames[0], first_camera(drive))
-    plain = ClassImageFiles(occ3d).classes(drive, drive.frames[0], first_camera(drive))
+    found = ClassImageFiles(occ3d, swapped).classes(
+        sequence, sequence.frames[0], first_camera(sequence)
+    )
+    plain = ClassImageFiles(occ3d).classes(sequence, sequence.frames[0], first_camera(sequence))
     assert (found[plain == 4] == occ3d.id_of("truck")).all()
     assert (found[plain == 11] == occ3d.id_of("terrain")).all()
     assert (found[plain == 17] == occ3d.free_id).all() and (found[plain == 15] == IGNORE_ID).all()
 
 
 def test_missing_and_wrong_label_images_are_named(
-    drive: Drive, occ3d: ClassSet, tmp_path: Path
+    sequence: RecordedSequence, occ3d: ClassSet, tmp_path: Path
 ) -> None:
-    camera = first_camera(drive)
-    elsewhere = replace(drive, root=tmp_path)
+    camera = first_camera(sequence)
+    elsewhere = replace(sequence, root=tmp_path)
     with pytest.raises(ValueError, match=r"no label image .*depth.*--labels depth=/topic"):
-        DepthImageFiles().ranges(elsewhere, drive.frames[0], camera)
+        DepthImageFiles().ranges(elsewhere, sequence.frames[0], camera)
     folder = tmp_path / "labels" / "classes" / camera.name
     folder.mkdir(parents=True)
     wrong = np.full((LENS.height, LENS.width), 77, np.uint8)
     cv2.imwrite(str(folder / f"{camera.stamp_ns // 1000}.png"), wrong)
     with pytest.raises(ValueError, match=r"holds \[77\]: not a class of 'occ3d'"):
-        ClassImageFiles(occ3d).classes(elsewhere, drive.frames[0], camera)
+        ClassImageFiles(occ3d).classes(elsewhere, sequence.frames[0], camera)
 
 
 def test_lidar_points_take_classes_of_images_which_add_the_sky(
-    drive: Drive, occ3d: ClassSet
+    sequence: RecordedSequence, occ3d: ClassSet
 ) -> None:
-    camera, frame = first_camera(drive), drive.frames[0]
+    camera, frame = first_camera(sequence), sequence.frames[0]
     lidar = LidarLabels(occ3d, NoClasses())
-    base = lidar.label(drive, frame, camera)
-    both = WithClassImages(occ3d, lidar, ClassImageFiles(occ3d), 8).label(drive, frame, camera)
+    base = lidar.label(sequence, frame, camera)
+    both = WithClassImages(occ3d, lidar, ClassImageFiles(occ3d), 8).label(sequence, frame, camera)
     count = len(base.range_m)
     assert np.array_equal(both.range_m[:count], base.range_m)
     assert np.isinf(both.range_m[count:]).all() and len(both.range_m) > count + 50
-    image = ClassImageFiles(occ3d).classes(drive, frame, camera)
+    image = ClassImageFiles(occ3d).classes(sequence, frame, camera)
     column, row = np.round(base.pixels).astype(int).T
     shown = image[row, np.minimum(column, LENS.width - 1)]
     assert ((both.class_id[:count] == shown) | (shown == occ3d.free_id)).mean() > 0.99
@@ -258,7 +262,7 @@ def depth_anything(kind: str) -> Any:
 
 
 def test_mono_depth_becomes_range_along_the_ray(
-    drive: Drive, occ3d: ClassSet, tmp_path: Path
+    sequence: RecordedSequence, occ3d: ClassSet, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
     model = depth_anything("metric")
@@ -266,15 +270,15 @@ def test_mono_depth_becomes_range_along_the_ray(
         weight.data = torch.randn_like(weight)
     model.save_pretrained(tmp_path)
     transformers.DPTImageProcessor(size={"height": 56, "width": 84}).save_pretrained(tmp_path)
-    camera = first_camera(drive)
-    ranges = load_mono_depth(str(tmp_path), 60.0).ranges(drive, drive.frames[0], camera)
+    camera = first_camera(sequence)
+    ranges = load_mono_depth(str(tmp_path), 60.0).ranges(sequence, sequence.frames[0], camera)
     depth = ranges * LENS.pixel_rays()[..., 2]
     assert ranges.shape == (LENS.height, LENS.width)
     assert np.nanmin(depth) > 0 and np.nanmax(depth) <= 40  # the model's own bound
     assert ranges[0, 0] / depth[0, 0] == pytest.approx(1 / LENS.pixel_rays()[0, 0, 2])
     near = load_mono_depth(str(tmp_path), float(np.nanmedian(depth)))
-    assert 0.3 < np.isnan(near.ranges(drive, drive.frames[0], camera)).mean() < 0.7
-    labels = DenseLabels(occ3d, None, near, 8).label(drive, drive.frames[0], camera)
+    assert 0.3 < np.isnan(near.ranges(sequence, sequence.frames[0], camera)).mean() < 0.7
+    labels = DenseLabels(occ3d, None, near, 8).label(sequence, sequence.frames[0], camera)
     assert np.isfinite(labels.range_m).all() and len(labels.range_m) > 100
 
 
@@ -294,7 +298,7 @@ def zoedepth() -> Any:
 
 
 def test_depth_of_a_model_that_pads_is_that_of_the_image_alone(
-    drive: Drive, tmp_path: Path
+    sequence: RecordedSequence, tmp_path: Path
 ) -> None:
     """ZoeDepth's processor adds a mirrored rim to images unless told otherwise."""
     torch.manual_seed(0)
@@ -308,8 +312,8 @@ def test_depth_of_a_model_that_pads_is_that_of_the_image_alone(
     assert processor.do_pad
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    camera = first_camera(drive)
-    ranges = load_mono_depth(str(tmp_path), np.inf).ranges(drive, drive.frames[0], camera)
+    camera = first_camera(sequence)
+    ranges = load_mono_depth(str(tmp_path), np.inf).ranges(sequence, sequence.frames[0], camera)
     image = cv2.cvtColor(cv2.imread(str(camera.image)), cv2.COLOR_BGR2RGB)
     depths = []
     for padded in (False, True):

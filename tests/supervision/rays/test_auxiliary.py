@@ -11,8 +11,8 @@ from box_world import STREET, Box, BoxWorld
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_training.samples.sample_labels import SampleLabels
-from renderocc_training.sequences.drives import open_drives
-from renderocc_training.sequences.frames import Drive
+from renderocc_training.sequences.data_sets import open_sequences
+from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.box_semantics import BoxClasses
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.labels.interface import NoClasses
@@ -32,12 +32,14 @@ MAPPING = BoxMapping(
 MOVING_CAR, PARKED_CAR, WALKER = 0, 1, 2
 
 
-def all_rays(drive: Drive, occ3d: ClassSet, number: int, offsets: tuple[int, ...]) -> RayBatch:
-    classes = BoxClasses(occ3d, MAPPING) if drive.tracks else NoClasses()
+def all_rays(
+    sequence: RecordedSequence, occ3d: ClassSet, number: int, offsets: tuple[int, ...]
+) -> RayBatch:
+    classes = BoxClasses(occ3d, MAPPING) if sequence.tracks else NoClasses()
     store = LabelStore(LidarLabels(occ3d, classes), None, {})
     labels = SampleLabels(store, occ3d, RayConfig(auxiliary_frames=offsets))
-    frame = drive.frames[number]
-    return labels.all_rays(drive, frame, labels.frames(drive, frame))
+    frame = sequence.frames[number]
+    return labels.all_rays(sequence, frame, labels.frames(sequence, frame))
 
 
 def ends(rays: RayBatch) -> np.ndarray:
@@ -45,21 +47,21 @@ def ends(rays: RayBatch) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
+def sequence(tmp_path_factory: pytest.TempPathFactory) -> RecordedSequence:
     return STREET.record(tmp_path_factory.mktemp("street"), frames=7)
 
 
-def test_frames_outside_the_drive_are_left_out(drive: Drive) -> None:
-    found = auxiliary_frames(drive, 1, (-3, -2, -1, 1, 2, 3))
+def test_frames_outside_the_drive_are_left_out(sequence: RecordedSequence) -> None:
+    found = auxiliary_frames(sequence, 1, (-3, -2, -1, 1, 2, 3))
     assert [frame.number for frame in found] == [0, 2, 3, 4]
-    assert auxiliary_frames(drive.part(2, 3), 0, (-1, 1)) == []
+    assert auxiliary_frames(sequence.part(2, 3), 0, (-1, 1)) == []
 
 
 def test_static_points_of_all_frames_lie_on_the_same_surfaces(
-    drive: Drive, occ3d: ClassSet
+    sequence: RecordedSequence, occ3d: ClassSet
 ) -> None:
-    rays = all_rays(drive, occ3d, 3, (-3, -2, -1, 1, 2, 3))
-    pose, now_s = drive.frames[3].world_from_ego, drive.frames[3].stamp_ns * 1e-9
+    rays = all_rays(sequence, occ3d, 3, (-3, -2, -1, 1, 2, 3))
+    pose, now_s = sequence.frames[3].world_from_ego, sequence.frames[3].stamp_ns * 1e-9
     static = rays[rays.is_auxiliary & ((rays.instance < 0) | (rays.instance > 2))]
     world = pose.apply(ends(static))
     distance = [np.abs(world[:, 2])]
@@ -73,10 +75,10 @@ def test_static_points_of_all_frames_lie_on_the_same_surfaces(
 
 
 def test_points_on_a_moving_box_coincide_with_where_it_is_now(
-    drive: Drive, occ3d: ClassSet
+    sequence: RecordedSequence, occ3d: ClassSet
 ) -> None:
-    frame = drive.frames[3]
-    rays = all_rays(drive, occ3d, 3, (-3, -2, -1, 1, 2, 3))
+    frame = sequence.frames[3]
+    rays = all_rays(sequence, occ3d, 3, (-3, -2, -1, 1, 2, 3))
     for number in (MOVING_CAR, WALKER):
         moved = rays[rays.is_auxiliary & (rays.instance == number)]
         assert len(moved) > 20
@@ -92,18 +94,20 @@ def test_points_on_a_moving_box_coincide_with_where_it_is_now(
         assert (local < half + 0.3).all(), "nothing is claimed before the box"
 
 
-def test_a_parked_car_keeps_its_whole_rays(drive: Drive, occ3d: ClassSet) -> None:
-    rays = all_rays(drive, occ3d, 3, (-1, 1))
+def test_a_parked_car_keeps_its_whole_rays(sequence: RecordedSequence, occ3d: ClassSet) -> None:
+    rays = all_rays(sequence, occ3d, 3, (-1, 1))
     parked = rays[rays.is_auxiliary & (rays.instance == PARKED_CAR)]
     assert len(parked) > 20 and (parked.start_m == 0).mean() > 0.5
     box = STREET.boxes[PARKED_CAR]
-    box_from_ego = box.world_from_box(0).inverse() @ drive.frames[3].world_from_ego
+    box_from_ego = box.world_from_box(0).inverse() @ sequence.frames[3].world_from_ego
     assert (np.abs(box_from_ego.apply(ends(parked))) < np.array(box.size_m) / 2 + 0.06).all()
 
 
-def test_no_auxiliary_ray_claims_that_a_moving_box_is_free(drive: Drive, occ3d: ClassSet) -> None:
-    frame = drive.frames[3]
-    rays = all_rays(drive, occ3d, 3, (-3, -2, -1, 1, 2, 3))
+def test_no_auxiliary_ray_claims_that_a_moving_box_is_free(
+    sequence: RecordedSequence, occ3d: ClassSet
+) -> None:
+    frame = sequence.frames[3]
+    rays = all_rays(sequence, occ3d, 3, (-3, -2, -1, 1, 2, 3))
     auxiliary = rays[rays.is_auxiliary]
     without = replace(auxiliary, start_m=np.zeros_like(auxiliary.start_m))
 
@@ -127,17 +131,19 @@ def test_no_auxiliary_ray_claims_that_a_moving_box_is_free(drive: Drive, occ3d: 
 def test_without_boxes_what_may_move_is_dropped_from_other_frames(
     tmp_path: Path, occ3d: ClassSet
 ) -> None:
-    drive = STREET.record(tmp_path, frames=3, tracked=False)
+    sequence = STREET.record(tmp_path, frames=3, tracked=False)
 
     class HalfCars:
         name = "cars"
 
-        def classes(self, drive, scan, points_ego, instance):  # type: ignore[no-untyped-def]
+        def classes(self, sequence, sweep, points_ego, instance):  # type: ignore[no-untyped-def]
             return np.where(points_ego[:, 1] > 0, 4, 15).astype(np.uint8), instance
 
     store = LabelStore(LidarLabels(occ3d, HalfCars()), None, {})
     labels = SampleLabels(store, occ3d, RayConfig(auxiliary_frames=(-1, 1)))
-    rays = labels.all_rays(drive, drive.frames[1], labels.frames(drive, drive.frames[1]))
+    rays = labels.all_rays(
+        sequence, sequence.frames[1], labels.frames(sequence, sequence.frames[1])
+    )
     assert set(rays.class_id[~rays.is_auxiliary]) == {4, 15}
     assert set(rays.class_id[rays.is_auxiliary]) == {15}
 
@@ -147,15 +153,15 @@ def test_point_labels_that_know_what_stands_keep_parked_cars(
 ) -> None:
     """SemanticKITTI: number 10 is a car that never moves, 252 one that does."""
     STREET.record_semantickitti(tmp_path, frames=3)
-    drive = open_drives(tmp_path, "semantickitti")[0]
+    sequence = open_sequences(tmp_path, "semantickitti")[0]
     classes = PointFileClasses(occ3d, load_numbers("semantickitti"))
     labels = SampleLabels(
         LabelStore(LidarLabels(occ3d, classes), None, {}),
         occ3d,
         RayConfig(auxiliary_frames=(-1, 1)),
     )
-    frame = drive.frames[1]
-    rays = labels.all_rays(drive, frame, labels.frames(drive, frame))
+    frame = sequence.frames[1]
+    rays = labels.all_rays(sequence, frame, labels.frames(sequence, frame))
     cars = rays[rays.class_id == occ3d.id_of("car")]
     own, others = cars[~cars.is_auxiliary], cars[cars.is_auxiliary]
     assert set(own.instance) == {NO_BOX, STANDS} and set(others.instance) == {STANDS}
@@ -170,12 +176,12 @@ def test_states_of_boxes(tmp_path: Path) -> None:
         for y, speed in ((0.0, 0.1), (9.0, 3.0))
     )
     world = BoxWorld((slow, fast))
-    drive = world.record(tmp_path, frames=4)
-    times = [frame.stamp_ns for frame in drive.frames]
-    states = box_states(drive.tracks, times[0], times[3])
+    sequence = world.record(tmp_path, frames=4)
+    times = [frame.stamp_ns for frame in sequence.frames]
+    states = box_states(sequence.tracks, times[0], times[3])
     assert states.standing == {0} and states.moving == {1} and not states.appeared
-    track = drive.tracks[1]
+    track = sequence.tracks[1]
     late = replace(track, stamps_ns=track.stamps_ns[2:], world_from_box=track.world_from_box[2:])
-    states = box_states({0: drive.tracks[0], 1: late}, times[0], times[3])
+    states = box_states({0: sequence.tracks[0], 1: late}, times[0], times[3])
     assert states.appeared == {1} and states.known == {0}
     assert box_states({1: late}, times[3], times[0]).known == frozenset()

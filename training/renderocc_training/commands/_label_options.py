@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from renderocc_ros.config import validate
-from renderocc_training.sequences.drives import DataFormat
+from renderocc_training.sequences.data_sets import DataFormat
 from renderocc_training.supervision.labels.config import LabelConfig, default_mapping
 
 DEFAULTS = LabelConfig()
@@ -36,7 +36,7 @@ Mapping = Annotated[
     str | None,
     typer.Option(help="mapping file: a shipped name, or a .yaml; that of the layout if not given"),
 ]
-Scans = Annotated[int, typer.Option(help="further LiDAR scans to add")]
+Sweeps = Annotated[int, typer.Option(help="further LiDAR sweeps to add")]
 OwnCar = Annotated[
     float, typer.Option(help="LiDAR points nearer than this are returns off the robot itself")
 ]

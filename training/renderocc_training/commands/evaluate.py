@@ -22,7 +22,6 @@ from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import is_file_name, model_file
 from renderocc_training.evaluation.bag_output import BagOutput
-from renderocc_training.evaluation.drive_rays import drive_ray_scores
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.rendered_views import BagLabels
 from renderocc_training.evaluation.replay import (
@@ -34,6 +33,7 @@ from renderocc_training.evaluation.replay import (
 )
 from renderocc_training.evaluation.results import ResultsWriter, without_nan
 from renderocc_training.evaluation.scoring import Mask
+from renderocc_training.evaluation.sequence_rays import sequence_ray_scores
 from renderocc_training.evaluation.summary import latency_summary, summarise
 from renderocc_training.evaluation.truth_sources import (
     BagTruth,
@@ -206,7 +206,7 @@ def evaluated(
     content["problems"] = problems
     if lidar_at is not None:
         console.print("casting rays …")
-        content["ray_iou"] = drive_ray_scores(
+        content["ray_iou"] = sequence_ray_scores(
             writer.folder, evaluation.poses, predictor.grid, predictor.class_set, lidar_at
         )
     writer.finish(

@@ -26,17 +26,17 @@ from renderocc_training.commands._label_options import (
     OwnCar,
     RoadMask,
     Root,
-    Scans,
     Scenes,
     SegmentationModel,
     Semantics,
     Stride,
+    Sweeps,
     Version,
     label_config,
 )
 from renderocc_training.processes import worker_processes
-from renderocc_training.sequences.drives import open_drives
-from renderocc_training.sequences.frames import Drive, Frame
+from renderocc_training.sequences.data_sets import open_sequences
+from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.labels.config import open_store
 from renderocc_training.supervision.labels.show import frame_picture
@@ -63,7 +63,7 @@ def make(
     depth: Depth = DEFAULTS.depth,
     semantics: Semantics = DEFAULTS.semantics,
     mapping: Mapping = None,
-    scans: Scans = DEFAULTS.scans,
+    sweeps: Sweeps = DEFAULTS.sweeps,
     own_car_m: OwnCar = DEFAULTS.own_car_m,
     road_mask: RoadMask = None,
     stride_px: Stride = DEFAULTS.stride_px,
@@ -78,11 +78,13 @@ def make(
     config = label_config(locals())
     if processes > 1 and device != "cpu":
         raise ValueError(f"--processes {processes} with --device {device}: a GPU takes one process")
-    drives = open_drives(root, format, version, scenes or ())
-    places = [(drive, frame.number) for drive in drives for frame in drive.frames]
+    sequences = open_sequences(root, format, version, scenes or ())
+    places = [(sequence, frame.number) for sequence in sequences for frame in sequence.frames]
     store = open_store(config, load_class_set(class_set), out, device)
     todo = [
-        (drive, number) for drive, number in places if not store.has(drive, drive.frames[number])
+        (sequence, number)
+        for sequence, number in places
+        if not store.has(sequence, sequence.frames[number])
     ]
     console = Console(stderr=True)
     console.print(f"{len(places)} key frames, {len(places) - len(todo)} of them labelled already")
@@ -112,7 +114,7 @@ def show(
     depth: Depth = DEFAULTS.depth,
     semantics: Semantics = DEFAULTS.semantics,
     mapping: Mapping = None,
-    scans: Scans = DEFAULTS.scans,
+    sweeps: Sweeps = DEFAULTS.sweeps,
     own_car_m: OwnCar = DEFAULTS.own_car_m,
     road_mask: RoadMask = None,
     stride_px: Stride = DEFAULTS.stride_px,
@@ -126,28 +128,32 @@ def show(
     config, classes = label_config(locals()), load_class_set(class_set)
     store = open_store(config, classes, labels, device)
     out.mkdir(parents=True, exist_ok=True)
-    for drive in open_drives(root, format, version, scenes or ()):
-        for frame in _spread(drive, frames):
-            picture = frame_picture(drive, frame, store, classes)
-            file = out / f"{drive.name}-{frame.number:04d}.png"
+    for sequence in open_sequences(root, format, version, scenes or ()):
+        for frame in _spread(sequence, frames):
+            picture = frame_picture(sequence, frame, store, classes)
+            file = out / f"{sequence.name}-{frame.number:04d}.png"
             if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
                 raise OSError(f"could not write {file}")
             typer.echo(file)
 
 
-def _spread(drive: Drive, count: int) -> list[Frame]:
-    count = min(count, len(drive))
-    return [drive.frames[(2 * place + 1) * len(drive) // (2 * count)] for place in range(count)]
+def _spread(sequence: RecordedSequence, count: int) -> list[Frame]:
+    count = min(count, len(sequence))
+    return [
+        sequence.frames[(2 * place + 1) * len(sequence) // (2 * count)] for place in range(count)
+    ]
 
 
-def _made(store: LabelStore, todo: list[tuple[Drive, int]], processes: int) -> Iterable[int]:
+def _made(
+    store: LabelStore, todo: list[tuple[RecordedSequence, int]], processes: int
+) -> Iterable[int]:
     """Numbers of labelled pixels, frame by frame as they are done."""
     if processes == 1:
-        yield from (_make(store, drive, number) for drive, number in todo)
+        yield from (_make(store, sequence, number) for sequence, number in todo)
         return
     with worker_processes(processes, _begin, (store,)) as pool:
-        drives, numbers = zip(*todo, strict=True) if todo else ((), ())
-        yield from pool.map(_make_here, drives, numbers, chunksize=4)
+        sequences, numbers = zip(*todo, strict=True) if todo else ((), ())
+        yield from pool.map(_make_here, sequences, numbers, chunksize=4)
 
 
 _STORE: list[LabelStore] = []
@@ -159,9 +165,9 @@ def _begin(store: LabelStore) -> None:
     _STORE[:] = [store]
 
 
-def _make_here(drive: Drive, number: int) -> int:
-    return _make(_STORE[0], drive, number)
+def _make_here(sequence: RecordedSequence, number: int) -> int:
+    return _make(_STORE[0], sequence, number)
 
 
-def _make(store: LabelStore, drive: Drive, number: int) -> int:
-    return len(store.labels(drive, drive.frames[number]))
+def _make(store: LabelStore, sequence: RecordedSequence, number: int) -> int:
+    return len(store.labels(sequence, sequence.frames[number]))

@@ -35,17 +35,17 @@ from renderocc_training.commands._label_options import (
     OwnCar,
     RoadMask,
     Root,
-    Scans,
     SegmentationModel,
     Semantics,
     Stride,
+    Sweeps,
     Version,
     label_config,
 )
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder
-from renderocc_training.sequences.drives import hold_out, open_drives
+from renderocc_training.sequences.data_sets import hold_out, open_sequences
 from renderocc_training.supervision.labels.config import open_store
 from renderocc_training.trainer.held_out import held_out_table, score_held_out
 from renderocc_training.trainer.loop import (
@@ -87,7 +87,7 @@ def train(
     depth: Depth = DEFAULTS.depth,
     semantics: Semantics = DEFAULTS.semantics,
     mapping: Mapping = None,
-    scans: Scans = DEFAULTS.scans,
+    sweeps: Sweeps = DEFAULTS.sweeps,
     own_car_m: OwnCar = DEFAULTS.own_car_m,
     road_mask: RoadMask = None,
     stride_px: Stride = DEFAULTS.stride_px,
@@ -140,8 +140,8 @@ def train(
     config = model.config
     volumes = None if truth is None else TruthFolder.open(truth, class_set)
     store = open_store(made_by, class_set, labels or out / "labels")
-    drives = open_drives(root, format, version)
-    training, rest = hold_out(drives, held_out or ())
+    sequences = open_sequences(root, format, version)
+    training, rest = hold_out(sequences, held_out or ())
     fabric = make_fabric(plan, _number(devices), nodes)
     fabric.launch()
     source = TrainingSource(training, store, config, class_set, plan, volumes)
@@ -151,7 +151,7 @@ def train(
     claimed = claim(out) if first else None
     if first:
         console.print(
-            f"{len(source)} samples of {len(training)} drives, {plan.steps} steps of "
+            f"{len(source)} samples of {len(training)} sequences, {plan.steps} steps of "
             f"{plan.batch_size * plan.accumulate * fabric.world_size} on {fabric.device}, "
             f"precision {usable_precision(plan)}"
         )

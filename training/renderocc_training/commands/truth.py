@@ -25,7 +25,7 @@ from renderocc_training.commands._label_options import (
     Version,
 )
 from renderocc_training.evaluation.results import write_truth
-from renderocc_training.sequences.drives import open_drives
+from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.supervision.labels.box_semantics import BoxClasses
 from renderocc_training.supervision.labels.config import default_mapping
 from renderocc_training.supervision.labels.interface import PointClasses
@@ -38,7 +38,7 @@ DEFAULTS = TruthOptions()
 
 def truth(
     root: Root,
-    out: Annotated[Path, typer.Option(help="folder for DRIVE/TOKEN/labels.npz")],
+    out: Annotated[Path, typer.Option(help="folder for SEQUENCE/TOKEN/labels.npz")],
     format: Format = "nuscenes",
     version: Version = None,
     scenes: Scenes = None,
@@ -79,17 +79,17 @@ def truth(
         source = BoxClasses(classes, load_boxes(file), road_mask)
     elif semantics == "points":
         source = PointFileClasses(classes, load_numbers(file))
-    table = Table("drive", "frames", "occupied", "without class", "seen by cameras", "by LiDAR")
-    for drive in open_drives(root, format, version, scenes or ()):
-        maker = TruthMaker(drive, source, cells, classes, options)
-        describe_grid(out / drive.name, cells, classes.name)
+    table = Table("sequence", "frames", "occupied", "without class", "seen by cameras", "by LiDAR")
+    for sequence in open_sequences(root, format, version, scenes or ()):
+        maker = TruthMaker(sequence, source, cells, classes, options)
+        describe_grid(out / sequence.name, cells, classes.name)
         sums = np.zeros(4)
-        for frame in track(drive.frames, drive.name, console=console, transient=True):
+        for frame in track(sequence.frames, sequence.name, console=console, transient=True):
             made = maker.truth(frame)
-            write_truth(out / drive.name / frame.token / "labels.npz", made)
+            write_truth(out / sequence.name / frame.token / "labels.npz", made)
             unknown = made.labels == IGNORE_ID
             occupied = made.labels != classes.free_id
             sums += (occupied.sum(), unknown.sum(), made.mask_camera.sum(), made.mask_lidar.sum())
-        means = [f"{value / max(len(drive), 1):,.0f}" for value in sums]
-        table.add_row(drive.name, str(len(drive)), *means)
+        means = [f"{value / max(len(sequence), 1):,.0f}" for value in sums]
+        table.add_row(sequence.name, str(len(sequence)), *means)
     Console().print(table, "cells per frame", sep="\n")

@@ -1,1 +1,1 @@
-"""Frames of a drive as samples that the trainer takes, whatever they were recorded with."""
+"""Frames of a sequence as samples that the trainer takes, whatever they were recorded with."""

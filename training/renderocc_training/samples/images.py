@@ -11,7 +11,7 @@ from renderocc_ros.rig.camera_set import CameraReading, CameraSet
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor, target_model
 from renderocc_training.samples.training_sample import CameraViews
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import FrameLabels
 
 
@@ -22,7 +22,7 @@ class FrameImages:
         self._config = config
         self._preprocess = ImagePreprocessor(config)
 
-    def views(self, drive: Drive, frame: Frame) -> CameraViews:
+    def views(self, sequence: RecordedSequence, frame: Frame) -> CameraViews:
         """All cameras of a frame; a missing one is zero and not valid.
 
         Raises:
@@ -33,7 +33,7 @@ class FrameImages:
             None if camera is None else self._reading(camera, ego_from_world)
             for camera in frame.cameras
         )
-        ready = self._preprocess(CameraSet(frame.stamp_ns, drive.camera_names, readings))
+        ready = self._preprocess(CameraSet(frame.stamp_ns, sequence.camera_names, readings))
         return CameraViews(
             ready.images,
             ready.intrinsics.astype(np.float32),
@@ -68,7 +68,7 @@ class FrameImages:
             np.minimum.at(nearest[place], (row[fits], column[fits]), depth_m[fits])
         return np.where(np.isinf(nearest), np.float32(np.nan), nearest)
 
-    def _reading(self, camera: CameraFrame, ego_from_world: RigidTransform) -> CameraReading:
+    def _reading(self, camera: CameraImage, ego_from_world: RigidTransform) -> CameraReading:
         reduction = self._preprocess.reduction(camera.model)
         try:
             image = decode_image(camera.image.read_bytes(), reduction)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_training.rendering.paper_head import published_counts
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import FrameLabels, LabelStore
 from renderocc_training.supervision.rays.auxiliary import (
     BoxStates,
@@ -62,13 +62,17 @@ class SampleLabels:
     def __init__(self, store: LabelStore, class_set: ClassSet, config: RayConfig) -> None:
         self.store, self.class_set, self.config = store, class_set, config
 
-    def frames(self, drive: Drive, frame: Frame) -> list[FrameRays]:
+    def frames(self, sequence: RecordedSequence, frame: Frame) -> list[FrameRays]:
         """The frame's own labels first, then those of its auxiliary frames."""
-        others = auxiliary_frames(drive, frame.number, self.config.auxiliary_frames)
-        return [self._frame_rays(drive, frame, each) for each in (frame, *others)]
+        others = auxiliary_frames(sequence, frame.number, self.config.auxiliary_frames)
+        return [self._frame_rays(sequence, frame, each) for each in (frame, *others)]
 
     def draw(
-        self, drive: Drive, frame: Frame, parts: Sequence[FrameRays], random: np.random.Generator
+        self,
+        sequence: RecordedSequence,
+        frame: Frame,
+        parts: Sequence[FrameRays],
+        random: np.random.Generator,
     ) -> RayBatch:
         """Exactly the budget of rays in the frame's ego frame; weighted before they are made."""
         class_id = np.concatenate([part.labels.labels.class_id for part in parts])
@@ -80,18 +84,20 @@ class SampleLabels:
         batches, start = [], 0
         for part, end in zip(parts, ends, strict=True):
             mine = chosen[(chosen >= start) & (chosen < end)]
-            rays = self._moved_rays(drive, frame, part, mine - start, weight[mine])
-            batches.append(self._silenced(drive, frame, part, rays))
+            rays = self._moved_rays(sequence, frame, part, mine - start, weight[mine])
+            batches.append(self._silenced(sequence, frame, part, rays))
             start = end
         rays = RayBatch.concatenate(batches)
         return RayBatch.concatenate([rays, RayBatch.padding(self.config.budget - len(rays))])
 
-    def all_rays(self, drive: Drive, frame: Frame, parts: Sequence[FrameRays]) -> RayBatch:
+    def all_rays(
+        self, sequence: RecordedSequence, frame: Frame, parts: Sequence[FrameRays]
+    ) -> RayBatch:
         """Every ray that may be drawn."""
-        return self.voting_rays(drive, frame, parts, sum(len(part.labels) for part in parts))[1]
+        return self.voting_rays(sequence, frame, parts, sum(len(part.labels) for part in parts))[1]
 
     def voting_rays(
-        self, drive: Drive, frame: Frame, parts: Sequence[FrameRays], traced: int
+        self, sequence: RecordedSequence, frame: Frame, parts: Sequence[FrameRays], traced: int
     ) -> tuple[RayBatch, RayBatch]:
         """Every ray that may be drawn, for where it ends, and about ``traced`` of them, drawn
         evenly, for what they pass."""
@@ -100,19 +106,19 @@ class SampleLabels:
         random = np.random.default_rng(0)
         hitting, passing = [], []
         for part, each in zip(parts, usable, strict=True):
-            rays = self._moved_rays(drive, frame, part, each, part.weight[each])
+            rays = self._moved_rays(sequence, frame, part, each, part.weight[each])
             hitting.append(rays)
             some = rays[random.random(len(each)) < share]
-            passing.append(self._silenced(drive, frame, part, some))
+            passing.append(self._silenced(sequence, frame, part, some))
         return RayBatch.concatenate(hitting), RayBatch.concatenate(passing)
 
-    def own_rays(self, drive: Drive, frame: Frame) -> RayBatch:
+    def own_rays(self, sequence: RecordedSequence, frame: Frame) -> RayBatch:
         """Every ray of the frame itself."""
-        return self.all_rays(drive, frame, [self._frame_rays(drive, frame, frame)])
+        return self.all_rays(sequence, frame, [self._frame_rays(sequence, frame, frame)])
 
-    def _frame_rays(self, drive: Drive, now: Frame, frame: Frame) -> FrameRays:
-        labels = self.store.labels(drive, frame)
-        states = box_states(drive.tracks, frame.stamp_ns, now.stamp_ns)
+    def _frame_rays(self, sequence: RecordedSequence, now: Frame, frame: Frame) -> FrameRays:
+        labels = self.store.labels(sequence, frame)
+        states = box_states(sequence.tracks, frame.stamp_ns, now.stamp_ns)
         weight = frame_weights(
             labels.labels.class_id,
             np.full(len(labels), frame is not now),
@@ -124,7 +130,7 @@ class SampleLabels:
 
     def _moved_rays(
         self,
-        drive: Drive,
+        sequence: RecordedSequence,
         now: Frame,
         part: FrameRays,
         chosen: NDArray[np.intp],
@@ -133,31 +139,38 @@ class SampleLabels:
         """Rays of chosen labels of a frame, in their order camera by camera."""
         labels = part.labels.of(chosen)
         batches = [
-            self._camera_rays(drive, now, part, camera, labels.of(labels.camera == place))
+            self._camera_rays(sequence, now, part, camera, labels.of(labels.camera == place))
             for place, camera in enumerate(part.frame.cameras)
             if camera is not None
         ]
         return replace(RayBatch.concatenate(batches), weight=weight.astype(np.float32))
 
-    def _silenced(self, drive: Drive, now: Frame, part: FrameRays, rays: RayBatch) -> RayBatch:
+    def _silenced(
+        self, sequence: RecordedSequence, now: Frame, part: FrameRays, rays: RayBatch
+    ) -> RayBatch:
         """Rays that claim nothing where something else moved into their way."""
-        if part.frame is now or not drive.tracks:
+        if part.frame is now or not sequence.tracks:
             return rays
         elsewhere = part.states.moving | part.states.appeared
         ego_from_world = now.world_from_ego.inverse()
-        return silent_through_boxes(rays, elsewhere, drive.tracks, ego_from_world, now.stamp_ns)
+        return silent_through_boxes(rays, elsewhere, sequence.tracks, ego_from_world, now.stamp_ns)
 
     def _camera_rays(
-        self, drive: Drive, now: Frame, part: FrameRays, camera: CameraFrame, labels: FrameLabels
+        self,
+        sequence: RecordedSequence,
+        now: Frame,
+        part: FrameRays,
+        camera: CameraImage,
+        labels: FrameLabels,
     ) -> RayBatch:
         ego_from_world = now.world_from_ego.inverse()
         is_auxiliary = part.frame is not now
         ego_from_camera = ego_from_world @ camera.world_from_camera
         rays = rays_of_pixels(labels.labels, camera.model, ego_from_camera, is_auxiliary)
-        if not is_auxiliary or not drive.tracks:
+        if not is_auxiliary or not sequence.tracks:
             return rays
         return moved_along(
-            rays, part.states, drive.tracks, ego_from_world, camera.stamp_ns, now.stamp_ns
+            rays, part.states, sequence.tracks, ego_from_world, camera.stamp_ns, now.stamp_ns
         )
 
     def _class_weights(self, class_id: NDArray[np.uint8]) -> NDArray[np.float32]:

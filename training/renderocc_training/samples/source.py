@@ -1,4 +1,4 @@
-"""Drives as a source of training samples."""
+"""Sequences as a source of training samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from renderocc_training.samples.images import FrameImages
 from renderocc_training.samples.sample_labels import FrameRays, SampleLabels
 from renderocc_training.samples.training_sample import CameraViews, TrainingSample
 from renderocc_training.samples.truth import TruthFolder
-from renderocc_training.sequences.frames import Drive, Frame
+from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore, read_arrays, write_arrays
 from renderocc_training.supervision.labels.voxel_votes import count_votes, voted_labels
 from renderocc_training.supervision.rays.ray_batch import RayBatch
@@ -25,10 +25,10 @@ VOTES_FORMAT = 2  # raise when the votes of the same rays come out differently
 
 
 class TrainingSource:
-    """Every key frame of some drives is a sample.
+    """Every key frame of some sequences is a sample.
 
     Args:
-        drives: auxiliary and past frames are looked for in the sample's own drive alone.
+        sequences: auxiliary and past frames are looked for in the sample's own sequence alone.
         store: 2D labels; what is missing is made on the way.
         network: says the images' size, the grid, and how many past frames are wanted.
         class_set: the network's classes.
@@ -36,23 +36,23 @@ class TrainingSource:
         truth: 3D labels; only for recipes that use them.
 
     Raises:
-        ValueError: no frame, drives of different numbers of cameras, or another number than the
+        ValueError: no frame, sequences of different numbers of cameras, or another number than the
             network takes, or a recipe that wants truth when there is none.
     """
 
     def __init__(
         self,
-        drives: Sequence[Drive],
+        sequences: Sequence[RecordedSequence],
         store: LabelStore,
         network: NetworkConfig,
         class_set: ClassSet,
         recipe: Recipe,
         truth: TruthFolder | None = None,
     ) -> None:
-        counts = {drive.name: len(drive.camera_names) for drive in drives}
+        counts = {sequence.name: len(sequence.camera_names) for sequence in sequences}
         if len(set(counts.values())) > 1:
             raise ValueError(
-                f"drives differ in their number of cameras: {counts}; train on one rig"
+                f"sequences differ in their number of cameras: {counts}; train on one rig"
             )
         if network.cameras and counts and network.cameras not in counts.values():
             raise ValueError(
@@ -65,7 +65,7 @@ class TrainingSource:
         self._truth = truth if losses.truth or losses.truth_semantics else None
         if (losses.truth or losses.truth_semantics) and truth is None:
             raise ValueError("the recipe's truth loss needs 3D labels: give their folder")
-        self._places = [(drive, frame) for drive in drives for frame in drive.frames]
+        self._places = [(sequence, frame) for sequence in sequences for frame in sequence.frames]
         if not self._places:
             raise ValueError("the data set holds no key frame to train on")
         self._parts, self._class_set = network.architecture, class_set
@@ -77,24 +77,24 @@ class TrainingSource:
         return len(self._places)
 
     @property
-    def places(self) -> Sequence[tuple[Drive, Frame]]:
-        """Drive and frame of every sample."""
+    def places(self) -> Sequence[tuple[RecordedSequence, Frame]]:
+        """RecordedSequence and frame of every sample."""
         return self._places
 
     def sample(self, index: int, random: np.random.Generator) -> TrainingSample:
         """One key frame with the rays that were drawn for it."""
-        drive, frame = self._places[index]
-        parts = self._labels.frames(drive, frame)
-        past, past_from_current = self._past(drive, frame)
+        sequence, frame = self._places[index]
+        parts = self._labels.frames(sequence, frame)
+        past, past_from_current = self._past(sequence, frame)
         return TrainingSample(
             token=frame.token,
-            views=self._images.views(drive, frame),
+            views=self._images.views(sequence, frame),
             past=past,
             past_from_current=past_from_current,
-            rays=self._labels.draw(drive, frame, parts, random),
+            rays=self._labels.draw(sequence, frame, parts, random),
             depth_m=self._images.depth(frame, parts[0].labels, self._parts.neck.stride),
-            votes=self.votes(drive, frame, parts) if self._wants_votes else None,
-            truth=self._truth.labels(drive, frame, self._grid) if self._truth else None,
+            votes=self.votes(sequence, frame, parts) if self._wants_votes else None,
+            truth=self._truth.labels(sequence, frame, self._grid) if self._truth else None,
         )
 
     def own_rays(self, index: int) -> RayBatch:
@@ -102,17 +102,17 @@ class TrainingSource:
         return self._labels.own_rays(*self._places[index])
 
     def votes(
-        self, drive: Drive, frame: Frame, parts: Sequence[FrameRays] | None = None
+        self, sequence: RecordedSequence, frame: Frame, parts: Sequence[FrameRays] | None = None
     ) -> NDArray[np.uint8]:
         """(X, Y, Z) what all rays of the sample say about each voxel; kept on disk."""
-        file, key = self._votes_file(drive, frame), self._votes_key(drive, frame)
+        file, key = self._votes_file(sequence, frame), self._votes_key(sequence, frame)
         found = read_arrays(file, key) if file else None
         if found is not None:
             return found["votes"]
         if parts is None:
-            parts = self._labels.frames(drive, frame)
+            parts = self._labels.frames(sequence, frame)
         config = self._labels.config
-        rays, passing = self._labels.voting_rays(drive, frame, parts, config.traced)
+        rays, passing = self._labels.voting_rays(sequence, frame, parts, config.traced)
         votes = count_votes(rays, self._grid, self._class_set, passing)
         labels = voted_labels(votes, self._class_set, config.min_passes, config.min_hit_share)
         if file:
@@ -120,43 +120,45 @@ class TrainingSource:
             write_arrays(file, key, {"votes": labels})
         return labels
 
-    def _votes_file(self, drive: Drive, frame: Frame) -> Path | None:
+    def _votes_file(self, sequence: RecordedSequence, frame: Frame) -> Path | None:
         folder = self._labels.store.folder
         if folder is None:
             return None
         offsets = self._labels.config.auxiliary_frames
-        which = hashlib.sha256(f"{self._grid} {offsets} {drive.name}".encode()).hexdigest()[:8]
+        which = hashlib.sha256(f"{self._grid} {offsets} {sequence.name}".encode()).hexdigest()[:8]
         return folder / f"votes-{which}" / f"{frame.token}.npz"
 
-    def _votes_key(self, drive: Drive, frame: Frame) -> str:
+    def _votes_key(self, sequence: RecordedSequence, frame: Frame) -> str:
         config = self._labels.config
         reach = max((abs(offset) for offset in config.auxiliary_frames), default=0)
-        near = drive.near(frame.number, reach)
+        near = sequence.near(frame.number, reach)
         rules = (config.auxiliary_frames, config.traced, config.min_passes, config.min_hit_share)
         parts = [str(VOTES_FORMAT), f"{self._grid}", f"{rules}", f"{self._class_set}"]
-        parts += [self._labels.store.key(drive, each) for each in near]
+        parts += [self._labels.store.key(sequence, each) for each in near]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def _past(
-        self, drive: Drive, frame: Frame
+        self, sequence: RecordedSequence, frame: Frame
     ) -> tuple[tuple[CameraViews, ...], NDArray[np.float32]]:
         """Earlier frames at multiples of the network's interval; nothing where there is none."""
         interval_s = self._parts.temporal.interval_s
         views, motions = [], []
         for count in range(1, self._parts.past_instants + 1):
-            past = _frame_before(drive, frame, count * interval_s, interval_s / 2)
+            past = _frame_before(sequence, frame, count * interval_s, interval_s / 2)
             if past is None:
-                views.append(self._images.nothing(len(drive.camera_names)))
+                views.append(self._images.nothing(len(sequence.camera_names)))
                 motions.append(np.eye(4))
                 continue
-            views.append(self._images.views(drive, past))
+            views.append(self._images.views(sequence, past))
             motions.append((past.world_from_ego.inverse() @ frame.world_from_ego).matrix)
         return tuple(views), np.array(motions, dtype=np.float32).reshape(-1, 4, 4)
 
 
-def _frame_before(drive: Drive, frame: Frame, seconds: float, tolerance_s: float) -> Frame | None:
+def _frame_before(
+    sequence: RecordedSequence, frame: Frame, seconds: float, tolerance_s: float
+) -> Frame | None:
     """The earlier frame nearest to so many seconds ago; None if none is within the tolerance."""
-    earlier = drive.frames[: frame.number]
+    earlier = sequence.frames[: frame.number]
     wanted_ns = frame.stamp_ns - round(seconds * 1e9)
     if not earlier:
         return None

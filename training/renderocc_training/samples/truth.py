@@ -12,7 +12,7 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import described_grid
 from renderocc_ros.occupancy.occ3d_files import read_truth
 from renderocc_training.samples.training_sample import ignore_unseen
-from renderocc_training.sequences.frames import Drive, Frame
+from renderocc_training.sequences.model import Frame, RecordedSequence
 
 OCC3D_GRID = VoxelGrid((-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
 Labels = NDArray[np.uint8]
@@ -20,7 +20,7 @@ Flags = NDArray[np.bool_]
 
 
 class TruthFolder:
-    """Files in Occ3D's form: ``<token>.npz``, ``<token>/labels.npz`` or ``<drive>/<token>/…``.
+    """Files in Occ3D's form: ``<token>.npz``, ``<token>/labels.npz`` or ``<sequence>/<token>/…``.
 
     Args:
         folder: holds the files.
@@ -38,7 +38,7 @@ class TruthFolder:
         """A folder that says its own grid (``extract``, ``truth``), or else has Occ3D's.
 
         Raises:
-            ValueError: no such folder, drives on different grids, or another class set.
+            ValueError: no such folder, sequences on different grids, or another class set.
         """
         described = list(filter(None, map(described_grid, folder.glob("*"))))
         tables = {table for _, table in described} - {class_set.name}
@@ -46,16 +46,16 @@ class TruthFolder:
             raise ValueError(f"{folder} has classes of {tables}, wanted '{class_set.name}'")
         grids = {grid for grid, _ in described}
         if len(grids) > 1:
-            raise ValueError(f"{folder} has drives on different grids: {grids}")
+            raise ValueError(f"{folder} has sequences on different grids: {grids}")
         return TruthFolder(folder, grids.pop() if grids else OCC3D_GRID, class_set)
 
-    def file(self, drive: Drive, frame: Frame) -> Path:
+    def file(self, sequence: RecordedSequence, frame: Frame) -> Path:
         """The file of a frame.
 
         Raises:
             ValueError: there is none.
         """
-        base = drive.name.partition("[")[0]
+        base = sequence.name.partition("[")[0]
         places = (
             self._folder / f"{frame.token}.npz",
             self._folder / frame.token / "labels.npz",
@@ -67,9 +67,9 @@ class TruthFolder:
                 return place
         raise ValueError(f"no 3D labels of {frame.token}: looked for {', '.join(map(str, places))}")
 
-    def labels(self, drive: Drive, frame: Frame, grid: VoxelGrid) -> Labels:
+    def labels(self, sequence: RecordedSequence, frame: Frame, grid: VoxelGrid) -> Labels:
         """(X, Y, Z) labels on ``grid``, ``IGNORE_ID`` where no camera sees."""
-        file = self.file(drive, frame)
+        file = self.file(sequence, frame)
         truth = read_truth(file)
         if truth.labels.shape != self._grid.size:
             raise ValueError(f"{file} has {truth.labels.shape} cells, its grid {self._grid.size}")

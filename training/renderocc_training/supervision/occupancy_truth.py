@@ -1,6 +1,6 @@
-"""Occupancy truth from a drive's LiDAR: what stands and what moves are accumulated apart.
+"""Occupancy truth from a sequence's LiDAR: what stands and what moves are accumulated apart.
 
-1. Every scan's points are split: those inside a tracked box go to that object, in the box's own
+1. Every sweep's points are split: those inside a tracked box go to that object, in the box's own
    frame; the others to the static world (Tian et al. 2023, section 3.2). Points of a class that
    moves, which are in no box and not known to stand, count at their own instant alone.
 2. Around a key frame, the static world is brought into the ego frame, and every object to where
@@ -26,8 +26,8 @@ from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
 from renderocc_ros.geometry.voxel_traversal import traverse
 from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame, LidarScan
 from renderocc_training.sequences.lidar_files import read_points
+from renderocc_training.sequences.model import CameraImage, Frame, LidarSweep, RecordedSequence
 from renderocc_training.supervision.labels.interface import PointClasses
 from renderocc_training.supervision.labels.lidar_depth import instances_of
 from renderocc_training.supervision.rays.ray_batch import NO_BOX
@@ -48,7 +48,7 @@ class TruthOptions:
     """How truth is made.
 
     Attributes:
-        window: key frames before and after one whose scans are accumulated.
+        window: key frames before and after one whose sweeps are accumulated.
         seen_window: those whose LiDAR rays tell what is observed.
         unlabelled: class of occupied cells of which nobody knows the class; None keeps
             ``IGNORE_ID``, and such cells are not scored.
@@ -68,8 +68,8 @@ class _Cloud:
 
 
 @dataclass(frozen=True, eq=False)
-class _Scan:
-    """One scan, split: the static world, and objects in their boxes' frames."""
+class _Sweep:
+    """One sweep, split: the static world, and objects in their boxes' frames."""
 
     static: _Cloud  # world
     objects: dict[int, _Cloud]  # by track, box frame
@@ -79,10 +79,10 @@ class _Scan:
 
 
 class TruthMaker:
-    """Makes the truth of a drive's key frames.
+    """Makes the truth of a sequence's key frames.
 
     Args:
-        drive: with LiDAR; boxes if anything moves.
+        sequence: with LiDAR; boxes if anything moves.
         classes: gives points their classes; None for geometry alone.
         grid: around the ego frame.
 
@@ -92,32 +92,32 @@ class TruthMaker:
 
     def __init__(
         self,
-        drive: Drive,
+        sequence: RecordedSequence,
         classes: PointClasses | None,
         grid: VoxelGrid,
         class_set: ClassSet,
         options: TruthOptions | None = None,
     ) -> None:
-        if not any(frame.scan for frame in drive.frames):
-            raise ValueError(f"drive '{drive.name}' has no LiDAR: nothing to accumulate")
-        self._drive, self._classes = drive, classes
+        if not any(frame.lidar for frame in sequence.frames):
+            raise ValueError(f"sequence '{sequence.name}' has no LiDAR: nothing to accumulate")
+        self._sequence, self._classes = sequence, classes
         self._grid, self._class_set = grid, class_set
         self._options = options or TruthOptions()
-        self._scans: dict[int, list[_Scan]] = {}
+        self._sweeps: dict[int, list[_Sweep]] = {}
 
     def truth(self, frame: Frame) -> Occ3dTruth:
-        """The truth in the ego frame of a key frame; call in order, old scans are forgotten."""
+        """The truth in the ego frame of a key frame; call in order, old sweeps are forgotten."""
         options = self._options
-        needed = self._drive.near(frame.number, max(options.window, options.seen_window))
-        for number in list(self._scans):
+        needed = self._sequence.near(frame.number, max(options.window, options.seen_window))
+        for number in list(self._sweeps):
             if number < needed[0].number:
-                del self._scans[number]
+                del self._sweeps[number]
         for each in needed:
-            if each.number not in self._scans:
-                self._scans[each.number] = list(self._read(each))
-        scans = self._around(frame, options.window)
+            if each.number not in self._sweeps:
+                self._sweeps[each.number] = list(self._read(each))
+        sweeps = self._around(frame, options.window)
         ego_from_world = frame.world_from_ego.inverse()
-        cloud = self._gather(frame, scans, ego_from_world)
+        cloud = self._gather(frame, sweeps, ego_from_world)
         labels = label_cells(cloud.points, cloud.classes, self._grid, self._class_set)
         if options.unlabelled is not None:
             labels[labels == IGNORE_ID] = options.unlabelled
@@ -127,36 +127,36 @@ class TruthMaker:
         by_camera = cameras_see(frame.cameras, occupied, self._grid, ego_from_world)
         return Occ3dTruth(labels, by_camera & (by_lidar | occupied), by_lidar)
 
-    def _around(self, frame: Frame, window: int) -> list[_Scan]:
-        near = self._drive.near(frame.number, window)
-        return [scan for each in near for scan in self._scans[each.number]]
+    def _around(self, frame: Frame, window: int) -> list[_Sweep]:
+        near = self._sequence.near(frame.number, window)
+        return [sweep for each in near for sweep in self._sweeps[each.number]]
 
-    def _read(self, frame: Frame) -> Iterable[_Scan]:
-        for scan in filter(None, (frame.scan, *frame.sweeps)):
-            yield self._split(scan)
+    def _read(self, frame: Frame) -> Iterable[_Sweep]:
+        for sweep in filter(None, (frame.lidar, *frame.sweeps)):
+            yield self._split(sweep)
 
-    def _split(self, scan: LidarScan) -> _Scan:
-        raw = scan.ego_from_lidar.apply(read_points(scan))
+    def _split(self, sweep: LidarSweep) -> _Sweep:
+        raw = sweep.ego_from_lidar.apply(read_points(sweep))
         finite = np.isfinite(raw).all(axis=1)
         (x0, x1), (y0, y1) = OWN_BODY_M
         x, y = raw[:, 0], raw[:, 1]
         kept = finite & ~((x > x0) & (x < x1) & (y > y0) & (y < y1))
-        world = scan.world_from_ego.apply(raw)
-        instance = instances_of(world, self._drive, scan.stamp_ns, BOX_MARGIN_M)
+        world = sweep.world_from_ego.apply(raw)
+        instance = instances_of(world, self._sequence, sweep.stamp_ns, BOX_MARGIN_M)
         classes, told = np.full(len(raw), IGNORE_ID, np.uint8), instance
         if self._classes is not None:
-            classes, told = self._classes.classes(self._drive, scan, raw, instance)
+            classes, told = self._classes.classes(self._sequence, sweep, raw, instance)
         moves = np.isin(classes, list(self._class_set.moving_ids))
         loose = kept & (instance < 0) & moves & (told == NO_BOX)
         static = kept & (instance < 0) & ~loose
         objects: dict[int, _Cloud] = {}
         for number in np.unique(instance[kept & (instance >= 0)]).tolist():
-            world_from_box = self._drive.tracks[number].at(scan.stamp_ns)
+            world_from_box = self._sequence.tracks[number].at(sweep.stamp_ns)
             assert world_from_box is not None  # or its box would hold no point
             inside = kept & (instance == number)
             objects[number] = _Cloud(world_from_box.inverse().apply(world[inside]), classes[inside])
-        origin = (scan.world_from_ego @ scan.ego_from_lidar).translation
-        return _Scan(
+        origin = (sweep.world_from_ego @ sweep.ego_from_lidar).translation
+        return _Sweep(
             _Cloud(world[static], classes[static]),
             objects,
             _Cloud(world[loose], classes[loose]),
@@ -165,20 +165,20 @@ class TruthMaker:
         )
 
     def _gather(
-        self, frame: Frame, scans: Sequence[_Scan], ego_from_world: RigidTransform
+        self, frame: Frame, sweeps: Sequence[_Sweep], ego_from_world: RigidTransform
     ) -> _Cloud:
         """Static world and objects in the ego frame."""
-        points = [ego_from_world.apply(scan.static.points) for scan in scans]
-        classes = [scan.static.classes for scan in scans]
-        for scan in self._scans[frame.number]:
-            points.append(ego_from_world.apply(scan.loose.points))
-            classes.append(scan.loose.classes)
+        points = [ego_from_world.apply(sweep.static.points) for sweep in sweeps]
+        classes = [sweep.static.classes for sweep in sweeps]
+        for sweep in self._sweeps[frame.number]:
+            points.append(ego_from_world.apply(sweep.loose.points))
+            classes.append(sweep.loose.classes)
         objects: dict[int, list[_Cloud]] = defaultdict(list)
-        for scan in scans:
-            for number, cloud in scan.objects.items():
+        for sweep in sweeps:
+            for number, cloud in sweep.objects.items():
                 objects[number].append(cloud)
         for number, clouds in objects.items():
-            world_from_box = self._drive.tracks[number].at(frame.stamp_ns)
+            world_from_box = self._sequence.tracks[number].at(frame.stamp_ns)
             if world_from_box is None:
                 continue
             for cloud in clouds:
@@ -222,16 +222,16 @@ def label_cells(
 
 
 def lidar_sees(
-    scans: Sequence[_Scan], occupied: Flags, grid: VoxelGrid, ego_from_world: RigidTransform
+    sweeps: Sequence[_Sweep], occupied: Flags, grid: VoxelGrid, ego_from_world: RigidTransform
 ) -> Flags:
     """(X, Y, Z) bool: cells that a ray passed or ended in.
 
-    One ray of a scan to each cell of its ends is cast; a cell that a grazing ray passes closer
+    One ray of a sweep to each cell of its ends is cast; a cell that a grazing ray passes closer
     above its end than a cell's height is left out unless it is occupied.
     """
     seen = np.zeros(grid.size, bool)
-    for scan in scans:
-        origin, ends = ego_from_world.apply(scan.origin), ego_from_world.apply(scan.ends)
+    for sweep in sweeps:
+        origin, ends = ego_from_world.apply(sweep.origin), ego_from_world.apply(sweep.ends)
         cells = np.floor((ends - grid.origin_m) / grid.resolution_m).astype(np.int64)
         _, first = np.unique(cells, axis=0, return_index=True)
         ends = ends[first]
@@ -252,7 +252,7 @@ def lidar_sees(
 
 
 def cameras_see(
-    cameras: Sequence[CameraFrame | None],
+    cameras: Sequence[CameraImage | None],
     occupied: Flags,
     grid: VoxelGrid,
     ego_from_world: RigidTransform,

@@ -92,7 +92,7 @@ def _look(
     recipe: Recipe,
     truth: TruthFolder | None,
 ) -> _Seen:
-    drive, frame = source.places[index]
+    sequence, frame = source.places[index]
     sample = replace(
         source.sample(index, np.random.default_rng(index)), rays=source.own_rays(index)
     )
@@ -106,9 +106,11 @@ def _look(
     met = torch.where(found.opacity > 0, found.classes.argmax(dim=1), class_set.free_id)
     grid, threshold = network.grid, network.config.opacity_threshold
     occupancy = read_out(field, grid.resolution_m, threshold).labels[0].cpu().numpy()
-    voted = source.votes(drive, frame)
+    voted = source.votes(sequence, frame)
     voted = np.where(voted == OCCUPIED_ID, occupancy.clip(max=class_set.free_id - 1), voted)
-    exact = truth.labels(drive, frame, grid) if truth else np.full(grid.size, IGNORE_ID, np.uint8)
+    exact = (
+        truth.labels(sequence, frame, grid) if truth else np.full(grid.size, IGNORE_ID, np.uint8)
+    )
     return _Seen(
         found.range_m.cpu().numpy(),
         label_m.cpu().numpy(),

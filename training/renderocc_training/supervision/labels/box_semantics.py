@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import generic_filter
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_training.sequences.frames import Drive, LidarScan
+from renderocc_training.sequences.model import LidarSweep, RecordedSequence
 from renderocc_training.supervision.labels.interface import PointLabels
 from renderocc_training.supervision.labels.mapping import BoxMapping
 
@@ -40,7 +40,7 @@ class BoxClasses:
         """
         Args:
             mapping: from categories of boxes to classes, and what ground is called.
-            road_mask: map to use instead of the drive's own.
+            road_mask: map to use instead of the sequence's own.
         """
         self._mapping = mapping
         self._road_mask = road_mask
@@ -50,38 +50,41 @@ class BoxClasses:
 
     def classes(
         self,
-        drive: Drive,
-        scan: LidarScan,
+        sequence: RecordedSequence,
+        sweep: LidarSweep,
         points_ego: NDArray[np.float64],
         instance: NDArray[np.int32],
     ) -> PointLabels:
         """Classes as the module's text says; instances as they were."""
-        if not drive.tracks:
+        if not sequence.tracks:
             raise ValueError(
-                f"drive '{drive.name}' has no annotated boxes: use another source of semantics"
+                f"sequence '{sequence.name}' has no annotated boxes: use another source of "
+                "semantics"
             )
         class_id = np.full(len(points_ego), IGNORE_ID, dtype=np.uint8)
         ground = near_ground(points_ego)
         class_id[ground] = self._off_road
-        on_road = self._on_road_mask(drive, scan.world_from_ego.apply(points_ego[ground]))
+        on_road = self._on_road_mask(sequence, sweep.world_from_ego.apply(points_ego[ground]))
         class_id[np.flatnonzero(ground)[on_road]] = self._on_road
         for number in np.unique(instance[instance >= 0]):
-            of_box = self._of_category(drive.tracks[int(number)].category)
+            of_box = self._of_category(sequence.tracks[int(number)].category)
             class_id[instance == number] = of_box
         return class_id, instance
 
-    def _on_road_mask(self, drive: Drive, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        path = self._road_mask or drive.road_mask
+    def _on_road_mask(
+        self, sequence: RecordedSequence, points: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        path = self._road_mask or sequence.road_mask
         if path is None:
             return np.zeros(len(points), dtype=bool)
-        place = np.array([frame.world_from_ego.translation[:2] for frame in drive.frames])
+        place = np.array([frame.world_from_ego.translation[:2] for frame in sequence.frames])
         low, high = place.min(axis=0) - MAP_MARGIN_M, place.max(axis=0) + MAP_MARGIN_M
         area = (*np.floor(low).tolist(), *np.ceil(high).tolist())
         return _RoadMap.load(path, area).contains(points)
 
 
 class _RoadMap:
-    """The part of a map around a drive."""
+    """The part of a map around a sequence."""
 
     def __init__(self, road: NDArray[np.bool_], left: int, bottom: int) -> None:
         self.road, self.left, self.bottom = road, left, bottom

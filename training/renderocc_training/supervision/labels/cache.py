@@ -1,7 +1,7 @@
 """2D labels on disk: made once, and again when what they depend on changes.
 
 That is their settings, poses, calibration, boxes, and the road map and label files beside the
-images and scans. Images and scans themselves count by their names.
+images and sweeps. Images and sweeps themselves count by their names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_training.sequences.frames import Drive, Frame
+from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.interface import PixelLabeller, no_labels
 from renderocc_training.supervision.rays.ray_batch import PixelLabels
 
@@ -63,7 +63,7 @@ class LabelStore:
         labeller: PixelLabeller,
         folder: Path | None,
         settings: dict[str, Any],
-        files: Callable[[Drive, Frame], Iterable[Path]] | None = None,
+        files: Callable[[RecordedSequence, Frame], Iterable[Path]] | None = None,
     ) -> None:
         self.labeller, self._files = labeller, files
         text = json.dumps({"format": FORMAT, **settings}, sort_keys=True)
@@ -74,13 +74,13 @@ class LabelStore:
             write_atomically(self.folder / "settings.json", text.encode())
         self._recent: OrderedDict[str, FrameLabels] = OrderedDict()
 
-    def key(self, drive: Drive, frame: Frame) -> str:
+    def key(self, sequence: RecordedSequence, frame: Frame) -> str:
         """Changes when the labels of the frame may."""
-        near = drive.near(frame.number, self.labeller.reach)
+        near = sequence.near(frame.number, self.labeller.reach)
         parts = [self.settings_hash, frame.token, *(each.fingerprint for each in near)]
-        parts.append(drive.tracks_fingerprint)
+        parts.append(sequence.tracks_fingerprint)
         if self._files is not None:
-            files = dict.fromkeys(file for each in near for file in self._files(drive, each))
+            files = dict.fromkeys(file for each in near for file in self._files(sequence, each))
             parts += map(file_state, files)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
@@ -88,39 +88,39 @@ class LabelStore:
         """Where the labels of a frame lie."""
         return self.folder / f"{frame.token}.npz" if self.folder else None
 
-    def has(self, drive: Drive, frame: Frame) -> bool:
+    def has(self, sequence: RecordedSequence, frame: Frame) -> bool:
         """Whether the labels are on disk and up to date."""
         file = self.file(frame)
-        return file is not None and read_arrays(file, self.key(drive, frame)) is not None
+        return file is not None and read_arrays(file, self.key(sequence, frame)) is not None
 
-    def labels(self, drive: Drive, frame: Frame) -> FrameLabels:
+    def labels(self, sequence: RecordedSequence, frame: Frame) -> FrameLabels:
         """Labels of all cameras of a frame."""
-        key = self.key(drive, frame)
+        key = self.key(sequence, frame)
         found = self._recent.get(key)
         if found is None:
-            found = self._read(drive, frame, key)
+            found = self._read(sequence, frame, key)
             self._recent[key] = found
             if len(self._recent) > KEPT_IN_MEMORY:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(key)
         return found
 
-    def _read(self, drive: Drive, frame: Frame, key: str) -> FrameLabels:
+    def _read(self, sequence: RecordedSequence, frame: Frame, key: str) -> FrameLabels:
         file = self.file(frame)
         arrays = read_arrays(file, key) if file else None
         if arrays is not None:
             names = ("pixels", "range_m", "class_id", "instance")
             return FrameLabels(PixelLabels(*(arrays[name] for name in names)), arrays["camera"])
-        made = self._make(drive, frame)
+        made = self._make(sequence, frame)
         if file is not None:
             write_arrays(file, key, {**vars(made.labels), "camera": made.camera})
         return made
 
-    def _make(self, drive: Drive, frame: Frame) -> FrameLabels:
+    def _make(self, sequence: RecordedSequence, frame: Frame) -> FrameLabels:
         each = [
             no_labels()
             if camera is None
-            else self.labeller.label(drive, frame, camera).with_rays(camera.model)
+            else self.labeller.label(sequence, frame, camera).with_rays(camera.model)
             for camera in frame.cameras
         ]
         counts = [len(labels.range_m) for labels in each]

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import StrictModel
-from renderocc_training.sequences.drives import DataFormat
-from renderocc_training.sequences.frames import Drive, Frame
+from renderocc_training.sequences.data_sets import DataFormat
+from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.box_semantics import BoxClasses
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.labels.dense import DenseLabels, WithClassImages
@@ -81,7 +81,7 @@ class LabelConfig(StrictModel):
         description="mapping file, or the name of a shipped one; if not given, that of "
         "default_mapping for nuScenes",
     )
-    scans: int = Field(0, ge=0, description="further LiDAR scans, nearest in time, to add")
+    sweeps: int = Field(0, ge=0, description="further LiDAR sweeps, nearest in time, to add")
     own_car_m: float = Field(
         1.0, ge=0, description="points nearer to the LiDAR than this are returns off the car"
     )
@@ -133,19 +133,19 @@ class LabelConfig(StrictModel):
             "moving": sorted(class_set.moving_ids),
         }
 
-    def files(self, drive: Drive, frame: Frame) -> list[Path]:
-        """Files beside images and scans that a frame's labels are made from: maps, label files."""
+    def files(self, sequence: RecordedSequence, frame: Frame) -> list[Path]:
+        """Files beside images and sweeps that a frame's labels are made from: maps, label files."""
         found: list[Path] = []
-        road_mask = self.road_mask or drive.road_mask
+        road_mask = self.road_mask or sequence.road_mask
         if self.semantics == "boxes" and road_mask is not None:
             found.append(road_mask)
         if self.semantics == "points":
-            scans = filter(None, (frame.scan, *frame.sweeps))
-            found += [scan.labels for scan in scans if scan.labels is not None]
+            sweeps = filter(None, (frame.lidar, *frame.sweeps))
+            found += [sweep.labels for sweep in sweeps if sweep.labels is not None]
         cameras = [camera for camera in frame.cameras if camera is not None]
         for kind, source in (("depth", self.depth), ("classes", self.semantics)):
             if source == "images":
-                found += [label_image_file(drive, kind, camera) for camera in cameras]
+                found += [label_image_file(sequence, kind, camera) for camera in cameras]
         return found
 
 
@@ -159,7 +159,7 @@ def make_labeller(config: LabelConfig, class_set: ClassSet, device: str = "cpu")
     if config.depth != "lidar":
         return DenseLabels(class_set, images, _range_images(config, device), config.stride_px)
     points = _point_classes(config, class_set)
-    lidar = LidarLabels(class_set, points, config.scans, config.own_car_m)
+    lidar = LidarLabels(class_set, points, config.sweeps, config.own_car_m)
     if images is None:
         return lidar
     return WithClassImages(class_set, lidar, images, config.stride_px)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.interface import ClassImages, PixelLabeller, RangeImages
 from renderocc_training.supervision.rays.ray_batch import NO_BOX, PixelLabels
 
@@ -36,15 +36,15 @@ class DenseLabels:
         self._class_set, self._classes, self._ranges = class_set, classes, ranges
         self._stride_px = stride_px
 
-    def label(self, drive: Drive, frame: Frame, camera: CameraFrame) -> PixelLabels:
+    def label(self, sequence: RecordedSequence, frame: Frame, camera: CameraImage) -> PixelLabels:
         """Labels of a grid of pixels; those of which nothing is known are left out."""
         pixels, row, column = pixel_grid(camera, self._stride_px)
         class_id = np.full(len(pixels), IGNORE_ID, dtype=np.uint8)
         range_m = np.full(len(pixels), np.nan, dtype=np.float32)
         if self._ranges is not None:
-            range_m = self._ranges.ranges(drive, frame, camera)[row, column]
+            range_m = self._ranges.ranges(sequence, frame, camera)[row, column]
         if self._classes is not None:
-            class_id = self._classes.classes(drive, frame, camera)[row, column]
+            class_id = self._classes.classes(sequence, frame, camera)[row, column]
         labels = PixelLabels(pixels, range_m, class_id, np.full(len(pixels), NO_BOX, np.int32))
         return _known(with_sky(labels, self._class_set))
 
@@ -67,10 +67,10 @@ class WithClassImages:
         self._class_set, self._base, self._classes = class_set, base, classes
         self._stride_px = stride_px
 
-    def label(self, drive: Drive, frame: Frame, camera: CameraFrame) -> PixelLabels:
+    def label(self, sequence: RecordedSequence, frame: Frame, camera: CameraImage) -> PixelLabels:
         """The base's labels, then the sky."""
-        image = self._classes.classes(drive, frame, camera)
-        base = self._base.label(drive, frame, camera)
+        image = self._classes.classes(sequence, frame, camera)
+        base = self._base.label(sequence, frame, camera)
         column, row = np.floor(base.pixels + 0.5).astype(int).T
         height, width = image.shape
         shown = image[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
@@ -91,7 +91,7 @@ class WithClassImages:
 
 
 def pixel_grid(
-    camera: CameraFrame, stride_px: int
+    camera: CameraImage, stride_px: int
 ) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.intp]]:
     """Pixels (P, 2) in the middle of blocks of ``stride_px``, and their rows and columns (P,)."""
     first = stride_px // 2

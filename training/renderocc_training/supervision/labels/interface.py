@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame, LidarScan
+from renderocc_training.sequences.model import CameraImage, Frame, LidarSweep, RecordedSequence
 from renderocc_training.supervision.rays.ray_batch import PixelLabels
 
 PointLabels = tuple[NDArray[np.uint8], NDArray[np.int32]]  # class ids and instances of points
@@ -25,11 +25,11 @@ class PixelLabeller(Protocol):
     name: str
     reach: int
 
-    def label(self, drive: Drive, frame: Frame, camera: CameraFrame) -> PixelLabels:
+    def label(self, sequence: RecordedSequence, frame: Frame, camera: CameraImage) -> PixelLabels:
         """Labels of pixels; ``LabelStore`` drops those that the camera's model gives no ray.
 
         Raises:
-            ValueError: what it needs of the drive is not there; the message says what.
+            ValueError: what it needs of the sequence is not there; the message says what.
         """
         ...
 
@@ -39,7 +39,9 @@ class ClassImages(Protocol):
 
     name: str
 
-    def classes(self, drive: Drive, frame: Frame, camera: CameraFrame) -> NDArray[np.uint8]:
+    def classes(
+        self, sequence: RecordedSequence, frame: Frame, camera: CameraImage
+    ) -> NDArray[np.uint8]:
         """(H, W) uint8 of the original image: class, the class set's free id for sky, or
         ``IGNORE_ID`` where not known."""
         ...
@@ -50,27 +52,29 @@ class RangeImages(Protocol):
 
     name: str
 
-    def ranges(self, drive: Drive, frame: Frame, camera: CameraFrame) -> NDArray[np.float32]:
+    def ranges(
+        self, sequence: RecordedSequence, frame: Frame, camera: CameraImage
+    ) -> NDArray[np.float32]:
         """(H, W) metres along the ray of each pixel of the original image; NaN if not known."""
         ...
 
 
 class PointClasses(Protocol):
-    """Gives every point of a LiDAR scan a class."""
+    """Gives every point of a LiDAR sweep a class."""
 
     name: str
 
     def classes(
         self,
-        drive: Drive,
-        scan: LidarScan,
+        sequence: RecordedSequence,
+        sweep: LidarSweep,
         points_ego: NDArray[np.float64],
         instance: NDArray[np.int32],
     ) -> PointLabels:
         """Class ids (P,) and instances (P,).
 
         Args:
-            points_ego: (P, 3) metres in the ego frame at the scan's stamp.
+            points_ego: (P, 3) metres in the ego frame at the sweep's stamp.
             instance: (P,) number of the tracked box that holds the point, ``NO_BOX`` for none; the
                 result may say ``STANDS`` instead of that.
         """
@@ -84,8 +88,8 @@ class NoClasses:
 
     def classes(
         self,
-        drive: Drive,
-        scan: LidarScan,
+        sequence: RecordedSequence,
+        sweep: LidarSweep,
         points_ego: NDArray[np.float64],
         instance: NDArray[np.int32],
     ) -> PointLabels:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.mapping import NumberMapping
 
 FOLDER = "labels"
@@ -35,9 +35,11 @@ class ClassImageFiles:
         self._table = mapping.table(class_set) if mapping else None
         self._class_set = class_set
 
-    def classes(self, drive: Drive, frame: Frame, camera: CameraFrame) -> NDArray[np.uint8]:
+    def classes(
+        self, sequence: RecordedSequence, frame: Frame, camera: CameraImage
+    ) -> NDArray[np.uint8]:
         """(H, W) class ids."""
-        file, image = read_label_image(drive, "classes", camera)
+        file, image = read_label_image(sequence, "classes", camera)
         if self._table is not None:
             return np.asarray(self._table[image], dtype=np.uint8)
         largest = self._class_set.free_id
@@ -55,14 +57,16 @@ class DepthImageFiles:
 
     name = "images"
 
-    def ranges(self, drive: Drive, frame: Frame, camera: CameraFrame) -> NDArray[np.float32]:
+    def ranges(
+        self, sequence: RecordedSequence, frame: Frame, camera: CameraImage
+    ) -> NDArray[np.float32]:
         """(H, W) metres along each pixel's ray; NaN where the file has no depth."""
-        _, image = read_label_image(drive, "depth", camera)
+        _, image = read_label_image(sequence, "depth", camera)
         depth_m = np.where(image > 0, image.astype(np.float32) / 1000, np.float32(np.nan))
         return ranges_of_depth(depth_m, camera)
 
 
-def ranges_of_depth(depth_m: NDArray[np.float32], camera: CameraFrame) -> NDArray[np.float32]:
+def ranges_of_depth(depth_m: NDArray[np.float32], camera: CameraImage) -> NDArray[np.float32]:
     """Depth along the optical axis (H, W) to range along the ray: range = z / cos θ."""
     cosine = camera.model.pixel_rays()[..., 2]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -70,19 +74,21 @@ def ranges_of_depth(depth_m: NDArray[np.float32], camera: CameraFrame) -> NDArra
     return np.where(cosine > 0, range_m, np.nan).astype(np.float32)
 
 
-def label_image_file(drive: Drive, kind: str, camera: CameraFrame) -> Path:
+def label_image_file(sequence: RecordedSequence, kind: str, camera: CameraImage) -> Path:
     """Where a camera's label image of a kind ("classes" or "depth") lies."""
-    folder = drive.root / FOLDER / kind / camera.name
+    folder = sequence.root / FOLDER / kind / camera.name
     return folder / f"{camera.stamp_ns // MICROSECOND_NS}.png"
 
 
-def read_label_image(drive: Drive, kind: str, camera: CameraFrame) -> tuple[Path, NDArray[Any]]:
+def read_label_image(
+    sequence: RecordedSequence, kind: str, camera: CameraImage
+) -> tuple[Path, NDArray[Any]]:
     """The file of a camera's label image, and its numbers (H, W), scaled to the camera image.
 
     Raises:
         ValueError: it is not there or not readable.
     """
-    file = label_image_file(drive, kind, camera)
+    file = label_image_file(sequence, kind, camera)
     image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim != 2:
         raise ValueError(

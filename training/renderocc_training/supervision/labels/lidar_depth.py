@@ -1,6 +1,6 @@
 """Range and class of pixels from LiDAR, whose points go where they were when the camera fired.
 
-Each scan has the ego pose of its own stamp, and so has each image; between the two the car moves,
+Each sweep has the ego pose of its own stamp, and so has each image; between the two the car moves,
 and so do the boxes that points lie in. A z-buffer drops what the camera cannot see.
 """
 
@@ -13,8 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame, LidarScan, inside_box
 from renderocc_training.sequences.lidar_files import read_points
+from renderocc_training.sequences.model import (
+    CameraImage,
+    Frame,
+    LidarSweep,
+    RecordedSequence,
+    inside_box,
+)
 from renderocc_training.supervision.labels.interface import PointClasses, no_labels
 from renderocc_training.supervision.labels.occlusion import visible_points
 from renderocc_training.supervision.rays.ray_batch import NO_BOX, PixelLabels
@@ -27,8 +33,8 @@ OTHER_SCANS = 2.5
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledScan:
-    """Points of one scan that are not on the car itself.
+class LabelledSweep:
+    """Points of one sweep that are not on the car itself.
 
     Attributes:
         stamp_ns: their time.
@@ -49,8 +55,8 @@ class LidarLabels:
     Args:
         class_set: says which classes move.
         classes: gives points their classes.
-        scans: further scans, those nearest in time, whose points are added to the frame's own;
-            what moves without a box to follow is taken from the own scan alone.
+        sweeps: further sweeps, those nearest in time, whose points are added to the frame's own;
+            what moves without a box to follow is taken from the own sweep alone.
         own_car_m: points this near to the LiDAR, seen from above, are returns off the car itself.
         gap_deg: largest angles between neighbouring points on one surface, across and down.
     """
@@ -59,21 +65,21 @@ class LidarLabels:
         self,
         class_set: ClassSet,
         classes: PointClasses,
-        scans: int = 0,
+        sweeps: int = 0,
         own_car_m: float = 1.0,
         gap_deg: tuple[float, float] = (1.0, 1.6),
     ) -> None:
         self.name = f"lidar+{classes.name}"
         self._class_set, self._classes = class_set, classes
-        self._scans, self._own_car_m, self._gap_deg = scans, own_car_m, gap_deg
-        self.reach = scans
-        self._last: tuple[str, list[LabelledScan]] = ("", [])
+        self._sweeps, self._own_car_m, self._gap_deg = sweeps, own_car_m, gap_deg
+        self.reach = sweeps
+        self._last: tuple[str, list[LabelledSweep]] = ("", [])
 
-    def label(self, drive: Drive, frame: Frame, camera: CameraFrame) -> PixelLabels:
+    def label(self, sequence: RecordedSequence, frame: Frame, camera: CameraImage) -> PixelLabels:
         """Ranges from the camera, at its own stamp, of the points that it sees."""
         parts = [
-            self._at(scan, drive, camera.stamp_ns, own=place == 0)
-            for place, scan in enumerate(self._labelled(drive, frame))
+            self._at(sweep, sequence, camera.stamp_ns, own=place == 0)
+            for place, sweep in enumerate(self._labelled(sequence, frame))
         ]
         points, class_id, instance = (np.concatenate(column) for column in zip(*parts, strict=True))
         in_camera = camera.world_from_camera.inverse().apply(points)
@@ -90,48 +96,56 @@ class LidarLabels:
             instance[seen],
         )
 
-    def _labelled(self, drive: Drive, frame: Frame) -> list[LabelledScan]:
-        """The frame's own scan, then the others; kept for the frame's next camera."""
-        key = f"{frame.fingerprint} {drive.tracks_fingerprint} {len(drive)}"
+    def _labelled(self, sequence: RecordedSequence, frame: Frame) -> list[LabelledSweep]:
+        """The frame's own sweep, then the others; kept for the frame's next camera."""
+        key = f"{frame.fingerprint} {sequence.tracks_fingerprint} {len(sequence)}"
         if self._last[0] != key:
-            scans = _nearest_scans(drive, frame, self._scans)
-            own = self.labelled_scan(drive, scans[0], self._own_car_m)
+            sweeps = _nearest_sweeps(sequence, frame, self._sweeps)
+            own = self.labelled_sweep(sequence, sweeps[0], self._own_car_m)
             far_m = OTHER_SCANS * self._own_car_m
-            self._last = (key, [own, *(self.labelled_scan(drive, s, far_m) for s in scans[1:])])
+            self._last = (
+                key,
+                [own, *(self.labelled_sweep(sequence, s, far_m) for s in sweeps[1:])],
+            )
         return self._last[1]
 
-    def labelled_scan(self, drive: Drive, scan: LidarScan, own_car_m: float) -> LabelledScan:
-        """Read a scan, give its points instances and classes, drop returns off the car."""
-        points = read_points(scan)
-        points_ego = scan.ego_from_lidar.apply(points)
-        world = scan.world_from_ego.apply(points_ego)
-        instance = instances_of(world, drive, scan.stamp_ns)
-        class_id, instance = self._classes.classes(drive, scan, points_ego, instance)
+    def labelled_sweep(
+        self, sequence: RecordedSequence, sweep: LidarSweep, own_car_m: float
+    ) -> LabelledSweep:
+        """Read a sweep, give its points instances and classes, drop returns off the car."""
+        points = read_points(sweep)
+        points_ego = sweep.ego_from_lidar.apply(points)
+        world = sweep.world_from_ego.apply(points_ego)
+        instance = instances_of(world, sequence, sweep.stamp_ns)
+        class_id, instance = self._classes.classes(sequence, sweep, points_ego, instance)
         kept = np.hypot(points[:, 0], points[:, 1]) > own_car_m
         kept &= np.isfinite(points).all(axis=1)
-        return LabelledScan(scan.stamp_ns, world[kept], class_id[kept], instance[kept])
+        return LabelledSweep(sweep.stamp_ns, world[kept], class_id[kept], instance[kept])
 
     def _at(
-        self, scan: LabelledScan, drive: Drive, stamp_ns: int, own: bool
+        self, sweep: LabelledSweep, sequence: RecordedSequence, stamp_ns: int, own: bool
     ) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.int32]]:
-        """Points of a scan where they are at another time."""
-        points = scan.points.copy()
+        """Points of a sweep where they are at another time."""
+        points = sweep.points.copy()
         kept = np.ones(len(points), dtype=bool)
         if not own:  # half a second later what moves is elsewhere
-            moving = np.isin(scan.class_id, list(self._class_set.moving_ids))
-            kept &= ~(moving & (scan.instance == NO_BOX))
-        for number in np.unique(scan.instance[scan.instance >= 0]):
-            track, of_box = drive.tracks[int(number)], scan.instance == number
-            then, now = track.at(scan.stamp_ns), track.at(stamp_ns)
+            moving = np.isin(sweep.class_id, list(self._class_set.moving_ids))
+            kept &= ~(moving & (sweep.instance == NO_BOX))
+        for number in np.unique(sweep.instance[sweep.instance >= 0]):
+            track, of_box = sequence.tracks[int(number)], sweep.instance == number
+            then, now = track.at(sweep.stamp_ns), track.at(stamp_ns)
             if then is not None and now is not None:
                 points[of_box] = (now @ then.inverse()).apply(points[of_box])
             else:
                 kept &= ~of_box | own
-        return points[kept], scan.class_id[kept], scan.instance[kept]
+        return points[kept], sweep.class_id[kept], sweep.instance[kept]
 
 
 def instances_of(
-    world: NDArray[np.float64], drive: Drive, stamp_ns: int, margin_m: float = BOX_MARGIN_M
+    world: NDArray[np.float64],
+    sequence: RecordedSequence,
+    stamp_ns: int,
+    margin_m: float = BOX_MARGIN_M,
 ) -> NDArray[np.int32]:
     """(P,) number of the box that holds each point (P, 3) of the world, ``NO_BOX`` for none.
 
@@ -139,7 +153,7 @@ def instances_of(
     rider sits on a motorcycle, cargo on a truck.
     """
     instance = np.full(len(world), NO_BOX, dtype=np.int32)
-    by_size = sorted(drive.tracks.items(), key=lambda entry: -np.prod(entry[1].size_m))
+    by_size = sorted(sequence.tracks.items(), key=lambda entry: -np.prod(entry[1].size_m))
     for number, track in by_size:
         pose = track.at(stamp_ns)
         if pose is not None:
@@ -148,17 +162,17 @@ def instances_of(
     return instance
 
 
-def _nearest_scans(drive: Drive, frame: Frame, more: int) -> list[LidarScan]:
-    """The frame's scan and the ``more`` nearest in time."""
-    if frame.scan is None:
+def _nearest_sweeps(sequence: RecordedSequence, frame: Frame, more: int) -> list[LidarSweep]:
+    """The frame's sweep and the ``more`` nearest in time."""
+    if frame.lidar is None:
         raise ValueError(
-            f"frame {frame.token} of drive '{drive.name}' has no LiDAR scan: use another source "
-            "of depth"
+            f"frame {frame.token} of sequence '{sequence.name}' has no LiDAR sweep: use another "
+            "source of depth"
         )
     if not more:
-        return [frame.scan]
-    near: Iterable[Frame] = drive.near(frame.number, more)
-    others = [scan for each in near for scan in (each.scan, *each.sweeps) if scan is not None]
-    others = [scan for scan in others if scan is not frame.scan]
-    others.sort(key=lambda scan: abs(scan.stamp_ns - frame.stamp_ns))
-    return [frame.scan, *others[:more]]
+        return [frame.lidar]
+    near: Iterable[Frame] = sequence.near(frame.number, more)
+    others = [sweep for each in near for sweep in (each.lidar, *each.sweeps) if sweep is not None]
+    others = [sweep for sweep in others if sweep is not frame.lidar]
+    others.sort(key=lambda sweep: abs(sweep.stamp_ns - frame.stamp_ns))
+    return [frame.lidar, *others[:more]]

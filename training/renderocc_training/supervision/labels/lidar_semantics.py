@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_training.sequences.frames import Drive, LidarScan
 from renderocc_training.sequences.lidar_files import read_point_labels
+from renderocc_training.sequences.model import LidarSweep, RecordedSequence
 from renderocc_training.supervision.labels.interface import PointLabels
 from renderocc_training.supervision.labels.mapping import NumberMapping
 from renderocc_training.supervision.rays.ray_batch import NO_BOX, STANDS
@@ -29,17 +29,17 @@ class PointFileClasses:
 
     def classes(
         self,
-        drive: Drive,
-        scan: LidarScan,
+        sequence: RecordedSequence,
+        sweep: LidarSweep,
         points_ego: NDArray[np.float64],
         instance: NDArray[np.int32],
     ) -> PointLabels:
         """Class ids, and what is known to stand among what is in no box."""
-        if scan.labels is None:
+        if sweep.labels is None:
             raise ValueError(
-                f"{scan.file} has no labels for its points (lidarseg or SemanticKITTI): use "
+                f"{sweep.file} has no labels for its points (lidarseg or SemanticKITTI): use "
                 "another source of semantics"
             )
-        raw = read_point_labels(scan.labels, len(points_ego))
+        raw = read_point_labels(sweep.labels, len(points_ego))
         stands = np.isin(raw, self._standing) & (instance == NO_BOX)
         return self._table[raw], np.where(stands, np.int32(STANDS), instance)

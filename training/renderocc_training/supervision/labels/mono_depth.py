@@ -11,7 +11,7 @@ import transformers
 from numpy.typing import NDArray
 
 from renderocc_ros.rig.image_decoding import decode_image
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.hub import load_pretrained
 from renderocc_training.supervision.labels.label_images import ranges_of_depth
 
@@ -46,7 +46,9 @@ class MonoDepthImages:
         self._processor, self._device, self._farthest_m = processor, device, farthest_m
 
     @torch.no_grad()
-    def ranges(self, drive: Drive, frame: Frame, camera: CameraFrame) -> NDArray[np.float32]:
+    def ranges(
+        self, sequence: RecordedSequence, frame: Frame, camera: CameraImage
+    ) -> NDArray[np.float32]:
         """(H, W) metres along each pixel's ray; NaN beyond what is trusted."""
         image = decode_image(camera.image.read_bytes())
         inputs = self._processor(images=image, return_tensors="pt")

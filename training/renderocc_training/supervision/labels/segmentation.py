@@ -21,7 +21,7 @@ from torch import Tensor
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.rig.image_decoding import decode_image
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.hub import load_pretrained
 from renderocc_training.supervision.labels.mapping import NameMapping
 
@@ -63,7 +63,9 @@ class SegmentationImages:
         where = f"model '{model.config.name_or_path or model.config.model_type}'"
         self._table = mapping.table({int(k): v for k, v in names.items()}, class_set, where)
 
-    def classes(self, drive: Drive, frame: Frame, camera: CameraFrame) -> NDArray[np.uint8]:
+    def classes(
+        self, sequence: RecordedSequence, frame: Frame, camera: CameraImage
+    ) -> NDArray[np.uint8]:
         """(H, W) class ids; sky is the class set's free id."""
         image = decode_image(camera.image.read_bytes())
         return self.segment(image)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.rig.image_decoding import decode_image
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame
+from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.rays.ray_batch import PixelLabels
 
@@ -43,10 +43,14 @@ def overlay(image: Picture, labels: PixelLabels, class_set: ClassSet, by: str) -
 
 
 def frame_picture(
-    drive: Drive, frame: Frame, store: LabelStore, class_set: ClassSet, width: int = 800
+    sequence: RecordedSequence,
+    frame: Frame,
+    store: LabelStore,
+    class_set: ClassSet,
+    width: int = 800,
 ) -> Picture:
     """All cameras of a frame: above by range, below by class."""
-    found = store.labels(drive, frame)
+    found = store.labels(sequence, frame)
     columns = []
     for place, camera in enumerate(frame.cameras):
         if camera is None:
@@ -58,7 +62,7 @@ def frame_picture(
     return np.concatenate([_row(row, min(3, len(columns)), height) for row in rows])
 
 
-def _column(camera: CameraFrame, labels: PixelLabels, class_set: ClassSet, width: int) -> Picture:
+def _column(camera: CameraImage, labels: PixelLabels, class_set: ClassSet, width: int) -> Picture:
     image = decode_image(camera.image.read_bytes())
     size = (width, round(image.shape[0] * width / image.shape[1]))
     pictures = [

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.geometry.voxel_traversal import clip_to_box
-from renderocc_training.sequences.frames import BoxTrack, Drive, Frame
+from renderocc_training.sequences.model import BoxTrack, Frame, RecordedSequence
 from renderocc_training.supervision.rays.ray_batch import STANDS, RayBatch
 
 STANDING_M, STANDING_M_S = 0.3, 0.3  # less, and slower, is the annotator's hand
@@ -30,7 +30,7 @@ BEFORE_END = 0.999  # of a ray's length: claims nothing but its end
 
 @dataclass(frozen=True)
 class BoxStates:
-    """What became of the boxes of a drive between two times, by their numbers.
+    """What became of the boxes of a sequence between two times, by their numbers.
 
     Attributes:
         standing: they did not move, or never do.
@@ -48,10 +48,12 @@ class BoxStates:
         return self.standing | self.moving
 
 
-def auxiliary_frames(drive: Drive, number: int, offsets: Iterable[int]) -> list[Frame]:
-    """The frames at these offsets from frame ``number``; those outside the drive are left out."""
+def auxiliary_frames(
+    sequence: RecordedSequence, number: int, offsets: Iterable[int]
+) -> list[Frame]:
+    """The frames at these offsets from frame ``number``, without those outside the sequence."""
     places = (number + offset for offset in offsets)
-    return [drive.frames[place] for place in places if 0 <= place < len(drive)]
+    return [sequence.frames[place] for place in places if 0 <= place < len(sequence)]
 
 
 def box_states(tracks: Mapping[int, BoxTrack], then_ns: int, now_ns: int) -> BoxStates:

@@ -1,4 +1,4 @@
-"""Drives of a data set in the nuScenes schema: nuScenes itself, and what ``extract`` writes."""
+"""Sequences of a data set in the nuScenes schema: nuScenes itself, and what ``extract`` writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.geometry.rigid_transform import interpolate
 from renderocc_training.sequences.extraction.bag_extractor import LABEL_FOLDER
 from renderocc_training.sequences.extraction.job import FRAGMENTS
-from renderocc_training.sequences.frames import BoxTrack, CameraFrame, Drive, Frame, LidarScan
+from renderocc_training.sequences.model import (
+    BoxTrack,
+    CameraImage,
+    Frame,
+    LidarSweep,
+    RecordedSequence,
+)
 from renderocc_training.sequences.nuscenes_source import (
     MICROSECOND_NS,
     NuscenesSource,
@@ -23,8 +29,10 @@ from renderocc_training.sequences.nuscenes_source import (
 Record = dict[str, Any]
 
 
-def nuscenes_drives(root: Path, version: str, scenes: Sequence[str] = ()) -> list[Drive]:
-    """The drives of these scenes, or of all.
+def nuscenes_sequences(
+    root: Path, version: str, scenes: Sequence[str] = ()
+) -> list[RecordedSequence]:
+    """The sequences of these scenes, or of all.
 
     Args:
         root: folder that holds ``samples``.
@@ -39,7 +47,7 @@ def nuscenes_drives(root: Path, version: str, scenes: Sequence[str] = ()) -> lis
     if unknown:
         known = ", ".join(sorted(records)[:20])
         raise ValueError(f"no scene {', '.join(unknown)}; there are {len(records)}: {known}")
-    return [_SceneReader(database, records[name]).drive() for name in scenes or records]
+    return [_SceneReader(database, records[name]).sequence() for name in scenes or records]
 
 
 class _SceneReader:
@@ -53,7 +61,7 @@ class _SceneReader:
             for record in getattr(database, "lidarseg", [])
         }
 
-    def drive(self) -> Drive:
+    def sequence(self) -> RecordedSequence:
         channels = {
             channel: self.database.get("sample_data", token)["sensor_modality"]
             for sample in self.samples
@@ -68,7 +76,9 @@ class _SceneReader:
         if not cameras:
             raise ValueError(f"scene {self.scene['name']} has no camera")
         tracks = dict(enumerate(self._tracks()))
-        return Drive(self.scene["name"], self.root, cameras, frames, tracks, self._road_mask())
+        return RecordedSequence(
+            self.scene["name"], self.root, cameras, frames, tracks, self._road_mask()
+        )
 
     def _samples(self) -> list[Record]:
         found, token = [], self.scene["first_sample_token"]
@@ -84,15 +94,15 @@ class _SceneReader:
             channel: self.database.get("sample_data", token)
             for channel, token in sample["data"].items()
         }
-        has_scan = lidar is not None and lidar in records
+        has_sweep = lidar is not None and lidar in records
         return Frame(
             sample["token"],
             number,
             sample["timestamp"] * MICROSECOND_NS,
             self._reference_pose(sample["timestamp"], records),
             tuple(self._camera(records[name]) if name in records else None for name in cameras),
-            self._scan(records[str(lidar)]) if has_scan else None,
-            tuple(self._sweeps(records[str(lidar)])) if has_scan else (),
+            self._sweep(records[str(lidar)]) if has_sweep else None,
+            tuple(self._sweeps(records[str(lidar)])) if has_sweep else (),
         )
 
     def _reference_pose(self, stamp_us: int, records: dict[str, Record]) -> RigidTransform:
@@ -113,10 +123,10 @@ class _SceneReader:
         fraction = (stamp_us - start["timestamp"]) / (end["timestamp"] - start["timestamp"])
         return interpolate(transform(start), transform(end), fraction)
 
-    def _camera(self, record: Record) -> CameraFrame:
+    def _camera(self, record: Record) -> CameraImage:
         mount = self.database.get("calibrated_sensor", record["calibrated_sensor_token"])
         pose = self.database.get("ego_pose", record["ego_pose_token"])
-        return CameraFrame(
+        return CameraImage(
             record["channel"],
             record["timestamp"] * MICROSECOND_NS,
             self.root / record["filename"],
@@ -124,10 +134,10 @@ class _SceneReader:
             transform(pose) @ transform(mount),
         )
 
-    def _scan(self, record: Record) -> LidarScan:
+    def _sweep(self, record: Record) -> LidarSweep:
         mount = self.database.get("calibrated_sensor", record["calibrated_sensor_token"])
         pose = self.database.get("ego_pose", record["ego_pose_token"])
-        return LidarScan(
+        return LidarSweep(
             record["timestamp"] * MICROSECOND_NS,
             self.root / record["filename"],
             "nuscenes",
@@ -137,23 +147,23 @@ class _SceneReader:
         )
 
     def _point_labels(self, record: Record) -> Path | None:
-        """lidarseg's file of a scan, or the one that ``extract`` wrote."""
+        """lidarseg's file of a sweep, or the one that ``extract`` wrote."""
         if record["token"] in self.point_labels:
             return self.root / self.point_labels[record["token"]]
         file = self.root / LABEL_FOLDER / "points" / record["channel"]
         file /= f"{record['timestamp']}.label"
         return file if file.is_file() else None
 
-    def _sweeps(self, record: Record) -> list[LidarScan]:
+    def _sweeps(self, record: Record) -> list[LidarSweep]:
         """Turns between the last key frame and this one; the file of each must be there."""
-        found: list[LidarScan] = []
+        found: list[LidarSweep] = []
         while record["prev"]:
             record = self.database.get("sample_data", record["prev"])
             if record["is_key_frame"]:
                 break
-            scan = self._scan(record)
-            if scan.file.is_file():
-                found.append(scan)
+            sweep = self._sweep(record)
+            if sweep.file.is_file():
+                found.append(sweep)
         return found[::-1]
 
     def _tracks(self) -> list[BoxTrack]:

@@ -1,4 +1,4 @@
-"""Drives of DDAD in the DGP layout: a scene file that names every reading by key.
+"""Sequences of DDAD in the DGP layout: a scene file that names every reading by key.
 
 Poses of readings are ``world_from_sensor``; the LiDAR's own frame is that of the vehicle (x
 forward, y left, z up, on the ground), so its pose is the ego pose. Stamps in file names count
@@ -15,14 +15,20 @@ from typing import Any
 import numpy as np
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
-from renderocc_training.sequences.frames import BoxTrack, CameraFrame, Drive, Frame, LidarScan
+from renderocc_training.sequences.model import (
+    BoxTrack,
+    CameraImage,
+    Frame,
+    LidarSweep,
+    RecordedSequence,
+)
 
 Record = dict[str, Any]
 STAMP_NS = 100
 BOXES = "1"  # key of 3D boxes among a reading's annotations
 
 
-def ddad_drives(root: Path, scenes: Sequence[str] = ()) -> list[Drive]:
+def ddad_sequences(root: Path, scenes: Sequence[str] = ()) -> list[RecordedSequence]:
     """The scenes of these names ("scene_02"), or all.
 
     Raises:
@@ -32,10 +38,10 @@ def ddad_drives(root: Path, scenes: Sequence[str] = ()) -> list[Drive]:
     unknown = [name for name in scenes if name not in files]
     if unknown or not files:
         raise ValueError(f"no scene {', '.join(unknown) or '*'} in {root}; there: {list(files)}")
-    return [_drive(root, name, files[name]) for name in scenes or files]
+    return [_sequence(root, name, files[name]) for name in scenes or files]
 
 
-def _drive(root: Path, name: str, file: Path) -> Drive:
+def _sequence(root: Path, name: str, file: Path) -> RecordedSequence:
     scene = json.loads(file.read_text(encoding="utf-8"))
     readings = {reading["key"]: reading for reading in scene["data"]}
     samples = [
@@ -49,7 +55,7 @@ def _drive(root: Path, name: str, file: Path) -> Drive:
     )
     words = _ontology(file.parent, scene["ontologies"].get(BOXES))
     tracks = _tracks(file.parent, samples, frames, words)
-    return Drive(name, root, names, frames, dict(enumerate(tracks)))
+    return RecordedSequence(name, root, names, frames, dict(enumerate(tracks)))
 
 
 def _frame(
@@ -67,20 +73,20 @@ def _frame(
     world_from_ego, file = _rigid(datum["pose"]), folder / datum["filename"]
     stamp_ns = int(file.stem) * STAMP_NS
     mount = _rigid(calibration[cloud["id"]["name"]])
-    scan = LidarScan(stamp_ns, file, "dgp", mount, world_from_ego)
+    sweep = LidarSweep(stamp_ns, file, "dgp", mount, world_from_ego)
     cameras = tuple(
         _camera(folder, name, sample[name], calibration[name]) if name in sample else None
         for name in names
     )
-    return Frame(f"{scene}_{file.stem}", number, stamp_ns, world_from_ego, cameras, scan)
+    return Frame(f"{scene}_{file.stem}", number, stamp_ns, world_from_ego, cameras, sweep)
 
 
-def _camera(folder: Path, name: str, reading: Record, calibration: Record) -> CameraFrame:
+def _camera(folder: Path, name: str, reading: Record, calibration: Record) -> CameraImage:
     datum, lens = reading["datum"]["image"], calibration["intrinsics"]
     matrix = [[lens["fx"], lens["skew"], lens["cx"]], [0, lens["fy"], lens["cy"]], [0, 0, 1]]
     file = folder / datum["filename"]
     model = CameraModel(datum["width"], datum["height"], np.array(matrix))
-    return CameraFrame(name, int(file.stem) * STAMP_NS, file, model, _rigid(datum["pose"]))
+    return CameraImage(name, int(file.stem) * STAMP_NS, file, model, _rigid(datum["pose"]))
 
 
 def _tracks(

@@ -13,9 +13,9 @@ import pytest
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import RigidTransform
-from renderocc_training.sequences.drives import hold_out, open_drives
-from renderocc_training.sequences.frames import Drive, Frame, inside_box
+from renderocc_training.sequences.data_sets import hold_out, open_sequences
 from renderocc_training.sequences.lidar_files import read_point_labels, read_points
+from renderocc_training.sequences.model import Frame, RecordedSequence, inside_box
 from renderocc_training.supervision.labels.interface import NoClasses
 from renderocc_training.supervision.labels.lidar_depth import LidarLabels
 from renderocc_training.supervision.labels.lidar_semantics import PointFileClasses
@@ -25,21 +25,21 @@ Recording = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def boston(recording: Recording) -> Drive:
-    return open_drives(recording("data", "nuscenes"))[0]
+def boston(recording: Recording) -> RecordedSequence:
+    return open_sequences(recording("data", "nuscenes"))[0]
 
 
-def test_a_nuscenes_scene(boston: Drive) -> None:
+def test_a_nuscenes_scene(boston: RecordedSequence) -> None:
     assert len(boston) == 40 and len(boston.camera_names) == 6 and len(boston.tracks) == 155
     gaps = np.diff([frame.stamp_ns for frame in boston.frames]) * 1e-9
     assert gaps.min() > 0.39 and gaps.max() < 0.61
     assert sum(len(track.stamps_ns) for track in boston.tracks.values()) == 2625
 
 
-def test_one_ego_pose_a_frame_and_each_camera_at_its_own_stamp(boston: Drive) -> None:
+def test_one_ego_pose_a_frame_and_each_camera_at_its_own_stamp(boston: RecordedSequence) -> None:
     for frame in boston.frames[:5]:
-        assert frame.scan is not None and frame.stamp_ns == frame.scan.stamp_ns
-        assert frame.world_from_ego.is_close(frame.scan.world_from_ego, 1e-9, 1e-9)
+        assert frame.lidar is not None and frame.stamp_ns == frame.lidar.stamp_ns
+        assert frame.world_from_ego.is_close(frame.lidar.world_from_ego, 1e-9, 1e-9)
         mounts = []
         for camera in frame.cameras:
             assert camera is not None and 1e6 < frame.stamp_ns - camera.stamp_ns < 50e6
@@ -49,7 +49,7 @@ def test_one_ego_pose_a_frame_and_each_camera_at_its_own_stamp(boston: Drive) ->
         assert np.ptp(mounts, axis=0)[0] > 1.0
 
 
-def test_boxes_hold_the_points_that_were_counted(boston: Drive) -> None:
+def test_boxes_hold_the_points_that_were_counted(boston: RecordedSequence) -> None:
     """The annotations' own counts, so poses, sizes and axes of the boxes are right."""
     table = boston.root / "v1.0-mini" / "sample_annotation.json"
     counts = {
@@ -57,8 +57,8 @@ def test_boxes_hold_the_points_that_were_counted(boston: Drive) -> None:
         for record in json.loads(table.read_text())
     }
     frame = boston.frames[7]
-    assert frame.scan is not None
-    world = (frame.world_from_ego @ frame.scan.ego_from_lidar).apply(read_points(frame.scan))
+    assert frame.lidar is not None
+    world = (frame.world_from_ego @ frame.lidar.ego_from_lidar).apply(read_points(frame.lidar))
     checked = 0
     for track in boston.tracks.values():
         pose = track.at(frame.stamp_ns)
@@ -76,16 +76,16 @@ def test_the_only_version_is_found_and_others_are_asked_for(
 ) -> None:
     root = recording("data", "nuscenes")
     with pytest.raises(ValueError, match="no scene scene-0001; there are 1: scene-0523"):
-        open_drives(root, scenes=["scene-0001"])
+        open_sequences(root, scenes=["scene-0001"])
     with pytest.raises(ValueError, match="holds no tables of nuScenes.*--format"):
-        open_drives(tmp_path)
+        open_sequences(tmp_path)
     for version in ("v1.0-mini", "v1.0-trainval"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "sample_data.json").write_text("[]")
     with pytest.raises(ValueError, match="has tables of v1.0-mini, v1.0-trainval"):
-        open_drives(tmp_path)
+        open_sequences(tmp_path)
     with pytest.raises(ValueError, match="is not there"):
-        open_drives(tmp_path / "nowhere")
+        open_sequences(tmp_path / "nowhere")
 
 
 def test_point_labels_of_extraction_and_lidarseg_are_found(
@@ -96,17 +96,17 @@ def test_point_labels_of_extraction_and_lidarseg_are_found(
     shutil.copytree(source / "v1.0-mini", tmp_path / "v1.0-mini")
     for folder in ("samples", "maps"):
         (tmp_path / folder).symlink_to(source / folder)
-    plain = open_drives(tmp_path)[0]
-    scan = plain.frames[0].scan
-    assert scan is not None and scan.labels is None
-    extracted = tmp_path / "labels" / "points" / "LIDAR_TOP" / f"{scan.stamp_ns // 1000}.label"
+    plain = open_sequences(tmp_path)[0]
+    sweep = plain.frames[0].lidar
+    assert sweep is not None and sweep.labels is None
+    extracted = tmp_path / "labels" / "points" / "LIDAR_TOP" / f"{sweep.stamp_ns // 1000}.label"
     extracted.parent.mkdir(parents=True)
-    np.full(len(read_points(scan)), 4, "<u4").tofile(extracted)
-    scan = open_drives(tmp_path)[0].frames[0].scan
-    assert scan is not None and scan.labels == extracted
+    np.full(len(read_points(sweep)), 4, "<u4").tofile(extracted)
+    sweep = open_sequences(tmp_path)[0].frames[0].lidar
+    assert sweep is not None and sweep.labels == extracted
     data = json.loads((tmp_path / "v1.0-mini" / "sample_data.json").read_text())
-    token = next(r["token"] for r in data if scan.file.name in r["filename"])
-    points = read_points(scan)
+    token = next(r["token"] for r in data if sweep.file.name in r["filename"])
+    points = read_points(sweep)
     classes = np.where(points[:, 2] < -1.5, 24, 28).astype(np.uint8)
     file = tmp_path / "lidarseg" / "v1.0-mini" / f"{token}_lidarseg.bin"
     file.parent.mkdir(parents=True)
@@ -118,21 +118,21 @@ def test_point_labels_of_extraction_and_lidarseg_are_found(
     for index, category in enumerate(categories):
         category["index"] = index
     (tmp_path / "v1.0-mini" / "category.json").write_text(json.dumps(categories))
-    drive = open_drives(tmp_path)[0]
+    sequence = open_sequences(tmp_path)[0]
     labeller = LidarLabels(occ3d, PointFileClasses(occ3d, load_numbers("nuscenes_lidarseg")))
-    found = labeller.labelled_scan(drive, drive.frames[0].scan, 1.0)  # type: ignore[arg-type]
+    found = labeller.labelled_sweep(sequence, sequence.frames[0].lidar, 1.0)  # type: ignore[arg-type]
     names = {occ3d.names[c] for c in np.unique(found.class_id)}
     assert names == {"driveable_surface", "manmade"}
     with pytest.raises(ValueError, match="has no labels for its points"):
-        labeller.labelled_scan(drive, drive.frames[1].scan, 1.0)  # type: ignore[arg-type]
+        labeller.labelled_sweep(sequence, sequence.frames[1].lidar, 1.0)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def karlsruhe(recording: Recording) -> Drive:
-    return open_drives(recording("data", "semantickitti"), "semantickitti")[0]
+def karlsruhe(recording: Recording) -> RecordedSequence:
+    return open_sequences(recording("data", "semantickitti"), "semantickitti")[0]
 
 
-def test_a_semantickitti_sequence(karlsruhe: Drive) -> None:
+def test_a_semantickitti_sequence(karlsruhe: RecordedSequence) -> None:
     assert len(karlsruhe) == 10 and karlsruhe.camera_names == ("image_2", "image_3")
     left, right = karlsruhe.frames[3].cameras
     assert left is not None and right is not None
@@ -142,44 +142,44 @@ def test_a_semantickitti_sequence(karlsruhe: Drive) -> None:
     assert 6.5 < places[-1, 0] < 7.0 and abs(places[-1, 1:]).max() < 0.5  # 6.7 m straight on
 
 
-def test_ground_of_semantickitti_is_at_height_zero(karlsruhe: Drive) -> None:
-    scan = karlsruhe.frames[0].scan
-    assert scan is not None and scan.labels is not None
-    points = scan.ego_from_lidar.apply(read_points(scan))
-    road = read_point_labels(scan.labels, len(points)) == 40
+def test_ground_of_semantickitti_is_at_height_zero(karlsruhe: RecordedSequence) -> None:
+    sweep = karlsruhe.frames[0].lidar
+    assert sweep is not None and sweep.labels is not None
+    points = sweep.ego_from_lidar.apply(read_points(sweep))
+    road = read_point_labels(sweep.labels, len(points)) == 40
     near = road & (np.hypot(points[:, 0], points[:, 1]) < 12)
     assert abs(np.median(points[near, 2])) < 0.1
 
 
-def test_static_points_of_semantickitti_meet_through_the_poses(karlsruhe: Drive) -> None:
+def test_static_points_of_semantickitti_meet_through_the_poses(karlsruhe: RecordedSequence) -> None:
     from scipy.spatial import cKDTree
 
     clouds = []
     for number in (0, 5):
         frame = karlsruhe.frames[number]
-        assert frame.scan is not None and frame.scan.labels is not None
-        points = read_points(frame.scan)
-        kind = read_point_labels(frame.scan.labels, len(points))
+        assert frame.lidar is not None and frame.lidar.labels is not None
+        points = read_points(frame.lidar)
+        kind = read_point_labels(frame.lidar.labels, len(points))
         static = np.isin(kind, (40, 48, 50, 70, 71, 72, 80)) & (np.linalg.norm(points, axis=1) < 30)
-        clouds.append((frame.world_from_ego @ frame.scan.ego_from_lidar).apply(points[static]))
+        clouds.append((frame.world_from_ego @ frame.lidar.ego_from_lidar).apply(points[static]))
     distance, _ = cKDTree(clouds[0]).query(clouds[1][::10])
     assert np.median(distance) < 0.1
 
 
 def test_a_ddad_scene(recording: Recording, occ3d: ClassSet) -> None:
-    drive = open_drives(recording("data", "ddad"), "ddad")[0]
-    assert len(drive) == 3 and len(drive.camera_names) == 6
-    assert np.allclose(np.diff([frame.stamp_ns for frame in drive.frames]), 1e8, rtol=0.02)
-    moved = drive.frames[0].world_from_ego.inverse() @ drive.frames[2].world_from_ego
+    sequence = open_sequences(recording("data", "ddad"), "ddad")[0]
+    assert len(sequence) == 3 and len(sequence.camera_names) == 6
+    assert np.allclose(np.diff([frame.stamp_ns for frame in sequence.frames]), 1e8, rtol=0.02)
+    moved = sequence.frames[0].world_from_ego.inverse() @ sequence.frames[2].world_from_ego
     assert 2.2 < moved.translation[0] < 2.9  # 12.7 m/s forward for 0.2 s
-    assert len(drive.tracks) >= 13
-    front = drive.frames[0].cameras[0]
+    assert len(sequence.tracks) >= 13
+    front = sequence.frames[0].cameras[0]
     assert front is not None and front.model.intrinsics[0, 0] == pytest.approx(2182, abs=5)
-    labels = LidarLabels(occ3d, NoClasses()).label(drive, drive.frames[0], front)
+    labels = LidarLabels(occ3d, NoClasses()).label(sequence, sequence.frames[0], front)
     assert len(labels.range_m) > 3000
 
 
-def test_tracks_interpolate_and_end(boston: Drive) -> None:
+def test_tracks_interpolate_and_end(boston: RecordedSequence) -> None:
     track = max(boston.tracks.values(), key=lambda t: t.travelled_m)
     first, second = track.stamps_ns[:2]
     middle = track.at((first + second) // 2)
@@ -190,7 +190,7 @@ def test_tracks_interpolate_and_end(boston: Drive) -> None:
     assert track.at(first - 200_000_000) is None
 
 
-def test_a_part_of_a_drive_knows_no_others(boston: Drive) -> None:
+def test_a_part_of_a_sequence_knows_no_others(boston: RecordedSequence) -> None:
     part = boston.part(30, 40)
     assert [frame.number for frame in part.frames] == list(range(10))
     assert part.frames[0].token == boston.frames[30].token
@@ -199,36 +199,36 @@ def test_a_part_of_a_drive_knows_no_others(boston: Drive) -> None:
         boston.part(40, 50)
 
 
-def test_files_that_do_not_fit_are_named(karlsruhe: Drive, tmp_path: Path) -> None:
-    scan = karlsruhe.frames[0].scan
-    assert scan is not None and scan.labels is not None
-    with pytest.raises(ValueError, match=r"labels \d+ points, but its scan has 3"):
-        read_point_labels(scan.labels, 3)
+def test_files_that_do_not_fit_are_named(karlsruhe: RecordedSequence, tmp_path: Path) -> None:
+    sweep = karlsruhe.frames[0].lidar
+    assert sweep is not None and sweep.labels is not None
+    with pytest.raises(ValueError, match=r"labels \d+ points, but its sweep has 3"):
+        read_point_labels(sweep.labels, 3)
     root = tmp_path / "sequences" / "07"
     root.mkdir(parents=True)
     with pytest.raises(ValueError, match="calib.txt' lacks|calib.txt lacks"):
-        open_drives(tmp_path, "semantickitti")
+        open_sequences(tmp_path, "semantickitti")
     with pytest.raises(ValueError, match="no sequence 09"):
-        open_drives(tmp_path, "semantickitti", scenes=["09"])
+        open_sequences(tmp_path, "semantickitti", scenes=["09"])
 
 
-def named_drive(name: str, frames: int) -> Drive:
+def named_sequence(name: str, frames: int) -> RecordedSequence:
     frame = Frame("t", 0, 0, RigidTransform.identity(), ())
     numbered = (replace(frame, token=f"{name}-{i}", number=i) for i in range(frames))
-    return Drive(name, Path(), (), tuple(numbered))
+    return RecordedSequence(name, Path(), (), tuple(numbered))
 
 
-def tokens(drives: list[Drive]) -> list[list[str]]:
-    return [[frame.token for frame in drive.frames] for drive in drives]
+def tokens(sequences: list[RecordedSequence]) -> list[list[str]]:
+    return [[frame.token for frame in sequence.frames] for sequence in sequences]
 
 
 def test_whole_scenes_and_parts_are_held_out() -> None:
-    drives = [named_drive("a", 2), named_drive("b", 4)]
-    assert hold_out(drives, ()) == (drives, [])
-    assert hold_out(drives, ("a",)) == ([drives[1]], [drives[0]])
-    kept, held = hold_out(drives, ("b[3:]",))
+    sequences = [named_sequence("a", 2), named_sequence("b", 4)]
+    assert hold_out(sequences, ()) == (sequences, [])
+    assert hold_out(sequences, ("a",)) == ([sequences[1]], [sequences[0]])
+    kept, held = hold_out(sequences, ("b[3:]",))
     assert tokens(kept) == [["a-0", "a-1"], ["b-0", "b-1", "b-2"]] and tokens(held) == [["b-3"]]
-    kept, held = hold_out(drives, ("b[1:2]", "a"))
+    kept, held = hold_out(sequences, ("b[1:2]", "a"))
     assert tokens(kept) == [["b-0"], ["b-2", "b-3"]] and tokens(held) == [["a-0", "a-1"], ["b-1"]]
     assert [frame.number for frame in kept[1].frames] == [0, 1]
 
@@ -245,4 +245,4 @@ def test_whole_scenes_and_parts_are_held_out() -> None:
 )
 def test_what_cannot_be_held_out(held_out: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        hold_out([named_drive("a", 2)], held_out)
+        hold_out([named_sequence("a", 2)], held_out)

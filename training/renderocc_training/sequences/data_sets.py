@@ -1,4 +1,4 @@
-"""Data sets of several layouts as drives."""
+"""Data sets of several layouts as sequences."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from renderocc_training.sequences.frames import Drive
+from renderocc_training.sequences.model import RecordedSequence
 
 DataFormat = Literal["nuscenes", "semantickitti", "ddad"]
 PART = re.compile(r"(.*?)(?:\[(\d*):(\d*)\])?")  # scene-0523, scene-0523[30:], scene-0523[:10]
 
 
-def open_drives(
+def open_sequences(
     root: Path,
     format: DataFormat = "nuscenes",
     version: str | None = None,
     scenes: Sequence[str] = (),
-) -> list[Drive]:
-    """The drives of a data set.
+) -> list[RecordedSequence]:
+    """The sequences of a data set.
 
     Args:
         root: its folder.
@@ -33,16 +33,16 @@ def open_drives(
     if not root.is_dir():
         raise ValueError(f"data set folder {root} is not there")
     if format == "semantickitti":
-        from renderocc_training.sequences.semantickitti_drives import semantickitti_drives
+        from renderocc_training.sequences.semantickitti_sequences import semantickitti_sequences
 
-        return semantickitti_drives(root, scenes)
+        return semantickitti_sequences(root, scenes)
     if format == "ddad":
-        from renderocc_training.sequences.ddad_drives import ddad_drives
+        from renderocc_training.sequences.ddad_sequences import ddad_sequences
 
-        return ddad_drives(root, scenes)
-    from renderocc_training.sequences.nuscenes_drives import nuscenes_drives
+        return ddad_sequences(root, scenes)
+    from renderocc_training.sequences.nuscenes_sequences import nuscenes_sequences
 
-    return nuscenes_drives(root, version or _only_version(root), scenes)
+    return nuscenes_sequences(root, version or _only_version(root), scenes)
 
 
 def _only_version(root: Path) -> str:
@@ -57,19 +57,21 @@ def _only_version(root: Path) -> str:
     return found[0]
 
 
-def hold_out(drives: Sequence[Drive], held_out: Sequence[str]) -> tuple[list[Drive], list[Drive]]:
-    """What is left of some drives, and what is held out; neither knows frames of the other.
+def hold_out(
+    sequences: Sequence[RecordedSequence], held_out: Sequence[str]
+) -> tuple[list[RecordedSequence], list[RecordedSequence]]:
+    """What is left of some sequences, and what is held out; neither knows frames of the other.
 
     Args:
-        drives: all of them.
-        held_out: names of whole drives, or of a part of their key frames as Python writes it:
+        sequences: all of them.
+        held_out: names of whole sequences, or of a part of their key frames as Python writes it:
             "monday", "scene-0523[30:]", "scene-0523[:10]".
 
     Raises:
-        ValueError: no such drive or frames, a drive named twice, or nothing left.
+        ValueError: no such sequence or frames, a sequence named twice, or nothing left.
     """
     parts: dict[str, tuple[int, int]] = {}
-    sizes = {drive.name: len(drive) for drive in drives}
+    sizes = {sequence.name: len(sequence) for sequence in sequences}
     for text in held_out:
         name, first, last = PART.fullmatch(text).groups()  # type: ignore[union-attr]
         if name not in sizes:
@@ -80,15 +82,15 @@ def hold_out(drives: Sequence[Drive], held_out: Sequence[str]) -> tuple[list[Dri
             raise ValueError(f"scene {name} is held out twice; name one part of it")
         parts[name] = int(first or 0), min(int(last or sizes[name]), sizes[name])
     kept, held = [], []
-    for drive in drives:
-        first, last = parts.get(drive.name, (0, 0))
-        if drive.name in parts:
-            held.append(_part(drive, first, last))
-        kept += [_part(drive, a, b) for a, b in ((0, first), (last, len(drive))) if a < b]
+    for sequence in sequences:
+        first, last = parts.get(sequence.name, (0, 0))
+        if sequence.name in parts:
+            held.append(_part(sequence, first, last))
+        kept += [_part(sequence, a, b) for a, b in ((0, first), (last, len(sequence))) if a < b]
     if not kept:
         raise ValueError("every scene is held out: there is nothing to train on")
     return kept, held
 
 
-def _part(drive: Drive, first: int, last: int) -> Drive:
-    return drive if (first, last) == (0, len(drive)) else drive.part(first, last)
+def _part(sequence: RecordedSequence, first: int, last: int) -> RecordedSequence:
+    return sequence if (first, last) == (0, len(sequence)) else sequence.part(first, last)

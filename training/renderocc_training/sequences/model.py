@@ -1,6 +1,6 @@
-"""A drive as training sees it: key frames with cameras, LiDAR scans and tracked boxes.
+"""A sequence as training sees it: key frames with cameras, LiDAR sweeps and tracked boxes.
 
-``world`` is a frame that does not move during the drive. Each sensor has the ego pose of its own
+``world`` is a frame that does not move during the sequence. Each sensor has the ego pose of its own
 stamp; a frame has one more, that of its reference stamp, and all labels of a sample go there.
 """
 
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.geometry.rigid_transform import interpolate
 
-ScanFormat = Literal["nuscenes", "kitti", "dgp"]
+SweepFormat = Literal["nuscenes", "kitti", "dgp"]
 LONGEST_GAP_NS = 1_500_000_000  # between two annotations of a box that are interpolated
 NEAREST_NS = 100_000_000  # before its first and after its last annotation a box stands
 
 
 @dataclass(frozen=True, eq=False)
-class CameraFrame:
+class CameraImage:
     """One image.
 
     Attributes:
@@ -45,8 +45,8 @@ class CameraFrame:
 
 
 @dataclass(frozen=True, eq=False)
-class LidarScan:
-    """One turn of a LiDAR.
+class LidarSweep:
+    """One sweep of a LiDAR.
 
     Attributes:
         stamp_ns: the time that its points refer to.
@@ -59,7 +59,7 @@ class LidarScan:
 
     stamp_ns: int
     file: Path
-    format: ScanFormat
+    format: SweepFormat
     ego_from_lidar: RigidTransform
     world_from_ego: RigidTransform
     labels: Path | None = None
@@ -67,7 +67,7 @@ class LidarScan:
 
 @dataclass(frozen=True, eq=False)
 class BoxTrack:
-    """One annotated object through a drive.
+    """One annotated object through a sequence.
 
     Attributes:
         category: as the data set calls it.
@@ -112,21 +112,21 @@ class Frame:
 
     Attributes:
         token: unique in the data set.
-        number: place in its drive.
+        number: place in its sequence.
         stamp_ns: reference time.
         world_from_ego: ego pose at that time.
         cameras: in the rig's order; None where one is missing.
-        scan: the key frame's own LiDAR turn, if there is one.
-        sweeps: other turns around it, in the order of time.
+        lidar: the key frame's own LiDAR sweep, if there is one.
+        sweeps: other sweeps around it, in the order of time.
     """
 
     token: str
     number: int
     stamp_ns: int
     world_from_ego: RigidTransform
-    cameras: tuple[CameraFrame | None, ...]
-    scan: LidarScan | None = None
-    sweeps: tuple[LidarScan, ...] = ()
+    cameras: tuple[CameraImage | None, ...]
+    lidar: LidarSweep | None = None
+    sweeps: tuple[LidarSweep, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -137,19 +137,19 @@ class Frame:
             digest.update(f"{camera.name} {camera.stamp_ns} {camera.image.name}".encode())
             digest.update(camera.world_from_camera.matrix.tobytes())
             digest.update(f"{camera.model}".encode())
-        for scan in filter(None, (self.scan, *self.sweeps)):
-            labels = scan.labels.name if scan.labels else ""
-            digest.update(f"{scan.stamp_ns} {scan.file.name} {labels}".encode())
-            digest.update((scan.world_from_ego @ scan.ego_from_lidar).matrix.tobytes())
+        for sweep in filter(None, (self.lidar, *self.sweeps)):
+            labels = sweep.labels.name if sweep.labels else ""
+            digest.update(f"{sweep.stamp_ns} {sweep.file.name} {labels}".encode())
+            digest.update((sweep.world_from_ego @ sweep.ego_from_lidar).matrix.tobytes())
         return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
-class Drive:
+class RecordedSequence:
     """Key frames in the order of time, without a gap that matters.
 
     Attributes:
-        name: of the drive, unique in the data set.
+        name: of the sequence, unique in the data set.
         root: folder of the data set.
         camera_names: the rig's order.
         frames: key frames.
@@ -167,11 +167,13 @@ class Drive:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def part(self, first: int, last: int) -> Drive:
-        """Frames ``first`` up to, not including, ``last`` as a drive that knows no others."""
+    def part(self, first: int, last: int) -> RecordedSequence:
+        """Frames ``first`` up to, not including, ``last`` as a sequence that knows no others."""
         frames = self.frames[first:last]
         if not frames:
-            raise ValueError(f"drive '{self.name}' has {len(self)} frames, none in {first}:{last}")
+            raise ValueError(
+                f"sequence '{self.name}' has {len(self)} frames, none in {first}:{last}"
+            )
         renumbered = tuple(replace(frame, number=i) for i, frame in enumerate(frames))
         return replace(self, name=f"{self.name}[{first}:{first + len(frames)}]", frames=renumbered)
 

@@ -1,4 +1,4 @@
-"""Drives of SemanticKITTI in its own layout: ``sequences/<nn>/{image_2,velodyne,labels,…}``.
+"""Sequences of SemanticKITTI in its own layout: ``sequences/<nn>/{image_2,velodyne,labels,…}``.
 
 The ego frame is that of the other data sets: x forward, y left, z up, on the ground; the LiDAR
 stands 1.73 m above it. The world is the ego frame of the first image.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
-from renderocc_training.sequences.frames import CameraFrame, Drive, Frame, LidarScan
+from renderocc_training.sequences.model import CameraImage, Frame, LidarSweep, RecordedSequence
 
 LIDAR_HEIGHT_M = 1.73  # Geiger et al. 2013, figure 3
 EGO_FROM_LIDAR = RigidTransform(np.eye(3), np.array([0.0, 0.0, LIDAR_HEIGHT_M]))
@@ -23,7 +23,7 @@ CAMERAS = {"image_2": "P2", "image_3": "P3"}
 Array = NDArray[np.float64]
 
 
-def semantickitti_drives(root: Path, sequences: Sequence[str] = ()) -> list[Drive]:
+def semantickitti_sequences(root: Path, sequences: Sequence[str] = ()) -> list[RecordedSequence]:
     """The sequences of these names ("00"), or all.
 
     Raises:
@@ -35,10 +35,10 @@ def semantickitti_drives(root: Path, sequences: Sequence[str] = ()) -> list[Driv
         raise ValueError(
             f"no sequence {', '.join(unknown) or '*'} in {root / 'sequences'}; there: {there}"
         )
-    return [_drive(root, name) for name in sequences or there]
+    return [_sequence(root, name) for name in sequences or there]
 
 
-def _drive(root: Path, name: str) -> Drive:
+def _sequence(root: Path, name: str) -> RecordedSequence:
     folder = root / "sequences" / name
     calibration = _calibration(folder / "calib.txt")
     lacking = {"Tr", *CAMERAS.values()} - set(calibration)
@@ -49,30 +49,30 @@ def _drive(root: Path, name: str) -> Drive:
     first_from_cam0 = _numbers(folder / "poses.txt").reshape(-1, 3, 4)
     seconds = _numbers(folder / "times.txt").reshape(-1)
     cam0_from_ego = _rigid(calibration["Tr"]) @ EGO_FROM_LIDAR.inverse()
-    scans = sorted((folder / "velodyne").glob("*.bin"))
-    if not scans or len(scans) > min(len(first_from_cam0), len(seconds)):
+    sweeps = sorted((folder / "velodyne").glob("*.bin"))
+    if not sweeps or len(sweeps) > min(len(first_from_cam0), len(seconds)):
         raise ValueError(
-            f"{folder}: {len(scans)} scans, {len(first_from_cam0)} poses, {len(seconds)} times; "
-            "every scan needs both"
+            f"{folder}: {len(sweeps)} sweeps, {len(first_from_cam0)} poses, {len(seconds)} times; "
+            "every sweep needs both"
         )
     frames = []
-    for number, scan in enumerate(scans):
-        place = int(scan.stem)
+    for number, sweep in enumerate(sweeps):
+        place = int(sweep.stem)
         world_from_cam0 = cam0_from_ego.inverse() @ _rigid(first_from_cam0[place])
         stamp_ns = round(float(seconds[place]) * 1e9)
         world_from_ego = world_from_cam0 @ cam0_from_ego
         cameras = tuple(
-            _camera(folder, channel, calibration[key], scan.stem, stamp_ns, world_from_cam0)
+            _camera(folder, channel, calibration[key], sweep.stem, stamp_ns, world_from_cam0)
             for channel, key in CAMERAS.items()
         )
-        labels = folder / "labels" / f"{scan.stem}.label"
-        own = LidarScan(
-            stamp_ns, scan, "kitti", EGO_FROM_LIDAR, world_from_ego,
+        labels = folder / "labels" / f"{sweep.stem}.label"
+        own = LidarSweep(
+            stamp_ns, sweep, "kitti", EGO_FROM_LIDAR, world_from_ego,
             labels if labels.is_file() else None,
         )  # fmt: skip
-        token = f"{name}_{scan.stem}"
+        token = f"{name}_{sweep.stem}"
         frames.append(Frame(token, number, stamp_ns, world_from_ego, cameras, own))
-    return Drive(name, root, tuple(CAMERAS), tuple(frames))
+    return RecordedSequence(name, root, tuple(CAMERAS), tuple(frames))
 
 
 def _camera(
@@ -82,7 +82,7 @@ def _camera(
     stem: str,
     stamp_ns: int,
     world_from_cam0: RigidTransform,
-) -> CameraFrame | None:
+) -> CameraImage | None:
     """A rectified camera; P = K [I | t] with t the place of camera 0 in its frame."""
     file = next(
         (f for s in ("png", "jpg") if (f := folder / channel / f"{stem}.{s}").is_file()), None
@@ -93,7 +93,7 @@ def _camera(
     camera_from_cam0 = RigidTransform(np.eye(3), np.linalg.solve(intrinsics, projection[:, 3]))
     with Image.open(file) as image:
         model = CameraModel(image.width, image.height, intrinsics)
-    return CameraFrame(channel, stamp_ns, file, model, world_from_cam0 @ camera_from_cam0.inverse())
+    return CameraImage(channel, stamp_ns, file, model, world_from_cam0 @ camera_from_cam0.inverse())
 
 
 def _calibration(file: Path) -> dict[str, Array]:

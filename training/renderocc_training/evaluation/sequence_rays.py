@@ -21,7 +21,7 @@ from renderocc_training.evaluation.ray_scores import (
 )
 
 
-def drive_ray_scores(
+def sequence_ray_scores(
     folder: Path,
     poses: Mapping[str, Mapping[str, RigidTransform]],
     grid: VoxelGrid,
@@ -31,7 +31,7 @@ def drive_ray_scores(
     """RayIoU of all frames whose prediction and truth lie in a results folder.
 
     Args:
-        poses: drive to token to odom_from_ego.
+        poses: sequence to token to odom_from_ego.
         lidar_m: (3,) the LiDAR in the ego frame, metres.
 
     Returns:
@@ -44,9 +44,9 @@ def drive_ray_scores(
         np.zeros((len(THRESHOLDS_M), count), np.int64),
     )
     samples = 0
-    for drive in poses.values():
-        lidar_in_odom = np.array([pose.apply(np.asarray(lidar_m)) for pose in drive.values()])
-        for token, odom_from_ego in drive.items():
+    for sequence in poses.values():
+        lidar_in_odom = np.array([pose.apply(np.asarray(lidar_m)) for pose in sequence.values()])
+        for token, odom_from_ego in sequence.items():
             truth = folder / "truth" / token / "labels.npz"
             if not truth.is_file():
                 continue
