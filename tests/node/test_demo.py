@@ -23,7 +23,7 @@ from renderocc_ros.config import load_rig
 from renderocc_ros.tools.demo_watch import DemoWatch
 from renderocc_training.commands.demo import _converted
 from tests.node.live import ros_node
-from tests.recording.conftest import CAMERAS, KEY_FRAMES, VERSION, TinyNuscenes
+from tests.sequences.conftest import CAMERAS, KEY_FRAMES, VERSION, TinyNuscenes
 
 pytestmark = pytest.mark.ros
 PERIOD_NS = 83_333_333
