@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 
@@ -86,8 +86,8 @@ def main() -> None:
             reduction = prepare.reduction(model)
             pose = RigidTransform.identity()
             reduced = decode_image(data, reduction)
-            reading = CameraReading(name, 0, reduced, reduced_model(model, reduction), pose)
-            cameras = CameraSet(0, (name,), (reading,))
+            posed = PosedImage(name, 0, reduced, reduced_model(model, reduction), pose)
+            cameras = CameraSet(0, (name,), (posed,))
             images = prepare(cameras).images
             decode_ms = best_ms(lambda r=reduction: decode_image(data, r))  # type: ignore[misc]
             ours_ms = best_ms(lambda p=prepare, c=cameras, out=images: p(c, out))  # type: ignore[misc]

@@ -13,7 +13,7 @@ import numpy as np
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.node.parameters import NodeParameters
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
@@ -55,8 +55,8 @@ def warm_up(predictor: Predictor, names: tuple[str, ...]) -> None:
         np.array([[focal_px, 0, size.width / 2], [0, focal_px, size.height / 2], [0, 0, 1]]),
     )
     grey = np.full((size.height, size.width, 3), 128, np.uint8)
-    readings = tuple(CameraReading(name, 0, grey, model, LOOKING_FORWARD) for name in names)
-    predictor.predict(CameraSet(0, names, readings, RigidTransform.identity()))
+    posed_images = tuple(PosedImage(name, 0, grey, model, LOOKING_FORWARD) for name in names)
+    predictor.predict(CameraSet(0, names, posed_images, RigidTransform.identity()))
     predictor.reset()
 
 

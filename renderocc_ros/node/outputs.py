@@ -92,8 +92,8 @@ class Outputs:
             cameras: the set that the result comes from.
             last_arrival_s: when its last image came, ``time.perf_counter()``.
         """
-        readings = [reading for reading in cameras.readings if reading is not None]
-        stamps_ns = {reading.name: reading.stamp_ns for reading in readings}
+        posed_images = [posed for posed in cameras.images if posed is not None]
+        stamps_ns = {posed.name: posed.stamp_ns for posed in posed_images}
         builders: dict[str, Callable[[], Any]] = {
             "points": lambda: conversions.to_cloud(
                 occupancy, self._frame, round(parameters.min_confidence * 255)

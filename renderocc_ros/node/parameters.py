@@ -145,7 +145,7 @@ class NodeParameters:
     )
     sync_period_s: float = _parameter(
         -1.0,
-        f"seconds between two shutter cycles; 0: learned from the stream; negative: {AS_IN_RIG}",
+        f"seconds between two trigger cycles; 0: learned from the stream; negative: {AS_IN_RIG}",
         name="sync.period_s",
         lowest=-1.0,
         highest=60.0,

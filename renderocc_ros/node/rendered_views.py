@@ -15,7 +15,7 @@ from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.node.qos import QUIET_PUBLISHER
 from renderocc_ros.node.statistics import StageTimes
 from renderocc_ros.occupancy.messages import to_header
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
@@ -67,9 +67,9 @@ class RenderedViews:
         with self._times.stage("publish rendered"):
             density = predictor.field.density[0]
             probability = predictor.field.semantics[0].permute(1, 2, 3, 0).softmax(dim=-1)
-            for reading in cameras.readings:
-                if reading is not None and reading.name in wanted:
-                    self._render(predictor, density, probability, reading, frames, width)
+            for posed in cameras.images:
+                if posed is not None and posed.name in wanted:
+                    self._render(predictor, density, probability, posed, frames, width)
 
     def destroy(self) -> None:
         """Take the publishers down."""
@@ -81,24 +81,24 @@ class RenderedViews:
         predictor: Predictor,
         density: Any,
         probability: Any,
-        reading: CameraReading,
+        posed: PosedImage,
         frames: dict[str, str],
         width: int,
     ) -> None:
         from renderocc_ros.rendering.camera_view import render_view
 
-        height = max(1, round(reading.model.height * width / reading.model.width))
-        model = reading.model.resized(width, height)
-        pose, threshold = reading.ego_from_camera, predictor.threshold
+        height = max(1, round(posed.model.height * width / posed.model.width))
+        model = posed.model.resized(width, height)
+        pose, threshold = posed.ego_from_camera, predictor.threshold
         view = render_view(predictor.grid, density, probability, model, pose, threshold)
-        frame = frames[reading.name]
+        frame = frames[posed.name]
         pictures = {
             "semantics": to_image(colours_of(view.labels, predictor.class_set), "rgb8"),
             "depth": to_image(view.depth_m, "32FC1"),
         }
         for kind, image in pictures.items():
-            image.header = to_header(reading.stamp_ns, frame)
-            self._publishers[reading.name, kind].publish(image)
+            image.header = to_header(posed.stamp_ns, frame)
+            self._publishers[posed.name, kind].publish(image)
 
 
 def colours_of(labels: NDArray[np.uint8], class_set: ClassSet) -> NDArray[np.uint8]:

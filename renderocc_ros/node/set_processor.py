@@ -20,7 +20,7 @@ from renderocc_ros.node.ready_set import ReadySet
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.calibration import scaled_to_image
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import reduced_model
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ class SetProcessor:
             begun = {name: self._begun(ready, name) for name in ready.images}
             results = {name: self._decoded(name, decoding) for name, decoding in begun.items()}
             decoded = {name: each for name, each in results.items() if each is not None}
-        readings = {
-            name: CameraReading(
+        posed_images = {
+            name: PosedImage(
                 name,
                 ready.images[name].stamp_ns,
                 each.image,
@@ -105,13 +105,13 @@ class SetProcessor:
             )
             for name, each in decoded.items()
         }
-        if len(readings) < ready.needed:
+        if len(posed_images) < ready.needed:
             self._tally.add("dropped.unreadable images")
             return
         camera_set = CameraSet(
             ready.stamp_ns,
             self._names,
-            tuple(readings.get(name) for name in self._names),
+            tuple(posed_images.get(name) for name in self._names),
             ready.odom_from_ego,
         )
         self._apply_threshold(parameters.threshold)

@@ -1,4 +1,4 @@
-"""Images of N topics in, sets of one shutter cycle out: a filter in message_filters' own terms.
+"""Images of N topics in, sets of one trigger cycle out: a filter in message_filters' own terms.
 
     inputs = {"left": Subscriber(node, Image, "left/image"), "right": …}
     synchroniser = CameraSynchroniser(rig, inputs, node)
@@ -31,7 +31,7 @@ def header_stamp_ns(message: Any) -> int:
 
 
 class CameraSynchroniser(QueuedFilter):
-    """Passes on one ``MatchedSet`` of messages for each shutter cycle, in order.
+    """Passes on one ``MatchedSet`` of messages for each trigger cycle, in order.
 
     Time-outs run on the node's clock, hence on simulated time where that is used. Safe with any
     executor: callbacks are never run by two threads at once.

@@ -45,11 +45,11 @@ class Sight:
             cameras: the set that the result comes from.
             layers: the z indices that matter.
         """
-        readings = [reading for reading in cameras.readings if reading is not None]
-        poses = np.stack([reading.ego_from_camera.matrix for reading in readings])
-        key = (occupancy.grid, layers, [(each.name, each.model) for each in readings])
+        posed_images = [posed for posed in cameras.images if posed is not None]
+        poses = np.stack([posed.ego_from_camera.matrix for posed in posed_images])
+        key = (occupancy.grid, layers, [(each.name, each.model) for each in posed_images])
         if self._plan is None or self._planned_for[0] != key or self._have_moved(poses):
-            models = [target_model(reading.model, self._image) for reading in readings]
+            models = [target_model(posed.model, self._image) for posed in posed_images]
             self._plan = _sight_plan(occupancy.grid, layers, models, poses)
             self._planned_for = (key, poses)
         return self._plan.seen(occupancy.occupied)

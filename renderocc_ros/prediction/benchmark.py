@@ -21,7 +21,7 @@ from renderocc_ros.export import export_onnx
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.prediction.models import is_file_name, load_model
 from renderocc_ros.prediction.predictor import Predictor
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 
 # Options of each way to run a model; "onnxruntime" runs its export.
 BACKENDS: dict[str, dict[str, Any]] = {
@@ -116,12 +116,12 @@ def ring_drive(plan: Plan) -> Iterator[CameraSet]:
     names = tuple(f"camera_{number}" for number in range(plan.cameras))
     for step in range(plan.warm_up + plan.sets):
         stamp_ns = step * SET_PERIOD_NS
-        readings = tuple(
-            CameraReading(name, stamp_ns, image, model, _pose(number, plan.cameras))
+        posed_images = tuple(
+            PosedImage(name, stamp_ns, image, model, _pose(number, plan.cameras))
             for number, (name, image) in enumerate(zip(names, images[step % 2], strict=True))
         )
         driven = np.array([SPEED_M_S * stamp_ns * 1e-9, 0.0, 0.0])
-        yield CameraSet(stamp_ns, names, readings, RigidTransform(np.eye(3), driven))
+        yield CameraSet(stamp_ns, names, posed_images, RigidTransform(np.eye(3), driven))
 
 
 def _pose(number: int, cameras: int) -> RigidTransform:

@@ -33,10 +33,10 @@ Image = NDArray[np.uint8]
 
 # A remap that steps over more source pixels than this per target pixel would alias: then a finer
 # target is sampled and averaged.
-LARGEST_STEP = 1.25
+MAX_STEP = 1.25
 # A reduced source may have this many pixels per target pixel where it is coarsest.
-ENOUGH = 0.8
-MOST_SAMPLES = 4  # along each axis
+MIN_SOURCE_PIXELS = 0.8
+MAX_SAMPLES = 4  # along each axis
 
 
 class ImagePreprocessor:
@@ -72,7 +72,7 @@ class ImagePreprocessor:
         return self._reductions[model]
 
     def planes(self, name: str, image: Image, model: CameraModel) -> NDArray[Any]:
-        """One camera's image (3, H, W), ahead of its set; the arguments are those of a reading."""
+        """One camera's image (3, H, W), ahead of its set; its arguments as in PosedImage."""
         planes = np.empty((3, self._config.height, self._config.width), self._kind)
         self._write(self._plan(name, model).apply(image), planes)
         return planes
@@ -86,7 +86,7 @@ class ImagePreprocessor:
         """The network's input of one set.
 
         Args:
-            cameras: the set. A reading's image may be reduced, if its model is too.
+            cameras: the set. An image may be reduced, if its model is too.
             out: (N, 3, H, W) of the right type to write the images to; a new array if not given.
             planes: by camera name, what ``planes`` made of those of its images that were early.
         """
@@ -100,17 +100,17 @@ class ImagePreprocessor:
         intrinsics = np.tile(np.eye(3), (count, 1, 1))
         poses = np.tile(np.eye(4), (count, 1, 1))
         valid = np.zeros(count, np.bool_)
-        for i, reading in enumerate(cameras.readings):
-            if reading is None:
+        for i, posed in enumerate(cameras.images):
+            if posed is None:
                 images[i] = 0
                 continue
-            plan = self._plan(reading.name, reading.model)
-            if reading.name in planes:
-                images[i] = planes[reading.name]
+            plan = self._plan(posed.name, posed.model)
+            if posed.name in planes:
+                images[i] = planes[posed.name]
             else:
-                self._write(plan.apply(reading.image), images[i])
+                self._write(plan.apply(posed.pixels), images[i])
             intrinsics[i] = plan.target.intrinsics
-            poses[i] = reading.ego_from_camera.matrix
+            poses[i] = posed.ego_from_camera.matrix
             valid[i] = True
         return NetworkInput(images, intrinsics, poses, valid)
 
@@ -177,7 +177,7 @@ class _Plan:
     @cached_property
     def reduction(self) -> int:
         """The largest one that leaves enough source pixels for every target pixel."""
-        least = max(1.0, float(self._steps(self.source).min()) / ENOUGH)
+        least = max(1.0, float(self._steps(self.source).min()) / MIN_SOURCE_PIXELS)
         return max(reduction for reduction in REDUCTIONS if reduction <= least)
 
     @cached_property
@@ -194,7 +194,7 @@ class _Plan:
         if self.window is not None:
             left, top, width, height = self.window
             part = image[top : top + height, left : left + width]
-            fine = width / self.config.width <= LARGEST_STEP  # then both do the same; this is fast
+            fine = width / self.config.width <= MAX_STEP  # then both do the same; this is fast
             method = cv2.INTER_LINEAR if fine else cv2.INTER_AREA
             return np.asarray(cv2.resize(part, self._size, interpolation=method), np.uint8)
         reduced = reduce_image(image, self.reduction)
@@ -213,7 +213,7 @@ class _Plan:
         """Samples per target pixel and axis, and for each the place in the reduced source."""
         source = reduced_model(self.source, self.reduction)
         largest = float(self._steps(source).max())
-        samples = min(math.ceil(largest / LARGEST_STEP), MOST_SAMPLES)
+        samples = min(math.ceil(largest / MAX_STEP), MAX_SAMPLES)
         width, height = self._size
         fine = self.target.resized(samples * width, samples * height)
         pixels, inside = source.project(fine.pixel_rays())

@@ -41,7 +41,7 @@ class MatchedImage(Generic[Item]):
 
 @dataclass(frozen=True)
 class MatchedSet(Generic[Item]):
-    """Images of one shutter cycle.
+    """Images of one trigger cycle.
 
     Attributes:
         stamp_ns: stamp of the reference camera's image; where it is missing, the time at which the

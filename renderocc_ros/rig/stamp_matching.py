@@ -1,4 +1,4 @@
-"""Which images of N cameras belong to one shutter cycle. Pure: no ROS, no clock, no threads.
+"""Which images of N cameras belong to one trigger cycle. Pure: no ROS, no clock, no threads.
 
 A camera c fires at ``cycle + offset_c``. An image with stamp s therefore says that its cycle is at
 ``s - offset_c``; it joins the open cycle nearest to that time if it lies within the tolerance, and
@@ -38,9 +38,9 @@ from renderocc_ros.rig.matched_set import (
     MatchedImage,
     MatchedSet,
 )
-from renderocc_ros.rig.shutter_cycle import CycleImage, ShutterCycle
-from renderocc_ros.rig.shutter_timing import HISTORY, ShutterTiming
 from renderocc_ros.rig.time_line import UNKNOWN_PERIOD_NS, TimeLine, Verdict
+from renderocc_ros.rig.trigger_cycle import CycleImage, TriggerCycle
+from renderocc_ros.rig.trigger_timing import HISTORY, TriggerTiming
 
 OPEN_PERIODS = 0.6
 SILENT_PERIODS, SILENT_NS = 4, 500_000_000
@@ -68,7 +68,7 @@ class StampMatcher(Generic[Item]):
         self._sync = rig.sync
         self._timeout_ns = _to_ns(rig.sync.timeout_s)
         self._reuse_ns = _to_ns(rig.sync.reuse_max_age_s)
-        self.timing = ShutterTiming(rig)
+        self.timing = TriggerTiming(rig)
         self._now_ns = 0
         self._line = TimeLine(len(rig.names))
         self._held: list[CycleImage[Item]] = []  # on the other side of a possible jump
@@ -159,7 +159,7 @@ class StampMatcher(Generic[Item]):
     def _restart(self) -> None:
         """Empty all but the time line; what waits must have been dropped."""
         count = len(self._names)
-        self._cycles: list[ShutterCycle[Item]] = []  # open, ascending in time
+        self._cycles: list[TriggerCycle[Item]] = []  # open, ascending in time
         self._closed_ns: deque[int] = deque(maxlen=HISTORY)  # times of the last closed cycles
         self._unlearned: list[deque[CycleImage[Item]]] = [deque() for _ in range(count)]
         self._last: list[CycleImage[Item] | None] = [None] * count  # for 'reuse'
@@ -228,11 +228,11 @@ class StampMatcher(Generic[Item]):
             camera, time_ns, self._newest_cycle_ns
         ):
             timing.note_matched(camera)
-            opened = ShutterCycle[Item](self._now_ns)
+            opened = TriggerCycle[Item](self._now_ns)
             opened.put(image, time_ns)
             self._cycles.append(opened)
         else:
-            timing.note_stray(camera)
+            timing.note_outlier(camera)
             self._last[camera] = image
             self._drop([image], DropReason.UNMATCHED)
         self._cycles.sort(key=lambda c: c.time_ns)
@@ -296,7 +296,7 @@ class StampMatcher(Generic[Item]):
             last, reason = len(self._cycles) - self._sync.buffer_size - 1, DropReason.BUFFER_FULL
         return self._close(last + 1, reason)
 
-    def _is_complete(self, cycle: ShutterCycle[Item]) -> bool:
+    def _is_complete(self, cycle: TriggerCycle[Item]) -> bool:
         if len(cycle.images) == len(self._names):
             return True
         if self._sync.missing in ("wait", "skip"):
@@ -330,7 +330,7 @@ class StampMatcher(Generic[Item]):
                 self._last[camera] = image
         return sets
 
-    def _give_out(self, cycle: ShutterCycle[Item]) -> MatchedSet[Item]:
+    def _give_out(self, cycle: TriggerCycle[Item]) -> MatchedSet[Item]:
         stamp_ns = self.timing.reference_ns(cycle.time_ns)
         if self._reference in cycle.images:
             stamp_ns = cycle.images[self._reference].stamp_ns

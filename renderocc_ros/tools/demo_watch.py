@@ -86,7 +86,7 @@ class DemoWatch:
         return {} if status is None else {pair.key: pair.value for pair in status.values}
 
     def complete_cycles(self) -> int:
-        """Shutter cycles on the wire of which every camera sent its image."""
+        """Trigger cycles on the wire of which every camera sent its image."""
         cycles = [set(self.cycles_of(name).values()) for name in self._rig.names]
         return len(set.intersection(*cycles))
 

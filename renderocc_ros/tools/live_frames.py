@@ -31,7 +31,7 @@ from renderocc_ros.node.transforms import TransformReader
 from renderocc_ros.occupancy.from_messages import class_set_of, occupancy_of
 from renderocc_ros.occupancy.messages import to_stamp_ns
 from renderocc_ros.rig.calibration import scaled_to_image
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.viewing.view_frame import ViewFrame
 
 TRUTH_TOPIC = "/ground_truth/occupancy"
@@ -201,12 +201,12 @@ class _LiveWatch:
 
     def _cameras(self, ready: ReadySet) -> CameraSet | None:
         """Decoded; a camera whose image cannot be read is missing."""
-        readings: dict[str, CameraReading] = {}
+        posed_images: dict[str, PosedImage] = {}
         for name, image in ready.images.items():
             try:
                 pixels = decode(image.serialised, self._inputs.cameras[name].config.compressed)
                 height, width = pixels.shape[:2]
-                readings[name] = CameraReading(
+                posed_images[name] = PosedImage(
                     name,
                     image.stamp_ns,
                     pixels,
@@ -215,9 +215,9 @@ class _LiveWatch:
                 )
             except ValueError:
                 continue
-        if not readings:
+        if not posed_images:
             return None
-        slots = tuple(readings.get(name) for name in self._rig.names)
+        slots = tuple(posed_images.get(name) for name in self._rig.names)
         return CameraSet(ready.stamp_ns, self._rig.names, slots, ready.odom_from_ego)
 
     def _points(self, stamp_ns: int) -> NDArray[np.float32] | None:

@@ -54,10 +54,10 @@ class FramePainter:
         return np.concatenate(rows)
 
     def _images(self, frame: ViewFrame) -> dict[str, Picture]:
-        readings = {r.name: r for r in (frame.cameras.readings if frame.cameras else ()) if r}
+        posed_images = {r.name: r for r in (frame.cameras.images if frame.cameras else ()) if r}
         return {
-            name if name in readings else f"{name}: no image": (
-                readings[name].image if name in readings else empty
+            name if name in posed_images else f"{name}: no image": (
+                posed_images[name].pixels if name in posed_images else empty
             )
             for name, empty in self._empty.items()
         }
@@ -94,7 +94,7 @@ def _empty_images(first: ViewFrame) -> dict[str, Picture]:
     """A grey picture for each camera, of its size, or of another's where it has none."""
     if first.cameras is None:
         return {}
-    shapes = {r.name: r.image.shape for r in first.cameras.readings if r is not None}
+    shapes = {r.name: r.pixels.shape for r in first.cameras.images if r is not None}
     usual = next(iter(shapes.values()))
     names = first.cameras.names
     return {name: np.full(shapes.get(name, usual), 200, np.uint8) for name in names}

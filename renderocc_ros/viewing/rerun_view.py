@@ -11,7 +11,7 @@ import rerun as rr
 import rerun.blueprint as rrb
 
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
-from renderocc_ros.rig.camera_set import CameraReading
+from renderocc_ros.rig.camera_set import PosedImage
 from renderocc_ros.viewing.view_frame import ViewFrame
 from renderocc_ros.viewing.voxel_surface import visible_cells
 
@@ -69,9 +69,9 @@ class RerunView:
         if frame.lidar_m is not None:
             points = rr.Points3D(frame.lidar_m, radii=LIDAR_DOTS, colors=LIDAR_COLOUR)
             self._log(LIDAR, points)
-        for reading in frame.cameras.readings if frame.cameras else ():
-            if reading is not None:
-                self._camera(reading)
+        for posed in frame.cameras.images if frame.cameras else ():
+            if posed is not None:
+                self._camera(posed)
         for gone in before - self._there:  # or the last one would stay in sight
             self._recording.log(gone, rr.Clear(recursive=False))
         return True
@@ -113,9 +113,9 @@ class RerunView:
                 )
                 self._log(f"{entity}/{entry.name}", boxes)
 
-    def _camera(self, reading: CameraReading) -> None:
-        entity = camera_entity(reading.name)
-        pose, model = reading.ego_from_camera, reading.model
+    def _camera(self, posed: PosedImage) -> None:
+        entity = camera_entity(posed.name)
+        pose, model = posed.ego_from_camera, posed.model
         self._log(entity, rr.Transform3D(translation=pose.translation, mat3x3=pose.rotation))
         pinhole = rr.Pinhole(
             image_from_camera=model.intrinsics,
@@ -123,7 +123,7 @@ class RerunView:
             image_plane_distance=FRUSTUM_M,
         )
         self._log(entity, pinhole)
-        self._log(entity, rr.Image(reading.image).compress(jpeg_quality=JPEG_QUALITY))
+        self._log(entity, rr.Image(posed.pixels).compress(jpeg_quality=JPEG_QUALITY))
 
 
 def has_display() -> bool:

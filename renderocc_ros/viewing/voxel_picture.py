@@ -13,7 +13,7 @@ from vtkmodules.vtkCommonCore import vtkLogger
 
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.viewing.voxel_surface import voxel_surface
 
 # Drawing without a GPU loads Mesa's LLVM, and PyTorch may load Triton's later: in that order they
@@ -65,9 +65,9 @@ def in_perspective(
         plotter.camera.focal_point = (0.06 * reach, 0.0, 0.0)
         plotter.camera.up = (0.0, 0.0, 1.0)
         plotter.camera.view_angle = 50.0
-        for reading in cameras.readings if cameras else ():
-            if reading is not None:
-                edges = pyvista.line_segments_from_points(frustum_edges(reading, FRUSTUM_M))
+        for posed in cameras.images if cameras else ():
+            if posed is not None:
+                edges = pyvista.line_segments_from_points(frustum_edges(posed, FRUSTUM_M))
                 plotter.add_mesh(edges, color=FRUSTUM_COLOUR, line_width=2)
         if lidar_m is not None and len(lidar_m):
             # A scan lies inside the voxels that it fills: along the line of sight out of them.
@@ -78,15 +78,15 @@ def in_perspective(
     return _render(occupancy, width, height, look)
 
 
-def frustum_edges(reading: CameraReading, length_m: float) -> NDArray[np.float64]:
+def frustum_edges(posed: PosedImage, length_m: float) -> NDArray[np.float64]:
     """(16, 3): ends of the 8 edges of what a camera sees, in the ego frame, two by two, metres."""
-    model = reading.model
+    model = posed.model
     right, bottom = model.width - 0.5, model.height - 0.5
     rays = model.rays([(-0.5, -0.5), (right, -0.5), (right, bottom), (-0.5, bottom)])
     eye, corners = np.zeros(3), np.nan_to_num(rays) * length_m
     ends = [(eye, corner) for corner in corners]
     ends += [(corners[i], corners[(i + 1) % 4]) for i in range(4)]
-    return np.asarray(reading.ego_from_camera.apply(np.reshape(ends, (16, 3))))
+    return np.asarray(posed.ego_from_camera.apply(np.reshape(ends, (16, 3))))
 
 
 def _render(

@@ -147,10 +147,10 @@ def test_each_camera_stands_where_it_was_at_its_own_stamp(drive: Path) -> None:
     for each in sets:
         near = min(odom, key=lambda stamp: abs(stamp - each.stamp_ns))
         assert np.allclose(each.odom_from_ego.translation, odom[near].translation, atol=0.2)
-        for camera, reading in zip(rig.cameras, each.readings, strict=True):
+        for camera, posed in zip(rig.cameras, each.images, strict=True):
             mount = next(m for frame, m in static.items() if camera.name in frame)
-            shift = reading.ego_from_camera.translation - (mount.x, mount.y, mount.z)
-            late_s = (reading.stamp_ns - each.stamp_ns) * 1e-9
+            shift = posed.ego_from_camera.translation - (mount.x, mount.y, mount.z)
+            late_s = (posed.stamp_ns - each.stamp_ns) * 1e-9
             assert np.linalg.norm(shift) <= 12 * abs(late_s) + 1e-9
 
 
@@ -315,14 +315,14 @@ def test_nuscenes_folders_are_evaluated_in_the_frame_of_their_truth(
     # The devkit's own chain, for a LiDAR point: into the ego frame of the LiDAR's stamp.
     lidar = database.get("sample_data", sample["data"]["LIDAR_TOP"])
     global_from_ego = pose_of(database.get("ego_pose", lidar["ego_pose_token"]))
-    for reading in first.readings:
-        assert reading is not None
-        record = database.get("sample_data", sample["data"][reading.name])
+    for posed in first.images:
+        assert posed is not None
+        record = database.get("sample_data", sample["data"][posed.name])
         there = pose_of(database.get("ego_pose", record["ego_pose_token"]))
         mount = pose_of(database.get("calibrated_sensor", record["calibrated_sensor_token"]))
         expected = np.linalg.inv(global_from_ego) @ there @ mount
-        assert np.allclose(reading.ego_from_camera.matrix, expected, atol=1e-9)
-        assert reading.image.shape[:2] == (reading.model.height, reading.model.width)
+        assert np.allclose(posed.ego_from_camera.matrix, expected, atol=1e-9)
+        assert posed.pixels.shape[:2] == (posed.model.height, posed.model.width)
 
 
 def test_one_of_several_folders_of_tables_must_be_chosen(tmp_path: Path) -> None:

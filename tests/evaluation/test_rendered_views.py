@@ -9,7 +9,7 @@ import torch
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField
-from renderocc_ros.rig.camera_set import CameraReading
+from renderocc_ros.rig.camera_set import PosedImage
 from renderocc_training.evaluation.rendered_views import (
     View,
     ViewLabels,
@@ -36,8 +36,8 @@ def view(occ3d: ClassSet) -> View:
     semantics = torch.zeros(1, len(occ3d), *GRID.size)
     semantics[:, occ3d.id_of("manmade")] = 20.0
     image = np.zeros((FISHEYE.height, FISHEYE.width, 3), np.uint8)
-    reading = CameraReading("front", 0, image, FISHEYE, FORWARD)
-    return render_view(OccupancyField(density, semantics), GRID, reading, occ3d.free_id, 0.5)
+    posed = PosedImage("front", 0, image, FISHEYE, FORWARD)
+    return render_view(OccupancyField(density, semantics), GRID, posed, occ3d.free_id, 0.5)
 
 
 def rays_of(view: View) -> np.ndarray:
@@ -95,8 +95,8 @@ def test_labels_of_another_size_are_refused() -> None:
 def test_a_label_before_the_grid_is_not_scored(occ3d: ClassSet) -> None:
     density, semantics = torch.ones(1, *GRID.size), torch.zeros(1, len(occ3d), *GRID.size)
     behind = RigidTransform(FORWARD.rotation, np.array([-20.0, 0.0, 0.0]))
-    reading = CameraReading("rear", 0, np.zeros((240, 320, 3), np.uint8), FISHEYE, behind)
-    view = render_view(OccupancyField(density, semantics), GRID, reading, occ3d.free_id, 0.5)
+    posed = PosedImage("rear", 0, np.zeros((240, 320, 3), np.uint8), FISHEYE, behind)
+    view = render_view(OccupancyField(density, semantics), GRID, posed, occ3d.free_id, 0.5)
     for depth_m, scored in ((5.0, False), (13.0, True)):  # the grid begins 12 m ahead
         depth = np.full((240, 320), depth_m, np.float32)
         sums, _ = score_view(view, ViewLabels(depth, None), occ3d)

@@ -56,7 +56,7 @@ def test_results_stand_where_the_bag_had_them(drive: Path, evaluated: tuple[Path
         results_frames(results), BagFrames(drive, load_rig("two_cameras")), strict=True
     ):
         assert kept.cameras is not None and frame.cameras is not None
-        for small, whole in zip(kept.cameras.readings, frame.cameras.readings, strict=True):
+        for small, whole in zip(kept.cameras.images, frame.cameras.images, strict=True):
             assert small is not None and whole is not None
             assert np.allclose(small.ego_from_camera.matrix, whole.ego_from_camera.matrix)
             # The same point of the scene has the same place in both, in parts of the width.
@@ -88,9 +88,9 @@ def test_rerun_gets_every_frame_at_its_time(
             assert inside.all() and (truth.labels[tuple(cells.T)] == occ3d.id_of(name)).all()
             assert len(centres) == len(np.unique(cells, axis=0)) > 20
         camera = results.cameras(frame)
-        assert camera is not None and camera.readings[0] is not None
+        assert camera is not None and camera.images[0] is not None
         place = value_of(table, f"/world/ego/cameras/{camera.names[0]}:Translation3D", number)
-        assert np.allclose(place, camera.readings[0].ego_from_camera.translation, atol=1e-5)
+        assert np.allclose(place, camera.images[0].ego_from_camera.translation, atol=1e-5)
 
 
 def read_rrd(path: Path) -> Any:

@@ -24,7 +24,7 @@ from renderocc_ros.occupancy.costmap import (
     to_costs,
 )
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 
 pytestmark = pytest.mark.ros
 OCC3D = load_class_set("occ3d")
@@ -73,7 +73,7 @@ def test_what_an_obstacle_hides_is_unknown() -> None:
 
     def costs(x_m: float) -> np.ndarray:
         pose = RigidTransform(LOOKING_FORWARD.rotation, np.array([x_m, 0.0, 1.0]))
-        cameras = CameraSet(5, ("a",), (CameraReading("a", 5, pixels, model, pose),), None)
+        cameras = CameraSet(5, ("a",), (PosedImage("a", 5, pixels, model, pose),), None)
         in_sight = sight.of(result, cameras, layers_between(grid, HEIGHT_M))
         return to_costs(result, HEIGHT_M, (), in_sight)
 

@@ -24,7 +24,7 @@ from renderocc_ros.occupancy.costmap import BLOCKED, FREE, UNKNOWN, Sight, layer
 from renderocc_ros.occupancy.messages import from_occupancy_message, to_stamp_ns
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rendering.camera_view import render_view
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from tests.node import robot as robots
@@ -77,15 +77,15 @@ def predicted(sent: robots.SentSet, start_ns: int) -> tuple[Any, Predictor, Came
     predictor.threshold = THRESHOLD
     reduction = ImagePreprocessor(predictor.config.image).reduction(model)
     odom_from_reference = robots.odom_from_ego(sent.stamp_ns, start_ns)
-    readings = []
+    posed_images = []
     for name in robots.NAMES:
         stamp_ns = sent.stamps_ns[name]
         moved = odom_from_reference.inverse() @ robots.odom_from_ego(stamp_ns, start_ns)
         pose = moved @ robots.ego_from_camera(name)
         image = decode_image(sent.jpegs[name], reduction)
         reduced = reduced_model(model, reduction)
-        readings.append(CameraReading(name, stamp_ns, image, reduced, pose))
-    cameras = CameraSet(sent.stamp_ns, robots.NAMES, tuple(readings), odom_from_reference)
+        posed_images.append(PosedImage(name, stamp_ns, image, reduced, pose))
+    cameras = CameraSet(sent.stamp_ns, robots.NAMES, tuple(posed_images), odom_from_reference)
     return predictor.predict(cameras), predictor, cameras
 
 
@@ -174,13 +174,13 @@ def test_rendered_views_are_the_field_seen_from_the_camera(
     assert depth.width == 176
     predictor, cameras = predicted(sent, robot.start_ns)[1:]
     assert predictor.field is not None
-    reading = cameras.readings[robots.NAMES.index("left")]
+    posed = cameras.images[robots.NAMES.index("left")]
     view = render_view(
         predictor.grid,
         predictor.field.density[0],
         predictor.field.semantics[0].permute(1, 2, 3, 0).softmax(dim=-1),
-        reading.model.resized(depth.width, depth.height),
-        reading.ego_from_camera,
+        posed.model.resized(depth.width, depth.height),
+        posed.ego_from_camera,
         predictor.threshold,
     )
     got = np.frombuffer(depth.data, np.float32).reshape(depth.height, depth.width)

@@ -18,7 +18,7 @@ from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network.initialise import settle_norms
 from renderocc_ros.network.renderocc import build_network
 from renderocc_ros.network_config import NetworkConfig
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 
 TINY = Path(__file__).parents[1] / "network" / "tiny.yaml"
 CLASSES = ClassSet(
@@ -69,7 +69,7 @@ def ring_set() -> Callable[..., CameraSet]:
         model = CameraModel(
             width, height, np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
         )
-        readings: list[CameraReading | None] = []
+        posed_images: list[PosedImage | None] = []
         for number in range(cameras):
             image = noise.integers(0, 256, (height, width, 3), dtype=np.uint8)
             yaw = 2 * math.pi * number / cameras
@@ -77,9 +77,9 @@ def ring_set() -> Callable[..., CameraSet]:
             right = np.array([math.sin(yaw), -math.cos(yaw), 0.0])
             rotation = np.stack([right, [0, 0, -1], forward], axis=1)
             pose = RigidTransform(rotation, 0.5 * forward + [shift_m, 0, 1.2])
-            reading = CameraReading(f"c{number}", stamp_ns, image, model, pose)
-            readings.append(None if number in missing else reading)
+            posed = PosedImage(f"c{number}", stamp_ns, image, model, pose)
+            posed_images.append(None if number in missing else posed)
         names = tuple(f"c{number}" for number in range(cameras))
-        return CameraSet(stamp_ns, names, tuple(readings), odom_from_ego)
+        return CameraSet(stamp_ns, names, tuple(posed_images), odom_from_ego)
 
     return make

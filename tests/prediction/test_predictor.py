@@ -71,10 +71,10 @@ def test_observed_is_what_the_camera_models_see(predictor: Predictor, ring_set: 
     cameras = ring_set(missing=(1,))
     occupancy = predictor.predict(cameras)
     wanted = np.zeros(occupancy.grid.size, bool)
-    for reading in cameras.readings:
-        if reading is not None:
-            points = reading.ego_from_camera.inverse().apply(occupancy.grid.centres())
-            wanted |= reading.model.project(points)[1]
+    for posed in cameras.images:
+        if posed is not None:
+            points = posed.ego_from_camera.inverse().apply(occupancy.grid.centres())
+            wanted |= posed.model.project(points)[1]
     assert occupancy.observed is not None
     # The network's image is the camera's, scaled: rounding may move a voxel on the very edge.
     assert (occupancy.observed != wanted).mean() < 0.002
@@ -90,9 +90,9 @@ def test_missing_camera_gives_what_a_smaller_rig_gives(
     whole = ring_set()
     rest = [0, 2, 3]
     smaller = CameraSet(
-        0, tuple(whole.names[i] for i in rest), tuple(whole.readings[i] for i in rest)
+        0, tuple(whole.names[i] for i in rest), tuple(whole.images[i] for i in rest)
     )
-    with_gap = replace(whole, readings=(*whole.readings[:1], None, *whole.readings[2:]))
+    with_gap = replace(whole, images=(*whole.images[:1], None, *whole.images[2:]))
     predictor.predict(whole)  # so that the calibration of c1 is known
     masked = predictor.predict(with_gap)
     assert (masked.confidence != predictor.predict(whole).confidence).any()

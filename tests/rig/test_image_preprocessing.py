@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor, target_model
 
@@ -34,10 +34,10 @@ any_size = pytest.mark.parametrize("config", [CONFIG, LARGE], ids=["352", "704"]
 Floats = NDArray[np.float64]
 
 
-def set_of(*readings: tuple[str, NDArray[np.uint8], CameraModel]) -> CameraSet:
+def set_of(*posed_images: tuple[str, NDArray[np.uint8], CameraModel]) -> CameraSet:
     pose = RigidTransform(np.eye(3), np.array([1.0, 2.0, 3.0]))
-    built = tuple(CameraReading(name, 0, image, model, pose) for name, image, model in readings)
-    return CameraSet(0, tuple(reading.name for reading in built), built)
+    built = tuple(PosedImage(name, 0, image, model, pose) for name, image, model in posed_images)
+    return CameraSet(0, tuple(posed.name for posed in built), built)
 
 
 def dots(model: CameraModel, pixels: Floats, radius: float) -> NDArray[np.uint8]:
@@ -208,8 +208,8 @@ def test_values_are_normalised_in_the_order_of_the_network() -> None:
 
 def test_a_missing_camera_is_zero_and_invalid() -> None:
     model = MODELS["small"]
-    reading = set_of(("a", np.full((200, 320, 3), 200, np.uint8), model)).readings[0]
-    result = ImagePreprocessor(CONFIG)(CameraSet(0, ("a", "b"), (reading, None)))
+    posed = set_of(("a", np.full((200, 320, 3), 200, np.uint8), model)).images[0]
+    result = ImagePreprocessor(CONFIG)(CameraSet(0, ("a", "b"), (posed, None)))
     assert result.valid.tolist() == [True, False]
     assert not result.images[1].any() and result.images[0].any()
     assert result.ego_from_camera[0, :3, 3].tolist() == [1, 2, 3]

@@ -32,7 +32,7 @@ from renderocc_ros.network.official.preset import (
 from renderocc_ros.network.official.swin import SwinConfig
 from renderocc_ros.network_config import NetworkConfig, load_network_config
 from renderocc_ros.prediction import Predictor
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_training.commands.train import _first_weights
 from renderocc_training.rendering import paper_head
@@ -303,9 +303,9 @@ def camera_set(number: int) -> CameraSet:
         np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.array([0.3, 0.0, 0.6])
     )
     stamp_ns = number * 500_000_000
-    reading = CameraReading("front", stamp_ns, image, model, looks_ahead)
+    posed = PosedImage("front", stamp_ns, image, model, looks_ahead)
     driven = RigidTransform(np.eye(3), np.array([STEP_M * number, 0.0, 0.0]))
-    return CameraSet(stamp_ns, ("front",), (reading,), driven)
+    return CameraSet(stamp_ns, ("front",), (posed,), driven)
 
 
 # ------------------------------------------------------------------------------------ the command

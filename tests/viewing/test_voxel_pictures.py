@@ -95,19 +95,19 @@ def test_overview_holds_every_camera_and_counts_classes(tmp_path: Path) -> None:
 def test_frames_of_a_film_have_one_size_whatever_they_lack() -> None:
     pytest.importorskip("pyvista", reason="extra 'view' is not installed")
     from renderocc_ros.geometry import CameraModel, RigidTransform
-    from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+    from renderocc_ros.rig.camera_set import CameraSet, PosedImage
     from renderocc_ros.viewing.frame_picture import FramePainter
     from renderocc_ros.viewing.view_frame import ViewFrame
 
     model = CameraModel(40, 20, np.array([[20.0, 0, 19.5], [0, 20, 9.5], [0, 0, 1]]))
     pose = RigidTransform(np.eye(3), np.zeros(3))
     red, blue = (np.full((20, 40, 3), c, np.uint8) for c in ((250, 10, 10), (10, 10, 250)))
-    readings = [CameraReading(n, 0, c, model, pose) for n, c in (("a", red), ("b", blue))]
+    images = [PosedImage(n, 0, c, model, pose) for n, c in (("a", red), ("b", blue))]
     cars = all_free()
     cars[20:30, 10:20, 0] = OCC3D.id_of("car")
-    cameras = CameraSet(0, ("a", "b"), tuple(readings))
+    cameras = CameraSet(0, ("a", "b"), tuple(images))
     whole = ViewFrame(0, cameras, occupancy(cars), occupancy(cars), np.zeros((5, 3), np.float32))
-    partial = ViewFrame(10**9, CameraSet(10**9, ("a", "b"), (None, readings[1])), None, whole.truth)
+    partial = ViewFrame(10**9, CameraSet(10**9, ("a", "b"), (None, images[1])), None, whole.truth)
     painter = FramePainter(whole)
     first, second = painter.paint(whole), painter.paint(partial)
     assert first.shape == second.shape

@@ -55,7 +55,7 @@ class BagOutput:
                 stamp_ns, self._odom, self._base, camera_set.odom_from_ego
             )
             self._bag.write("/tf", messages.tf([pose]), stamp_ns)
-        used = {r.name: r.stamp_ns for r in camera_set.readings if r is not None}
+        used = {r.name: r.stamp_ns for r in camera_set.images if r is not None}
         self._write(NODE, occupancy, used, camera_set.missing)
         if truth is not None:
             full = np.full(truth.labels.shape, 255, np.uint8)

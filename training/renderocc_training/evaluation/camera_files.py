@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 
 FILE = "cameras.json"
 
@@ -23,7 +23,7 @@ def write_cameras(folder: Path, cameras: CameraSet) -> None:
     content = {
         "names": cameras.names,
         "odom_from_ego": None if odom is None else odom.matrix.tolist(),
-        "readings": [_as_json(reading) for reading in cameras.readings if reading is not None],
+        "readings": [_as_json(posed) for posed in cameras.images if posed is not None],
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).write_text(json.dumps(content), encoding="utf-8")
@@ -39,37 +39,37 @@ def read_cameras(folder: Path, stamp_ns: int, images: Mapping[str, Path]) -> Cam
     if not path.is_file():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
-    readings = {
+    posed_images = {
         entry["name"]: _reading(entry, _image(images[entry["name"]]))
         for entry in content["readings"]
         if entry["name"] in images
     }
-    if not readings:
+    if not posed_images:
         return None
     odom = content["odom_from_ego"]
     return CameraSet(
         stamp_ns,
         tuple(content["names"]),
-        tuple(readings.get(name) for name in content["names"]),
+        tuple(posed_images.get(name) for name in content["names"]),
         None if odom is None else RigidTransform.from_matrix(odom),
     )
 
 
-def _as_json(reading: CameraReading) -> dict[str, Any]:
-    model = reading.model
+def _as_json(posed: PosedImage) -> dict[str, Any]:
+    model = posed.model
     return {
-        "name": reading.name,
-        "stamp_ns": reading.stamp_ns,
+        "name": posed.name,
+        "stamp_ns": posed.stamp_ns,
         "width": model.width,
         "height": model.height,
         "intrinsics": model.intrinsics.tolist(),
         "distortion_model": model.distortion_model,
         "distortion": model.distortion,
-        "ego_from_camera": reading.ego_from_camera.matrix.tolist(),
+        "ego_from_camera": posed.ego_from_camera.matrix.tolist(),
     }
 
 
-def _reading(entry: Mapping[str, Any], image: NDArray[np.uint8]) -> CameraReading:
+def _reading(entry: Mapping[str, Any], image: NDArray[np.uint8]) -> PosedImage:
     model = CameraModel(
         entry["width"],
         entry["height"],
@@ -77,7 +77,7 @@ def _reading(entry: Mapping[str, Any], image: NDArray[np.uint8]) -> CameraReadin
         entry["distortion_model"],
         tuple(entry["distortion"]),
     )
-    return CameraReading(
+    return PosedImage(
         entry["name"],
         entry["stamp_ns"],
         image,

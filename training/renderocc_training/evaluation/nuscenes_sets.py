@@ -11,7 +11,7 @@ from nuscenes.nuscenes import NuScenes
 
 from renderocc_ros.config import RigConfig
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_training.sequences.nuscenes_source import MICROSECOND_NS, camera_of, transform
@@ -55,7 +55,7 @@ class NuscenesSets:
             self.skipped["sets", f"no {LIDAR}, whose ego pose the truth is given in"] += 1
             return None
         global_from_ego = transform(self._database.get("ego_pose", here["ego_pose_token"]))
-        readings: dict[str, CameraReading] = {}
+        posed_images: dict[str, PosedImage] = {}
         for name in self._rig.names:
             record = self._reading_record(sample, name)
             if record is None:
@@ -71,17 +71,17 @@ class NuscenesSets:
             except (OSError, ValueError) as error:
                 self.skipped[f"images of {name}", str(error)] += 1
                 continue
-            readings[name] = CameraReading(
+            posed_images[name] = PosedImage(
                 name,
                 record["timestamp"] * MICROSECOND_NS,
                 image,
                 reduced_model(model, reduction),
                 global_from_ego.inverse() @ there @ transform(mount),
             )
-        if len(readings) < self._rig.sync.min_cameras:
+        if len(posed_images) < self._rig.sync.min_cameras:
             self.skipped["sets", f"fewer than {self._rig.sync.min_cameras} usable images"] += 1
             return None
-        slots = tuple(readings.get(name) for name in self._rig.names)
+        slots = tuple(posed_images.get(name) for name in self._rig.names)
         stamp_ns = sample["timestamp"] * MICROSECOND_NS
         return CameraSet(stamp_ns, self._rig.names, slots, global_from_ego)
 

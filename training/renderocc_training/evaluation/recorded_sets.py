@@ -22,7 +22,7 @@ from renderocc_ros.config import RigConfig
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.rig.calibration import scaled_to_image
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_ros.rig.matched_set import MatchedImage, MatchedSet
@@ -210,7 +210,7 @@ class RecordedSets:
         return True
 
     def _posed(self, matched: MatchedSet[RecordedImage]) -> CameraSet | None:
-        readings: dict[str, CameraReading] = {}
+        posed_images: dict[str, PosedImage] = {}
         try:
             odom_from_ego = self._odom_from_ego(matched.stamp_ns)
         except ValueError as error:
@@ -219,13 +219,13 @@ class RecordedSets:
         for name, image in _present(matched).items():
             try:
                 pose = self.ego_from_sensor(matched.stamp_ns, image.item.frame, image.stamp_ns)
-                readings[name] = self._reading(name, image, pose)
+                posed_images[name] = self._reading(name, image, pose)
             except ValueError as error:
                 self.skipped[f"images of {name}", without_numbers(str(error))] += 1
-        if len(readings) < self._needed:
+        if len(posed_images) < self._needed:
             self.skipped["sets", f"fewer than {self._needed} usable images"] += 1
             return None
-        slots = tuple(readings.get(name) for name in self._rig.names)
+        slots = tuple(posed_images.get(name) for name in self._rig.names)
         return CameraSet(matched.stamp_ns, self._rig.names, slots, odom_from_ego)
 
     @property
@@ -240,7 +240,7 @@ class RecordedSets:
 
     def _reading(
         self, name: str, image: MatchedImage[RecordedImage], ego_from_camera: RigidTransform
-    ) -> CameraReading:
+    ) -> PosedImage:
         model = image.item.model
         if model is None:
             raise ValueError("no usable CameraInfo")
@@ -250,7 +250,7 @@ class RecordedSets:
         if (width, height) != (-(-model.width // reduction), -(-model.height // reduction)):
             model = scaled_to_image(model, width * reduction, height * reduction)
         model = reduced_model(model, reduction)
-        return CameraReading(name, image.stamp_ns, pixels, model, ego_from_camera)
+        return PosedImage(name, image.stamp_ns, pixels, model, ego_from_camera)
 
 
 def _present(matched: MatchedSet[RecordedImage]) -> dict[str, MatchedImage[RecordedImage]]:

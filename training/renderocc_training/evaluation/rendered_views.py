@@ -15,7 +15,7 @@ from renderocc_ros.geometry import CameraModel, VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.rendering import Rays, render_rays
 from renderocc_ros.rendering.ray_sampling import sample_uniform
-from renderocc_ros.rig.camera_set import CameraReading
+from renderocc_ros.rig.camera_set import PosedImage
 from renderocc_training.evaluation.stamped_topic import StampedTopic
 from renderocc_training.evaluation.view_scores import DepthSums, depth_sums
 from renderocc_training.evaluation.voxel_scores import Counts, confusion_matrix
@@ -59,16 +59,16 @@ class ViewLabels:
 
 
 def render_view(
-    field: OccupancyField, grid: VoxelGrid, reading: CameraReading, free_id: int, threshold: float
+    field: OccupancyField, grid: VoxelGrid, posed: PosedImage, free_id: int, threshold: float
 ) -> View:
     """Render the field from a camera of its own set.
 
     Args:
         field: density (1, X, Y, Z) and semantics (1, K, X, Y, Z), in the ego frame of the set.
-        reading: the camera; its image is not looked at.
+        posed: the camera; its image is not looked at.
         threshold: opacity above which a cell is occupied.
     """
-    model = reading.model
+    model = posed.model
     stride = max(1, round(model.width / VIEW_WIDTH))
     columns = np.arange(stride // 2, model.width, stride)
     rows = np.arange(stride // 2, model.height, stride)
@@ -77,8 +77,8 @@ def render_view(
     has_ray = np.isfinite(in_camera).all(axis=1)  # the dark rim of a fisheye sees nothing
     in_camera = in_camera[has_ray]
     device = field.density.device
-    direction = torch.as_tensor(in_camera @ reading.ego_from_camera.rotation.T).float().to(device)
-    origin = torch.tensor(reading.ego_from_camera.translation).float().to(device)
+    direction = torch.as_tensor(in_camera @ posed.ego_from_camera.rotation.T).float().to(device)
+    origin = torch.tensor(posed.ego_from_camera.translation).float().to(device)
     rays = Rays(
         origin.expand_as(direction),
         direction,
@@ -155,27 +155,27 @@ class BagLabels:
     def __bool__(self) -> bool:
         return bool(self._topics)
 
-    def of(self, reading: CameraReading) -> ViewLabels:
-        """The labels of an image, at the size of the reading's model.
+    def of(self, posed: PosedImage) -> ViewLabels:
+        """The labels of an image, at the size of its model.
 
         Raises:
             ValueError: an encoding that is no label or depth image.
         """
-        depth, classes = self._image("depth", reading), self._image("classes", reading)
+        depth, classes = self._image("depth", posed), self._image("classes", posed)
         scale = 1000.0 if depth is not None and depth.dtype == np.uint16 else 1.0
         return ViewLabels(
             None if depth is None else depth.astype(np.float32) / np.float32(scale),
             None if classes is None else classes.astype(np.uint8),
         )
 
-    def _image(self, kind: str, reading: CameraReading) -> NDArray[Any] | None:
-        topic = self._topics.get((kind, reading.name))
-        message = topic.nearest(reading.stamp_ns, LABEL_TOLERANCE_NS) if topic else None
+    def _image(self, kind: str, posed: PosedImage) -> NDArray[Any] | None:
+        topic = self._topics.get((kind, posed.name))
+        message = topic.nearest(posed.stamp_ns, LABEL_TOLERANCE_NS) if topic else None
         if message is None:
             return None
         formats = {"32FC1": np.float32} | dict.fromkeys(MILLIMETRES, np.uint16)
         pixels = raw_rows(message, np.dtype(formats.get(message.encoding, np.uint8)), 1)
-        return at_size_of(pixels, reading.model)
+        return at_size_of(pixels, posed.model)
 
 
 def at_size_of(pixels: NDArray[Any], model: CameraModel) -> NDArray[Any]:

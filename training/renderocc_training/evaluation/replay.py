@@ -138,8 +138,8 @@ class Evaluation:
             self.skipped["sets", "not published by the live node"] += 1
             return
         if live is not None:  # an image that the node never got is none of its set here either
-            kept = (r if r and r.name in live.cameras else None for r in camera_set.readings)
-            camera_set = replace(camera_set, readings=tuple(kept))
+            kept = (r if r and r.name in live.cameras else None for r in camera_set.images)
+            camera_set = replace(camera_set, images=tuple(kept))
         started_s = time.perf_counter()
         try:
             occupancy = self._predictor.predict(camera_set)
@@ -158,7 +158,7 @@ class Evaluation:
         if live is not None and self.agreement is not None:
             self.agreement.add(live.occupancy, occupancy)
             occupancy = live.occupancy
-        pictures = {r.name: r.image for r in camera_set.readings if r is not None}
+        pictures = {r.name: r.pixels for r in camera_set.images if r is not None}
         views = self._views(source, camera_set, pictures)
         truth = source.truth.truth(token, camera_set.stamp_ns)
         counts = counter.count(occupancy, truth, camera_set.odom_from_ego, views)
@@ -199,16 +199,16 @@ class Evaluation:
         class_set = predictor.class_set
         nothing = FrameCounts.none(len(class_set))
         depth, confusion = nothing.depth, nothing.view_confusion
-        for reading in camera_set.readings:
-            if reading is None:
+        for posed in camera_set.images:
+            if posed is None:
                 continue
             view = render_view(
-                field_, predictor.grid, reading, class_set.free_id, predictor.threshold
+                field_, predictor.grid, posed, class_set.free_id, predictor.threshold
             )
-            sums, counted = score_view(view, labels.of(reading), class_set)
+            sums, counted = score_view(view, labels.of(posed), class_set)
             depth, confusion = depth + sums, confusion + counted
-            pictures[f"{reading.name}.depth"] = depth_picture(view)
-            pictures[f"{reading.name}.classes"] = class_picture(view, class_set)
+            pictures[f"{posed.name}.depth"] = depth_picture(view)
+            pictures[f"{posed.name}.classes"] = class_picture(view, class_set)
         return depth, confusion
 
 

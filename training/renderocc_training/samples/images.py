@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.rig.camera_set import CameraReading, CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor, target_model
 from renderocc_training.samples.training_sample import CameraViews
@@ -29,11 +29,11 @@ class FrameImages:
             ValueError: a file that is missing or no image, or not of its calibration's size.
         """
         ego_from_world = frame.world_from_ego.inverse()
-        readings = tuple(
+        posed_images = tuple(
             None if camera is None else self._reading(camera, ego_from_world)
             for camera in frame.cameras
         )
-        ready = self._preprocess(CameraSet(frame.stamp_ns, sequence.camera_names, readings))
+        ready = self._preprocess(CameraSet(frame.stamp_ns, sequence.camera_names, posed_images))
         return CameraViews(
             ready.images,
             ready.intrinsics.astype(np.float32),
@@ -68,13 +68,13 @@ class FrameImages:
             np.minimum.at(nearest[place], (row[fits], column[fits]), depth_m[fits])
         return np.where(np.isinf(nearest), np.float32(np.nan), nearest)
 
-    def _reading(self, camera: CameraImage, ego_from_world: RigidTransform) -> CameraReading:
+    def _reading(self, camera: CameraImage, ego_from_world: RigidTransform) -> PosedImage:
         reduction = self._preprocess.reduction(camera.model)
         try:
             image = decode_image(camera.image.read_bytes(), reduction)
         except (OSError, ValueError) as error:
             raise ValueError(f"{camera.image}: {error}") from error
-        return CameraReading(
+        return PosedImage(
             camera.name,
             camera.stamp_ns,
             image,

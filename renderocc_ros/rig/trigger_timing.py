@@ -16,18 +16,18 @@ from renderocc_ros.rig.stamp_learning import (
 from renderocc_ros.rig.time_line import UNKNOWN_PERIOD_NS
 
 TOLERANCE_PERIODS = 0.4  # the default, and of a fast camera's own period
-LARGEST_TOLERANCE_PERIODS = 0.45
+MAX_TOLERANCE_PERIODS = 0.45
 # Images of every camera that learning waits for; and of any one camera after which it ends anyway.
 LEARN_IMAGES, LEARN_LIMIT = 5, 8
 LEARN_IMAGES_GIVEN, LEARN_LIMIT_GIVEN = 3, 5  # where only the period is to be learned
 FOLLOW_IMAGES = 3  # images after which a learned offset follows their median
-STRAYS = 5  # unmatched images in a row after which an offset is learned anew
+MAX_OUTLIERS = 5  # unmatched images in a row after which an offset is learned anew
 FAST_PERIODS = 0.75  # a camera with a shorter period brings several images per cycle
 WRAP_PERIODS = 0.75  # a drifting offset is wrapped beyond this, not at one half, lest it flutter
 HISTORY = 16
 
 
-class ShutterTiming:
+class TriggerTiming:
     """Takes a camera's stamp to the time of its cycle: ``stamp - offset``.
 
     Configured offsets and period stay as they are. Learned ones follow the stream; of an offset's
@@ -63,7 +63,7 @@ class ShutterTiming:
         cameras = range(self._count)
         self._stamps: list[deque[int]] = [deque(maxlen=HISTORY) for _ in cameras]
         self._residuals: list[deque[int]] = [deque(maxlen=HISTORY) for _ in cameras]
-        self._strays = [0] * self._count
+        self._outliers = [0] * self._count
         self._fast = [False] * self._count
         self._cycles_seen = 0
         self._centre = self._reference  # the camera to which representatives are the nearest
@@ -146,16 +146,16 @@ class ShutterTiming:
 
     def note_matched(self, camera: int) -> None:
         """An image of this camera has found its cycle."""
-        self._strays[camera] = 0
+        self._outliers[camera] = 0
 
-    def note_stray(self, camera: int) -> None:
+    def note_outlier(self, camera: int) -> None:
         """An image fits no cycle; after several, its camera's driver may have started anew."""
-        self._strays[camera] += 1
-        if self._strays[camera] < STRAYS or self._fast[camera] or camera in self._given:
+        self._outliers[camera] += 1
+        if self._outliers[camera] < MAX_OUTLIERS or self._fast[camera] or camera in self._given:
             return
         self.offsets_ns[camera] = None
         self._residuals[camera].clear()
-        self._strays[camera] = 0
+        self._outliers[camera] = 0
 
     def follow(self, cycle_ns: int, stamps: Mapping[int, int]) -> None:
         """Let learned offsets follow the stamps, by camera, of a cycle that is over."""
@@ -195,7 +195,7 @@ class ShutterTiming:
         largest_ns = TOLERANCE_PERIODS * period_ns
         if self._sync.tolerance_s is not None:
             largest_ns = self._sync.tolerance_s * 1e9
-        largest_ns = min(largest_ns, LARGEST_TOLERANCE_PERIODS * period_ns)
+        largest_ns = min(largest_ns, MAX_TOLERANCE_PERIODS * period_ns)
         for camera, own in enumerate(self._own_periods()):
             self._fast[camera] = own is not None and own < FAST_PERIODS * period_ns
             limit_ns = TOLERANCE_PERIODS * own if own and self._fast[camera] else largest_ns

@@ -1,4 +1,4 @@
-"""One shutter cycle while its images come in."""
+"""One trigger cycle while its images come in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CycleImage(Generic[Item]):
 
 
 @dataclass
-class ShutterCycle(Generic[Item]):
+class TriggerCycle(Generic[Item]):
     """An open cycle.
 
     Attributes:
