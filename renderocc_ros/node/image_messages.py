@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
-import cv2
 import numpy as np
-from cv_bridge import CvBridge, CvBridgeError
 from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from renderocc_ros.occupancy.messages import NANOSECONDS
-from renderocc_ros.rig.image_decoding import decode_image
-
-_BRIDGE = CvBridge()
+from renderocc_ros.rig.image_decoding import decode_message
 
 
 def peek_header(serialised: bytes) -> tuple[int, str]:
@@ -34,25 +31,22 @@ def peek_header(serialised: bytes) -> tuple[int, str]:
     return seconds * NANOSECONDS + nanoseconds, frame
 
 
+def image_message(serialised: bytes, compressed: bool) -> Any:
+    """The CompressedImage or Image.
+
+    Raises:
+        ValueError: the bytes are no such message.
+    """
+    try:
+        return deserialize_message(serialised, CompressedImage if compressed else Image)
+    except (RuntimeError, MemoryError) as error:  # of the middleware
+        raise ValueError(f"{len(serialised)} bytes are no whole image message: {error}") from error
+
+
 def decode(serialised: bytes, compressed: bool, reduction: int = 1) -> NDArray[np.uint8]:
     """The pixels (H, W, 3), uint8, RGB, of a serialised CompressedImage or Image.
-
-    Args:
-        reduction: see ``rig.image_decoding.decode_image``; raw images are never reduced.
 
     Raises:
         ValueError: no image in it, or an encoding that is no picture.
     """
-    if compressed:
-        return decode_image(deserialize_message(serialised, CompressedImage).data, reduction)
-    message = deserialize_message(serialised, Image)
-    if message.width == 0 or message.height == 0:
-        raise ValueError(f"an image of {message.width}x{message.height} pixels")
-    try:
-        return np.asarray(_BRIDGE.imgmsg_to_cv2(message, "rgb8"), np.uint8)
-    except (CvBridgeError, cv2.error, ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"an image of encoding '{message.encoding}', {message.width}x{message.height}, step "
-            f"{message.step}, {len(message.data)} bytes cannot be read: {error}; "
-            "publish whole images of a colour, mono or Bayer encoding, such as rgb8"
-        ) from error
+    return decode_message(image_message(serialised, compressed), reduction)

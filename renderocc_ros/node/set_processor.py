@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
-from renderocc_ros.node.image_messages import decode
+from renderocc_ros.node.image_messages import image_message
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.ready_set import ReadySet
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
-from renderocc_ros.rig.calibration import scaled_to_image
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
-from renderocc_ros.rig.image_decoding import reduced_model
+from renderocc_ros.rig.image_decoding import decode_for
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
@@ -144,13 +143,9 @@ class SetProcessor:
         return _Decoding(arrived, model, self._pool.submit(self._decode, camera, arrived, model))
 
     def _decode(self, camera: CameraInput, arrived: ArrivedImage, model: CameraModel) -> _Decoded:
-        preprocessor, compressed = self._predictor.preprocessor, camera.config.compressed
-        reduction = preprocessor.reduction(model) if compressed else 1
-        image = decode(arrived.serialised, compressed, reduction)
-        height, width = image.shape[:2]
-        if (width, height) != (-(-model.width // reduction), -(-model.height // reduction)):
-            model = scaled_to_image(model, width * reduction, height * reduction)
-        model = reduced_model(model, reduction)
+        preprocessor = self._predictor.preprocessor
+        message = image_message(arrived.serialised, camera.config.compressed)
+        image, model = decode_for(message, model, preprocessor.reduction)
         return _Decoded(image, model, preprocessor.planes(camera.config.name, image, model))
 
     def _decoded(self, name: str, decoding: _Decoding) -> _Decoded | None:

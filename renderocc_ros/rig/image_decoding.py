@@ -1,4 +1,4 @@
-"""Compressed images to pixels, at a reduced size where the full one is not needed.
+"""Images to pixels, in one way for the node, for extraction and for evaluation.
 
 libjpeg scales by 1/2, 1/4 or 1/8 inside the inverse DCT: a reduced pixel is, nearly, the mean of
 the block of pixels that it replaces, so block centres stay in place (measured: a shift below 0.02
@@ -7,16 +7,24 @@ reduced pixels) and decoding costs a fraction. Other formats are decoded whole, 
 
 from __future__ import annotations
 
+import io
+import struct
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from renderocc_ros.geometry import CameraModel
+from renderocc_ros.rig.calibration import scaled_to_image
+from renderocc_ros.rig.raw_images import raw_pixels
 
 REDUCTIONS = (1, 2, 4, 8)
-JPEG_MAGIC, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEGS = ("JPEG", "MPO")  # formats of which OpenCV decodes a fraction
+MAX_ENLARGEMENT = 4  # times that an image may be as wide as its CameraInfo says
 # A camera's pixels stay as they lie on the sensor: its calibration knows nothing of EXIF.
 FLAGS = {
     1: cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -24,12 +32,87 @@ FLAGS = {
     4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
     8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
 }
+# What Pillow raises on bytes that are no image, by the ways in which they are none.
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, struct.error)
+# Sizes are compared with the calibration's.
+warnings.filterwarnings("ignore", category=Pillow.DecompressionBombWarning)
 
 Image = NDArray[np.uint8]
 
 
+def decode_for(
+    message: Any, model: CameraModel, reduction_of: Callable[[CameraModel], int]
+) -> tuple[Image, CameraModel]:
+    """A camera's image; its size is compared with the calibration's before it is decoded.
+
+    Args:
+        message: anything with the fields of sensor_msgs/Image or sensor_msgs/CompressedImage.
+        model: what the camera's CameraInfo says.
+        reduction_of: by how much an image of this model may be reduced; raw ones never are.
+
+    Returns:
+        (H, W, 3) uint8 RGB, and the projection of these very pixels.
+
+    Raises:
+        ValueError: no image, cut off, or of another size or proportions than the camera's.
+    """
+    kind, (width, height) = image_header(message)
+    if width > MAX_ENLARGEMENT * model.width:
+        raise ValueError(
+            f"the image says that it has {width}x{height} pixels, more than {MAX_ENLARGEMENT} "
+            f"times the {model.width}x{model.height} of its CameraInfo"
+        )
+    model = scaled_to_image(model, width, height)
+    if not kind:
+        return _raw_rgb(message), model
+    reduction = reduction_of(model)
+    return _file_rgb(message.data, kind, reduction), reduced_model(model, reduction)
+
+
+def decode_message(message: Any, reduction: int = 1) -> Image:
+    """Pixels (H, W, 3), uint8, RGB, of any image message; see ``decode_image``."""
+    kind, _ = image_header(message)
+    return _file_rgb(message.data, kind, reduction) if kind else _raw_rgb(message)
+
+
+def image_header(message: Any) -> tuple[str, tuple[int, int]]:
+    """What an image message says of itself: file format ("" if raw), (width, height) in pixels.
+
+    Raises:
+        ValueError: no image, or cut off.
+    """
+    if hasattr(message, "format"):
+        return read_header(message.data)
+    if message.width == 0 or message.height == 0:
+        raise ValueError(f"an image of {message.width}x{message.height} pixels")
+    return "", (int(message.width), int(message.height))
+
+
+def read_header(data: Any) -> tuple[str, tuple[int, int]]:
+    """Format, as Pillow calls it, and (width, height) of an image file; nothing is decoded.
+
+    Raises:
+        ValueError: not an image, or cut off.
+    """
+    encoded = np.frombuffer(data, np.uint8)
+    content = encoded.tobytes()
+    try:
+        with Pillow.open(io.BytesIO(content)) as image:
+            kind, size = image.format or "", image.size
+    except Pillow.DecompressionBombError as error:
+        raise ValueError(f"this is no camera's image: {error}") from error
+    except PILLOW_ERRORS as error:
+        raise _no_image(encoded) from error
+    # A decoder would fill up with grey what a cut off file lacks.
+    if kind in JPEGS and content.find(b"\xff\xd9", _scan_start(content)) < 0:
+        raise ValueError(f"the {kind} is cut off: it has no end marker")
+    if kind == "PNG" and b"IEND" not in content:
+        raise ValueError("the PNG is cut off: it has no end marker")
+    return kind, size
+
+
 def decode_image(data: Any, reduction: int = 1) -> Image:
-    """A JPEG, PNG or other image that OpenCV reads.
+    """A JPEG, PNG or other image file that OpenCV reads.
 
     Args:
         data: the file's bytes, in anything with the buffer protocol.
@@ -44,19 +127,25 @@ def decode_image(data: Any, reduction: int = 1) -> Image:
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction {reduction} is not one of {REDUCTIONS}")
-    flat = np.frombuffer(data, np.uint8)
-    is_jpeg = flat[:2].tobytes() == JPEG_MAGIC
-    if is_jpeg and JPEG_END not in flat[-1024:].tobytes():  # a decoder would fill up with grey
-        raise ValueError(f"a JPEG of {flat.size} bytes is cut off: it has no end marker")
-    in_decoder = reduction if is_jpeg else 1
-    image = cv2.imdecode(flat, FLAGS[in_decoder]) if flat.size else None
+    return _file_rgb(data, read_header(data)[0], reduction)
+
+
+def _file_rgb(data: Any, kind: str, reduction: int) -> Image:
+    in_decoder = reduction if kind in JPEGS else 1
+    encoded = np.frombuffer(data, np.uint8)
+    try:
+        image = cv2.imdecode(encoded, FLAGS[in_decoder])
+    except cv2.error as error:
+        raise _no_image(encoded) from error
     if image is None:
-        start = flat[:8].tobytes().hex(" ")
-        raise ValueError(
-            f"{flat.size} bytes that start with '{start}' are no image OpenCV can read"
-        )
+        raise _no_image(encoded)
     cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     return reduce_image(image, reduction // in_decoder)
+
+
+def _raw_rgb(message: Any) -> Image:
+    pixels = raw_pixels(message)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
 
 
 def reduce_image(image: Image, reduction: int) -> Image:
@@ -78,3 +167,16 @@ def reduced_model(model: CameraModel, reduction: int) -> CameraModel:
     width, height = -(-model.width // reduction), -(-model.height // reduction)
     blocks = model.cropped(0, 0, width * reduction, height * reduction)
     return blocks.resized(width, height)
+
+
+def _scan_start(jpeg: bytes) -> int:
+    """Where the image's own scan begins: a thumbnail before it has an end marker of its own."""
+    place = 2
+    while jpeg[place : place + 1] == b"\xff" and jpeg[place + 1 : place + 2] != b"\xda":
+        place += 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+    return place
+
+
+def _no_image(encoded: Image) -> ValueError:
+    start = encoded[:8].tobytes().hex(" ")
+    return ValueError(f"{encoded.size} bytes that start with '{start}' are no readable image")

@@ -22,7 +22,7 @@ from tf2_ros import Buffer, TransformListener
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import RigConfig, load_class_set
 from renderocc_ros.msg import SemanticClasses, SemanticOccupancy
-from renderocc_ros.node.image_messages import decode
+from renderocc_ros.node.image_messages import image_message
 from renderocc_ros.node.inputs import Inputs
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.ready_set import ReadySet
@@ -30,8 +30,8 @@ from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.node.transforms import TransformReader
 from renderocc_ros.occupancy.from_messages import class_set_of, occupancy_of
 from renderocc_ros.occupancy.messages import to_stamp_ns
-from renderocc_ros.rig.calibration import scaled_to_image
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
+from renderocc_ros.rig.image_decoding import decode_for
 from renderocc_ros.viewing.view_frame import ViewFrame
 
 TRUTH_TOPIC = "/ground_truth/occupancy"
@@ -204,15 +204,11 @@ class _LiveWatch:
         posed_images: dict[str, PosedImage] = {}
         for name, image in ready.images.items():
             try:
-                pixels = decode(image.serialised, self._inputs.cameras[name].config.compressed)
-                height, width = pixels.shape[:2]
-                posed_images[name] = PosedImage(
-                    name,
-                    image.stamp_ns,
-                    pixels,
-                    scaled_to_image(ready.models[name], width, height),
-                    ready.ego_from_camera[name],
-                )
+                compressed = self._inputs.cameras[name].config.compressed
+                message = image_message(image.serialised, compressed)
+                pixels, model = decode_for(message, ready.models[name], lambda _: 1)
+                pose = ready.ego_from_camera[name]
+                posed_images[name] = PosedImage(name, image.stamp_ns, pixels, model, pose)
             except ValueError:
                 continue
         if not posed_images:

@@ -50,7 +50,7 @@ def no_encoding(message: Any) -> None:
 
 
 def of_no_colour(message: Any) -> None:
-    message.encoding = "8UC3"  # what cv_bridge writes when nobody tells it better
+    message.encoding = "32FC1"  # metres
 
 
 def of_no_size(message: Any) -> None:
@@ -71,7 +71,7 @@ def of_another_view(message: Any) -> None:
     ("spoil", "words"),
     [
         (no_encoding, "encoding 'hologram'"),
-        (of_no_colour, "publish whole images of a colour, mono or Bayer encoding, such as rgb8"),
+        (of_no_colour, "'32FC1' is no picture; publish one of"),
         (of_no_size, "an image of 0x0 pixels"),
         (too_short, "100 bytes"),
         (of_another_view, "other proportions"),

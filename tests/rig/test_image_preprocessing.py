@@ -175,18 +175,9 @@ def test_decoding_gives_rgb_as_it_lies_on_the_sensor() -> None:
     assert decode_image(memoryview(jpeg), 2).shape == (4, 8, 3)
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [(b"", "0 bytes"), (b"no image", "start with '6e 6f 20 69"), ("cut", "no end marker")],
-)
-def test_bytes_that_are_no_image_are_refused(data: bytes | str, reason: str) -> None:
-    if isinstance(data, str):
-        whole = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (90, 160, 3)))[1]
-        data = whole.tobytes()[:4000]
-    with pytest.raises(ValueError, match=reason):
-        decode_image(data)
+def test_only_some_reductions_are_decoded() -> None:
     with pytest.raises(ValueError, match=r"not one of \(1, 2, 4, 8\)"):
-        decode_image(data, 3)
+        decode_image(b"", 3)
 
 
 def test_values_are_normalised_in_the_order_of_the_network() -> None:

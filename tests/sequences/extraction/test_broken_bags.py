@@ -97,8 +97,8 @@ def test_broken_images_are_counted_and_the_stream_goes_on(
 
     report = extract(drive(edit=damage).write(tmp_path / "bag"), tmp_path / "out", rig)
     topic = "/rear/image_raw/compressed"
-    assert report.skipped[topic, "the JPEG is cut off: its end is missing"] == 1
-    assert report.skipped[topic, "'jpeg' holds no readable image"] == 1
+    assert report.skipped[topic, "the JPEG is cut off: it has no end marker"] == 1
+    assert sum(n for (_, why), n in report.skipped.items() if "no readable image" in why) == 1
     assert report.skipped["sets", "without REAR"] == 2
     assert report.key_frames == 6
 

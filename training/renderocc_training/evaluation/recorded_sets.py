@@ -14,16 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from renderocc_ros.config import RigConfig
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.rig.calibration import scaled_to_image
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
-from renderocc_ros.rig.image_decoding import decode_image, reduced_model
+from renderocc_ros.rig.image_decoding import decode_for
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_ros.rig.matched_set import MatchedImage, MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
@@ -32,7 +27,6 @@ from renderocc_training.recording.bag_reader import BagMessage, BagReader
 from renderocc_training.recording.transform_tree import TransformTree
 from renderocc_training.sequences.extraction.bag_layout import BagLayout, find_layout
 from renderocc_training.sequences.extraction.options import ExtractOptions
-from renderocc_training.sequences.extraction.readings import image_pixels
 from renderocc_training.sequences.extraction.report import without_numbers
 
 PATIENCE_NS = 2_000_000_000  # how long, by the recording's time, a set waits for its poses
@@ -47,13 +41,12 @@ class RecordedImage:
     Attributes:
         frame: optical frame of the camera.
         model: the calibration that held when it came; None if there was none.
-        compressed: whether ``data`` is a JPEG or PNG file; else it is a decoded raw message.
+        message: CompressedImage or Image.
     """
 
     frame: str
     model: CameraModel | None
-    compressed: bool
-    data: Any
+    message: Any
 
 
 class RecordedSets:
@@ -158,12 +151,10 @@ class RecordedSets:
     ) -> list[MatchedSet[RecordedImage]]:
         camera = self._layout.images[message.topic]
         decoded = reader.decode(message)
-        compressed = hasattr(decoded, "format")
         image = RecordedImage(
             camera.frame or decoded.header.frame_id,
             self._infos.get(camera.name),
-            compressed,
-            decoded.data if compressed else decoded,
+            decoded,
         )
         return matcher.push(camera.name, content.stamp_ns(decoded), image, message.log_time_ns)
 
@@ -244,24 +235,10 @@ class RecordedSets:
         model = image.item.model
         if model is None:
             raise ValueError("no usable CameraInfo")
-        reduction = self._preprocessor.reduction(model) if image.item.compressed else 1
-        pixels = _pixels(image.item, reduction)
-        height, width = pixels.shape[:2]
-        if (width, height) != (-(-model.width // reduction), -(-model.height // reduction)):
-            model = scaled_to_image(model, width * reduction, height * reduction)
-        model = reduced_model(model, reduction)
+        pixels, model = decode_for(image.item.message, model, self._preprocessor.reduction)
         return PosedImage(name, image.stamp_ns, pixels, model, ego_from_camera)
 
 
 def _present(matched: MatchedSet[RecordedImage]) -> dict[str, MatchedImage[RecordedImage]]:
     pairs = zip(matched.names, matched.images, strict=True)
     return {name: image for name, image in pairs if image is not None}
-
-
-def _pixels(image: RecordedImage, reduction: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB."""
-    if image.compressed:
-        return decode_image(image.data, reduction)
-    pixels = image_pixels(image.data)
-    code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
-    return np.asarray(cv2.cvtColor(pixels, code), np.uint8)

@@ -16,11 +16,11 @@ from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.rendering import Rays, render_rays
 from renderocc_ros.rendering.ray_sampling import sample_uniform
 from renderocc_ros.rig.camera_set import PosedImage
+from renderocc_ros.rig.raw_images import raw_rows
 from renderocc_training.evaluation.stamped_topic import StampedTopic
 from renderocc_training.evaluation.view_scores import DepthSums, depth_sums
 from renderocc_training.evaluation.voxel_scores import Counts, confusion_matrix
 from renderocc_training.recording.bag_reader import BagReader
-from renderocc_training.sequences.extraction.readings import raw_rows
 
 VIEW_WIDTH = 176  # columns of a rendered view: about two per voxel at 40 m
 OPAQUE = 0.5  # below this opacity a ray has met nothing

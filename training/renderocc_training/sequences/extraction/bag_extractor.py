@@ -22,19 +22,18 @@ from renderocc_training.recording import boxes as box_messages
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_reader import BagMessage, BagReader
 from renderocc_training.recording.boxes import Box
-from renderocc_training.sequences.extraction.bag_layout import COMPRESSED, BagLayout
+from renderocc_training.sequences.extraction.bag_layout import BagLayout
 from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
 from renderocc_training.sequences.extraction.occupancy_truth import OccupancyTruth
 from renderocc_training.sequences.extraction.pose_source import PoseSource
 from renderocc_training.sequences.extraction.readings import (
     ImageFile,
     Reading,
-    compressed_file,
     finite_points,
+    image_file,
     label_file,
     lidar_file,
     point_label_file,
-    raw_file,
 )
 from renderocc_training.sequences.extraction.report import ExtractionReport, without_numbers
 from renderocc_training.sequences.extraction.scene_writer import SceneWriter
@@ -175,7 +174,7 @@ class BagExtractor:
         info = self._infos.get(camera.name)
         if info is None:
             raise ValueError("no CameraInfo yet")
-        file = (compressed_file if message.message_type == COMPRESSED else raw_file)(decoded)
+        file = image_file(decoded)
         model = content.model_of_info(info, camera.rectified)
         model = scaled_to_image(model, file.width, file.height)
         frame = camera.frame or decoded.header.frame_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,34 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_ros.rig.image_decoding import decode_message, image_header
+from renderocc_ros.rig.raw_images import raw_pixels, raw_rows
 
-SUFFIXES = {"JPEG": "jpg", "PNG": "png"}
+SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}  # by what Pillow calls a format
 JPEG_QUALITY = 95
 LIDAR_COLUMNS = (("x",), ("y",), ("z",), ("intensity", "i"), ("ring", "channel"))
-
-_TO_BGR: dict[str, int | None] = {
-    "bgr8": None,
-    "8UC3": None,
-    "mono8": None,
-    "8UC1": None,
-    "rgb8": cv2.COLOR_RGB2BGR,
-    "rgba8": cv2.COLOR_RGBA2BGR,
-    "bgra8": cv2.COLOR_BGRA2BGR,
-    "bayer_rggb8": cv2.COLOR_BayerBG2BGR,  # OpenCV names the pattern by its second row and column
-    "bayer_bggr8": cv2.COLOR_BayerRG2BGR,
-    "bayer_gbrg8": cv2.COLOR_BayerGR2BGR,
-    "bayer_grbg8": cv2.COLOR_BayerGB2BGR,
-    "yuv422": cv2.COLOR_YUV2BGR_UYVY,
-    "uyvy": cv2.COLOR_YUV2BGR_UYVY,
-    "yuv422_yuy2": cv2.COLOR_YUV2BGR_YUY2,
-    "yuyv": cv2.COLOR_YUV2BGR_YUY2,
-}
-_CHANNELS = {"rgba8": 4, "bgra8": 4, "bgr8": 3, "rgb8": 3, "8UC3": 3} | dict.fromkeys(
-    ("yuv422", "uyvy", "yuv422_yuy2", "yuyv"), 2
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,67 +56,21 @@ class ImageFile:
     height: int
 
 
-def compressed_file(message: Any) -> ImageFile:
-    """The file inside a CompressedImage, as it is; only its head is looked at.
+def image_file(message: Any) -> ImageFile:
+    """The file of an image message: JPEG and PNG as they are, all else encoded once as JPEG.
 
     Raises:
-        ValueError: neither JPEG nor PNG, or cut off.
+        ValueError: not an image that the node could read, or cut off.
     """
-    content = message.data.tobytes()
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            suffix, (width, height) = SUFFIXES.get(image.format or ""), image.size
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"'{message.format}' holds no readable image") from error
-    if suffix is None:
-        raise ValueError(f"image format '{message.format}' is neither JPEG nor PNG")
-    if suffix == "jpg" and content.rfind(b"\xff\xd9", -64) < 0:
-        raise ValueError("the JPEG is cut off: its end is missing")
-    return ImageFile(content, suffix, width, height)
-
-
-def raw_file(message: Any) -> ImageFile:
-    """A raw Image, encoded once as JPEG.
-
-    Raises:
-        ValueError: an encoding that is no picture, or too little data.
-    """
-    pixels = image_pixels(message)
-    kept, content = cv2.imencode(".jpg", pixels, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    kind, (width, height) = image_header(message)
+    if kind in SUFFIXES:
+        return ImageFile(message.data.tobytes(), SUFFIXES[kind], width, height)
+    pixels = decode_message(message) if kind else raw_pixels(message)
+    stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    kept, content = cv2.imencode(".jpg", stored, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
     if not kept:
         raise ValueError("OpenCV could not encode the image")
-    return ImageFile(content.tobytes(), "jpg", message.width, message.height)
-
-
-def image_pixels(message: Any) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) BGR or (H, W) grey of a raw sensor_msgs/Image with 8 bits a channel.
-
-    Raises:
-        ValueError: an encoding that is no picture, or too little data.
-    """
-    if message.encoding not in _TO_BGR:
-        known = ", ".join(_TO_BGR)
-        raise ValueError(f"image encoding '{message.encoding}' is not one of: {known}")
-    pixels = raw_rows(message, np.dtype(np.uint8), _CHANNELS.get(message.encoding, 1))
-    code = _TO_BGR[message.encoding]
-    return np.asarray(pixels if code is None else cv2.cvtColor(pixels, code), dtype=np.uint8)
-
-
-def raw_rows(message: Any, dtype: np.dtype[Any], channels: int) -> NDArray[Any]:
-    """(H, W) or (H, W, channels) numbers of a raw Image, without the padding of its rows."""
-    data = np.ascontiguousarray(message.data, dtype=np.uint8)
-    width = message.width * channels * dtype.itemsize
-    if message.step < width or data.size < message.step * message.height:
-        raise ValueError(
-            f"image {message.width}x{message.height} {message.encoding}: step {message.step} and "
-            f"{data.size} bytes are too little"
-        )
-    rows = data[: message.step * message.height].reshape(message.height, message.step)[:, :width]
-    numbers = np.ascontiguousarray(rows).view(dtype)
-    if message.is_bigendian and dtype.itemsize > 1:
-        numbers = numbers.byteswap()
-    shape = (message.height, message.width) + ((channels,) if channels > 1 else ())
-    return numbers.reshape(shape)
+    return ImageFile(content.tobytes(), "jpg", width, height)
 
 
 def label_file(message: Any) -> bytes:
