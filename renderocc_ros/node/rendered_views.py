@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.node.qos import QUIET_PUBLISHER
 from renderocc_ros.node.statistics import StageTimes
-from renderocc_ros.occupancy.messages import to_header
-from renderocc_ros.rig.camera_set import CameraSet, PosedImage
+from renderocc_ros.occupancy.ros_messages import to_array, to_header
+from renderocc_ros.rig.camera_set import CameraSet
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
+    from renderocc_ros.rendering.camera_view import CameraView
 
 QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -64,41 +65,31 @@ class RenderedViews:
         wanted = self.wanted
         if not wanted or predictor.field is None:
             return
+        from renderocc_ros.rendering.camera_view import ViewRenderer
+
         with self._times.stage("publish rendered"):
-            density = predictor.field.density[0]
-            probability = predictor.field.semantics[0].permute(1, 2, 3, 0).softmax(dim=-1)
+            renderer = ViewRenderer(predictor.field, predictor.grid, predictor.threshold)
             for posed in cameras.images:
                 if posed is not None and posed.name in wanted:
-                    self._render(predictor, density, probability, posed, frames, width)
+                    height = max(1, round(posed.model.height * width / posed.model.width))
+                    model = posed.model.resized(width, height)
+                    view = renderer.view(model, posed.ego_from_camera)
+                    header = to_header(posed.stamp_ns, frames[posed.name])
+                    self._publish(posed.name, view, predictor.class_set, header)
 
     def destroy(self) -> None:
         """Take the publishers down."""
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def _render(
-        self,
-        predictor: Predictor,
-        density: Any,
-        probability: Any,
-        posed: PosedImage,
-        frames: dict[str, str],
-        width: int,
-    ) -> None:
-        from renderocc_ros.rendering.camera_view import render_view
-
-        height = max(1, round(posed.model.height * width / posed.model.width))
-        model = posed.model.resized(width, height)
-        pose, threshold = posed.ego_from_camera, predictor.threshold
-        view = render_view(predictor.grid, density, probability, model, pose, threshold)
-        frame = frames[posed.name]
+    def _publish(self, camera: str, view: CameraView, class_set: ClassSet, header: Header) -> None:
         pictures = {
-            "semantics": to_image(colours_of(view.labels, predictor.class_set), "rgb8"),
+            "semantics": to_image(colours_of(view.labels, class_set), "rgb8"),
             "depth": to_image(view.depth_m, "32FC1"),
         }
         for kind, image in pictures.items():
-            image.header = to_header(posed.stamp_ns, frame)
-            self._publishers[posed.name, kind].publish(image)
+            image.header = header
+            self._publishers[camera, kind].publish(image)
 
 
 def colours_of(labels: NDArray[np.uint8], class_set: ClassSet) -> NDArray[np.uint8]:
@@ -113,9 +104,7 @@ def to_image(pixels: NDArray[Any], encoding: str) -> Image:
     height, width = pixels.shape[:2]
     message = Image(height=height, width=width, encoding=encoding)
     message.step = pixels.nbytes // height
-    data: array[int] = array("B")
-    data.frombytes(np.ascontiguousarray(pixels).tobytes())
-    message.data = data
+    message.data = to_array(pixels)
     return message
 
 

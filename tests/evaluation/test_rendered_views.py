@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from renderocc_ros.class_set import ClassSet
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField
+from renderocc_ros.rendering.camera_view import CameraView, ViewRenderer
 from renderocc_ros.rig.camera_set import PosedImage
 from renderocc_training.evaluation.rendered_views import (
-    View,
     ViewLabels,
     at_size_of,
-    render_view,
+    lattice_of,
+    rendered,
     score_view,
 )
 from renderocc_training.evaluation.view_scores import depth_scores
@@ -30,27 +31,27 @@ FISHEYE = CameraModel(
 
 
 @pytest.fixture
-def view(occ3d: ClassSet) -> View:
+def view(occ3d: ClassSet) -> CameraView:
     density = torch.zeros(1, *GRID.size)
     density[:, GRID.centres()[..., 0] > WALL_M] = 50.0
     semantics = torch.zeros(1, len(occ3d), *GRID.size)
     semantics[:, occ3d.id_of("manmade")] = 20.0
     image = np.zeros((FISHEYE.height, FISHEYE.width, 3), np.uint8)
-    posed = PosedImage("front", 0, image, FISHEYE, FORWARD)
-    return render_view(OccupancyField(density, semantics), GRID, posed, occ3d.free_id, 0.5)
+    reading = PosedImage("front", 0, image, FISHEYE, FORWARD)
+    return rendered(ViewRenderer(OccupancyField(density, semantics), GRID, 0.5), reading)
 
 
-def rays_of(view: View) -> np.ndarray:
-    return FISHEYE.rays(np.stack(np.meshgrid(view.columns, view.rows), axis=-1))
+def lattice_rays() -> np.ndarray:
+    return FISHEYE.rays(np.stack(np.meshgrid(*lattice_of(FISHEYE)), axis=-1))
 
 
 def test_a_wall_is_as_far_as_it_is_and_the_rim_of_a_fisheye_sees_nothing(
-    view: View, occ3d: ClassSet
+    view: CameraView, occ3d: ClassSet
 ) -> None:
-    rays = rays_of(view)
+    rays = lattice_rays()
     rim = np.isnan(rays).any(axis=-1)
     assert 0.1 < rim.mean() < 0.9
-    assert (view.far_m[rim] == 0).all() and (view.labels[rim] == occ3d.free_id).all()
+    assert (view.far_m[rim] == 0).all() and (view.labels[rim] == IGNORE_ID).all()
     wall_m = WALL_M / rays[..., 2]
     ahead = ~rim & (np.abs(wall_m[..., None] * rays[..., :2]) < (7.5, 3.5)).all(axis=-1)
     assert ahead.sum() > 1000
@@ -58,17 +59,17 @@ def test_a_wall_is_as_far_as_it_is_and_the_rim_of_a_fisheye_sees_nothing(
     assert (view.labels[ahead] == occ3d.id_of("manmade")).all()
 
 
-def test_what_no_ray_meets_is_not_scored(view: View, occ3d: ClassSet) -> None:
+def test_what_no_ray_meets_is_not_scored(view: CameraView, occ3d: ClassSet) -> None:
     size = (FISHEYE.height, FISHEYE.width)
     depth_m = np.full(size, WALL_M, np.float32)
     classes = np.full(size, occ3d.id_of("manmade"), np.uint8)
-    sums, confusion = score_view(view, ViewLabels(depth_m, classes), occ3d)
-    within = WALL_M / rays_of(view)[..., 2] < view.far_m
+    sums, confusion = score_view(view, ViewLabels(depth_m, classes), FISHEYE, occ3d)
+    within = WALL_M / lattice_rays()[..., 2] < view.far_m
     assert sums.pixels == confusion.sum() == within.sum() > 1000
     assert depth_scores(sums).abs_rel < 0.1
     assert voxel_scores(confusion).miou > 0.97
     sky = np.full(size, occ3d.free_id, np.uint8)
-    _, confusion = score_view(view, ViewLabels(None, sky), occ3d)
+    _, confusion = score_view(view, ViewLabels(None, sky), FISHEYE, occ3d)
     assert confusion.sum() == (view.far_m > 0).sum()
 
 
@@ -95,9 +96,9 @@ def test_labels_of_another_size_are_refused() -> None:
 def test_a_label_before_the_grid_is_not_scored(occ3d: ClassSet) -> None:
     density, semantics = torch.ones(1, *GRID.size), torch.zeros(1, len(occ3d), *GRID.size)
     behind = RigidTransform(FORWARD.rotation, np.array([-20.0, 0.0, 0.0]))
-    posed = PosedImage("rear", 0, np.zeros((240, 320, 3), np.uint8), FISHEYE, behind)
-    view = render_view(OccupancyField(density, semantics), GRID, posed, occ3d.free_id, 0.5)
+    reading = PosedImage("rear", 0, np.zeros((240, 320, 3), np.uint8), FISHEYE, behind)
+    view = rendered(ViewRenderer(OccupancyField(density, semantics), GRID, 0.5), reading)
     for depth_m, scored in ((5.0, False), (13.0, True)):  # the grid begins 12 m ahead
         depth = np.full((240, 320), depth_m, np.float32)
-        sums, _ = score_view(view, ViewLabels(depth, None), occ3d)
+        sums, _ = score_view(view, ViewLabels(depth, None), FISHEYE, occ3d)
         assert (sums.pixels > 100) == scored and (sums.pixels == 0) != scored

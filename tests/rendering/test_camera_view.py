@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
-from renderocc_ros.rendering.camera_view import CameraView, render_view
+from renderocc_ros.network.occupancy_field import OccupancyField
+from renderocc_ros.rendering.camera_view import CameraView, ViewRenderer
 
 GRID = VoxelGrid((-16.0, -16.0, -2.0), 0.5, (64, 64, 16))
 CLASSES, WALL, FLOOR = 5, 3, 1
@@ -16,22 +19,22 @@ MODEL = CameraModel(80, 60, np.array([[40.0, 0, 39.5], [0, 40.0, 29.5], [0, 0, 1
 CAMERA_M = np.array([1.0, 0.0, 1.5])
 
 
-def room(wall_m: float) -> tuple[torch.Tensor, torch.Tensor]:
+def room(wall_m: float) -> OccupancyField:
     """A floor below z = 0 and a wall whose face is at x = wall_m."""
     density = torch.zeros(GRID.size)
-    probability = torch.full((*GRID.size, CLASSES), 0.02)
-    probability[..., 0] = 1 - 0.02 * (CLASSES - 1)
+    logits = torch.zeros((CLASSES, *GRID.size))
+    logits[0] = 4.0
     x, _, z = np.moveaxis(GRID.centres(), -1, 0)
     for inside, label in ((z < 0, FLOOR), ((x > wall_m) & (z > 0), WALL)):
         mask = torch.from_numpy(inside)
         density[mask] = 100.0
-        probability[mask] = 0.0
-        probability[mask, label] = 1.0
-    return density, probability
+        logits[:, mask] = 0.0
+        logits[label, mask] = 50.0
+    return OccupancyField(density[None], logits[None])
 
 
 def view(wall_m: float, model: CameraModel = MODEL) -> CameraView:
-    return render_view(GRID, *room(wall_m), model, RigidTransform(FORWARD, CAMERA_M), 0.5)
+    return ViewRenderer(room(wall_m), GRID, 0.5).view(model, RigidTransform(FORWARD, CAMERA_M))
 
 
 @pytest.mark.parametrize("wall_m", [4.0, 9.5, 14.0])
@@ -59,9 +62,8 @@ def test_wall_and_floor_are_where_geometry_says(wall_m: float) -> None:
 
 
 def test_empty_field_is_empty_everywhere() -> None:
-    _, probability = room(4.0)
-    pose = RigidTransform(FORWARD, CAMERA_M)
-    seen = render_view(GRID, torch.zeros(GRID.size), probability, MODEL, pose, 0.5)
+    empty = replace(room(4.0), density=torch.zeros(1, *GRID.size))
+    seen = ViewRenderer(empty, GRID, 0.5).view(MODEL, RigidTransform(FORWARD, CAMERA_M))
     assert (seen.labels == 255).all()
     assert np.isnan(seen.depth_m).all()
 

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_ros.geometry import CameraModel, VoxelGrid
-from renderocc_ros.network.occupancy_field import OccupancyField
-from renderocc_ros.rendering import Rays, render_rays
-from renderocc_ros.rendering.ray_sampling import sample_uniform
+from renderocc_ros.geometry import CameraModel
+from renderocc_ros.rendering.camera_view import CameraView, ViewRenderer
 from renderocc_ros.rig.camera_set import PosedImage
 from renderocc_ros.rig.raw_images import raw_rows
 from renderocc_training.evaluation.stamped_topic import StampedTopic
@@ -23,31 +20,8 @@ from renderocc_training.evaluation.voxel_scores import Counts, confusion_matrix
 from renderocc_training.recording.bag_reader import BagReader
 
 VIEW_WIDTH = 176  # columns of a rendered view: about two per voxel at 40 m
-OPAQUE = 0.5  # below this opacity a ray has met nothing
 LABEL_TOLERANCE_NS = 1_000_000
 MILLIMETRES = ("16UC1", "mono16")
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """A field seen by a camera, on a lattice of its pixels.
-
-    Attributes:
-        columns, rows: (W,), (H,) pixel coordinates of the lattice.
-        range_m: (H, W) expected distance along the ray; what passes through counts at ``far_m``.
-        near_m, far_m: (H, W) where the ray enters and leaves the grid; 0 where it never does, or
-            where no ray of the lens meets the pixel.
-        along_axis: (H, W) cosine of the angle between ray and optical axis; 0 without a ray.
-        labels: (H, W) uint8 class, free where the ray meets nothing.
-    """
-
-    columns: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    range_m: NDArray[np.float32]
-    near_m: NDArray[np.float32]
-    far_m: NDArray[np.float32]
-    along_axis: NDArray[np.float32]
-    labels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,63 +32,31 @@ class ViewLabels:
     classes: NDArray[np.uint8] | None
 
 
-def render_view(
-    field: OccupancyField, grid: VoxelGrid, posed: PosedImage, free_id: int, threshold: float
-) -> View:
-    """Render the field from a camera of its own set.
-
-    Args:
-        field: density (1, X, Y, Z) and semantics (1, K, X, Y, Z), in the ego frame of the set.
-        posed: the camera; its image is not looked at.
-        threshold: opacity above which a cell is occupied.
-    """
-    model = posed.model
+def lattice_of(model: CameraModel) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Columns (W,) and rows (H,) of the pixels of a camera that are rendered."""
     stride = max(1, round(model.width / VIEW_WIDTH))
-    columns = np.arange(stride // 2, model.width, stride)
-    rows = np.arange(stride // 2, model.height, stride)
-    pixels = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
-    in_camera = model.rays(pixels.astype(np.float64))
-    has_ray = np.isfinite(in_camera).all(axis=1)  # the dark rim of a fisheye sees nothing
-    in_camera = in_camera[has_ray]
-    device = field.density.device
-    direction = torch.as_tensor(in_camera @ posed.ego_from_camera.rotation.T).float().to(device)
-    origin = torch.tensor(posed.ego_from_camera.translation).float().to(device)
-    rays = Rays(
-        origin.expand_as(direction),
-        direction,
-        torch.zeros(len(direction), dtype=torch.long, device=device),
-    )
-    with torch.inference_mode():
-        samples = sample_uniform(grid, rays.origin, direction, grid.resolution_m / 2)
-        classes = field.semantics.float().softmax(dim=1).permute(0, 2, 3, 4, 1).contiguous()
-        density = field.density.float()
-        seen = render_rays(grid, density, classes, rays, samples, threshold=threshold)
-        best = seen.classes.argmax(dim=1)
-        labels = torch.where(seen.opacity >= OPAQUE, best, free_id).to(torch.uint8)
-
-    def image(values: Any, elsewhere: float) -> NDArray[Any]:
-        whole = np.full(len(pixels), elsewhere, values.dtype)
-        whole[has_ray] = values
-        return whole.reshape(len(rows), len(columns))
-
-    return View(
-        columns,
-        rows,
-        image(seen.range_m.cpu().numpy(), 0),
-        image(samples.near_m.cpu().numpy(), 0),
-        image(samples.far_m.cpu().numpy(), 0),
-        image(in_camera[:, 2].astype(np.float32), 0),
-        image(labels.cpu().numpy(), free_id),
+    return (
+        np.arange(stride // 2, model.width, stride),
+        np.arange(stride // 2, model.height, stride),
     )
 
 
-def score_view(view: View, labels: ViewLabels, classes: ClassSet) -> tuple[DepthSums, Counts]:
-    """Compare a view with its labels.
+def rendered(renderer: ViewRenderer, reading: PosedImage) -> CameraView:
+    """The field from a camera of its own set, on a lattice of its pixels."""
+    pixels = np.stack(np.meshgrid(*lattice_of(reading.model)), axis=-1)
+    return renderer.view(reading.model, reading.ego_from_camera, pixels)
+
+
+def score_view(
+    view: CameraView, labels: ViewLabels, model: CameraModel, classes: ClassSet
+) -> tuple[DepthSums, Counts]:
+    """Compare a view, ``rendered`` of a camera of this model, with its labels.
 
     Depth counts where the labelled surface lies inside the grid. Classes count there too, or
     wherever a ray enters the grid if no depth is known; and at sky, which must be free.
     """
-    lattice = np.ix_(view.rows, view.columns)
+    columns, rows = lattice_of(model)
+    lattice = np.ix_(rows, columns)
     within = view.far_m > 0
     sums = DepthSums()
     if labels.depth_m is not None:
@@ -128,7 +70,8 @@ def score_view(view: View, labels: ViewLabels, classes: ClassSet) -> tuple[Depth
         truth = labels.classes[lattice]
         sky = (truth == classes.free_id) & (view.far_m > 0)
         truth = np.where(within | sky, truth, IGNORE_ID).astype(np.uint8)
-        confusion = confusion_matrix(truth, view.labels, classes)
+        seen = np.where(view.labels == IGNORE_ID, classes.free_id, view.labels).astype(np.uint8)
+        confusion = confusion_matrix(truth, seen, classes)
     return sums, confusion
 
 

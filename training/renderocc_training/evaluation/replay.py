@@ -15,10 +15,11 @@ from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.prediction import Predictor
+from renderocc_ros.rendering.camera_view import ViewRenderer
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.frame_counts import FrameCounter, FrameCounts
-from renderocc_training.evaluation.rendered_views import BagLabels, render_view, score_view
+from renderocc_training.evaluation.rendered_views import BagLabels, rendered, score_view
 from renderocc_training.evaluation.results import FrameResult, ResultsWriter
 from renderocc_training.evaluation.scoring import Mask
 from renderocc_training.evaluation.summary import frame_scores
@@ -197,15 +198,14 @@ class Evaluation:
         if labels is None or field_ is None:
             return None
         class_set = predictor.class_set
+        renderer = ViewRenderer(field_, predictor.grid, predictor.threshold)
         nothing = FrameCounts.none(len(class_set))
         depth, confusion = nothing.depth, nothing.view_confusion
         for posed in camera_set.images:
             if posed is None:
                 continue
-            view = render_view(
-                field_, predictor.grid, posed, class_set.free_id, predictor.threshold
-            )
-            sums, counted = score_view(view, labels.of(posed), class_set)
+            view = rendered(renderer, reading)
+            sums, counted = score_view(view, labels.of(reading), reading.model, class_set)
             depth, confusion = depth + sums, confusion + counted
             pictures[f"{posed.name}.depth"] = depth_picture(view)
             pictures[f"{posed.name}.classes"] = class_picture(view, class_set)

@@ -11,7 +11,7 @@ from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network.renderocc import Network
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.rendering.camera_view import CameraView, render_view
+from renderocc_ros.rendering.camera_view import CameraView, ViewRenderer
 from renderocc_training.samples.training_sample import TrainingSample, collate
 from renderocc_training.supervision.labels.show import SKY, range_colours
 
@@ -31,7 +31,7 @@ def sample_picture(network: Network, sample: TrainingSample, class_set: ClassSet
         field = network.eval().field_and_depth(batch.current, batch.past)[0]
     finally:
         network.train(training)
-    probability = field.semantics[0].float().softmax(dim=0).movedim(0, -1).contiguous()
+    renderer = ViewRenderer(field, network.grid, network.config.opacity_threshold)
     columns = []
     for image, intrinsics, pose in zip(
         sample.views.images, sample.views.intrinsics, sample.views.ego_from_camera, strict=True
@@ -40,8 +40,7 @@ def sample_picture(network: Network, sample: TrainingSample, class_set: ClassSet
         height, width = picture.shape[:2]
         model = CameraModel(width, height, intrinsics).resized(width // SHARE, height // SHARE)
         ego_from_camera = RigidTransform.from_matrix(pose.astype(np.float64))
-        density, threshold = field.density[0].float(), network.config.opacity_threshold
-        view = render_view(network.grid, density, probability, model, ego_from_camera, threshold)
+        view = renderer.view(model, ego_from_camera)
         columns.append(np.concatenate([picture, *_rendered(view, class_set, picture.shape)]))
     return np.concatenate(columns, axis=1)
 
