@@ -28,6 +28,8 @@ from renderocc_ros.paths import share_path
 
 Model = TypeVar("Model", bound="StrictModel")
 MissingPolicy = Literal["wait", "skip", "mask", "reuse"]
+Backend = Literal["eager", "compile", "cuda_graph"]
+Precision = Literal["fp32", "bf16", "fp16"]
 TOPIC = re.compile(r"(~?/)?[A-Za-z0-9_{}]+(/[A-Za-z0-9_{}]+)*")  # absolute, private or relative
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -153,6 +155,12 @@ class RigConfig(StrictModel):
     def reference_name(self) -> str:
         """Name of the camera whose stamp a set carries."""
         return self.reference or self.cameras[0].name
+
+    @property
+    def images_needed(self) -> int:
+        """Fewest usable images with which a set is still used: with 'wait' and 'skip' all."""
+        whole_only = self.sync.missing in ("wait", "skip")
+        return len(self.cameras) if whole_only else self.sync.min_cameras
 
 
 # ---------------------------------------------------------------------------------- class sets

@@ -52,9 +52,7 @@ class Inputs:
         self._on_time_jump = on_time_jump
         self._on_set = on_set
         used = rig_in_use(rig, parameters)
-        self._needed = used.sync.min_cameras
-        if used.sync.missing in ("wait", "skip"):
-            self._needed = len(used.cameras)
+        self._needed = used.images_needed
         qos = QoSProfile(
             depth=parameters.image_depth,
             reliability=ReliabilityPolicy[parameters.image_reliability.upper()],

@@ -6,14 +6,15 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any
+from typing import Any, get_args
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterUninitializedException
 from rclpy.parameter import Parameter
 
+from renderocc_ros.config import Backend, MissingPolicy, Precision
+
 OUTPUTS = ("points", "markers", "occupancy", "costmap", "rendered")
-MISSING_POLICIES = ("", "wait", "skip", "mask", "reuse")
 AS_IN_RIG = "as the rig file says"
 
 
@@ -73,13 +74,13 @@ class NodeParameters:
     backend: str = _parameter(
         "eager",
         "how the network runs: eager; compile (torch.compile, slow to start); cuda_graph",
-        choices=("eager", "compile", "cuda_graph"),
+        choices=get_args(Backend),
         change=Change.UNCONFIGURED,
     )
     precision: str = _parameter(
         "fp32",
         "of the network's convolutions",
-        choices=("fp32", "bf16", "fp16"),
+        choices=get_args(Precision),
         change=Change.UNCONFIGURED,
     )
     threads: int = _parameter(
@@ -140,7 +141,7 @@ class NodeParameters:
         f"a camera that brings no image: wait, skip the set, mask it, reuse its last; "
         f"empty: {AS_IN_RIG}",
         name="sync.missing",
-        choices=MISSING_POLICIES,
+        choices=("", *get_args(MissingPolicy)),
         change=Change.INPUTS,
     )
     sync_period_s: float = _parameter(

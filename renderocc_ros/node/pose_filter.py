@@ -79,8 +79,7 @@ class PoseFilter(QueuedFilter):
         self._reader = TransformReader(buffer, rig.base_frame, rig.odom_frame)
         self._buffer = buffer
         self._frames = {camera.name: camera.frame for camera in rig.cameras}
-        whole_only = rig.sync.missing in ("wait", "skip")
-        self._min_cameras = len(rig.names) if whole_only else rig.sync.min_cameras
+        self._needed = rig.images_needed
         self._frame_of = frame_of
         self._wait_ns = round(wait_s * 1e9)
         self._capacity = capacity
@@ -156,7 +155,7 @@ class PoseFilter(QueuedFilter):
             self.problems.pop(name, None)
         for name, problem in posed.poses.missing.items():
             self.problems[name] = str(problem)
-        if len(posed.poses.ego_from_camera) < self._min_cameras:
+        if len(posed.poses.ego_from_camera) < self._needed:
             self.dropped["no transform"] += 1
             return False
         self.outbox.append(posed)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
-Backend = Literal["eager", "compile", "cuda_graph"]
-Precision = Literal["fp32", "bf16", "fp16"]
+from renderocc_ros.config import Backend, Precision
+
 PRECISIONS: dict[str, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,

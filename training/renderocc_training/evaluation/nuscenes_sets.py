@@ -78,8 +78,9 @@ class NuscenesSets:
                 reduced_model(model, reduction),
                 global_from_ego.inverse() @ there @ transform(mount),
             )
-        if len(posed_images) < self._rig.sync.min_cameras:
-            self.skipped["sets", f"fewer than {self._rig.sync.min_cameras} usable images"] += 1
+        needed = self._rig.images_needed
+        if len(posed_images) < needed:
+            self.skipped["sets", f"fewer than {needed} usable images"] += 1
             return None
         slots = tuple(posed_images.get(name) for name in self._rig.names)
         stamp_ns = sample["timestamp"] * MICROSECOND_NS

@@ -213,16 +213,11 @@ class RecordedSets:
                 posed_images[name] = self._reading(name, image, pose)
             except ValueError as error:
                 self.skipped[f"images of {name}", without_numbers(str(error))] += 1
-        if len(posed_images) < self._needed:
-            self.skipped["sets", f"fewer than {self._needed} usable images"] += 1
+        if len(posed_images) < self._rig.images_needed:
+            self.skipped["sets", f"fewer than {self._rig.images_needed} usable images"] += 1
             return None
         slots = tuple(posed_images.get(name) for name in self._rig.names)
         return CameraSet(matched.stamp_ns, self._rig.names, slots, odom_from_ego)
-
-    @property
-    def _needed(self) -> int:
-        whole_only = self._rig.sync.missing in ("wait", "skip")
-        return len(self._rig.names) if whole_only else self._rig.sync.min_cameras
 
     def _odom_from_ego(self, stamp_ns: int) -> RigidTransform | None:
         if self._rig.odom_frame is None:
