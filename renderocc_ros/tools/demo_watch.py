@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
@@ -19,7 +16,7 @@ from visualization_msgs.msg import MarkerArray
 from renderocc_ros.config import RigConfig
 from renderocc_ros.msg import SemanticOccupancy
 from renderocc_ros.node.image_messages import decode, peek_header
-from renderocc_ros.occupancy.messages import to_stamp_ns
+from renderocc_ros.occupancy.messages import stamp_ns_of
 
 KEPT_IMAGES = 32  # serialised ones per camera, to find those of a result
 
@@ -33,7 +30,7 @@ class Snapshot:
 
 
 class DemoWatch:
-    """Subscribes to a rig's images and to a node's outputs and diagnostics.
+    """Subscribes to a rig's images and to a node's outputs.
 
     Args:
         node: an rclpy node of its own, spun by the caller.
@@ -44,7 +41,6 @@ class DemoWatch:
         sent_ns: stamps of the images seen on the wire, by camera.
         received: messages per output.
         snapshot: a result with its images, from the middle of what has been seen.
-        status: the node's last diagnostics: by part, level, message and values.
     """
 
     def __init__(self, node: Any, rig: RigConfig, watched: str) -> None:
@@ -52,11 +48,7 @@ class DemoWatch:
         self.results: list[dict[str, int]] = []
         self.received: dict[str, int] = dict.fromkeys(("points", "markers", "occupancy"), 0)
         self.snapshot: Snapshot | None = None
-        self.status: dict[str, Any] = {}
-        self.status_count = 0
-        self.last_result_s = time.monotonic()
-        self.changed = threading.Condition()
-        self._rig, self._watched = rig, watched
+        self._rig = rig
         self._recent: dict[str, deque[tuple[int, bytes]]] = {
             name: deque(maxlen=KEPT_IMAGES) for name in rig.names
         }
@@ -78,12 +70,6 @@ class DemoWatch:
         node.create_subscription(
             SemanticOccupancy, f"{watched}/occupancy", self._on_occupancy, reliable
         )
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-
-    def values(self, part: str) -> Mapping[str, str]:
-        """The last values of a part of the node's diagnostics: "state", "latency" …"""
-        status = self.status.get(part)
-        return {} if status is None else {pair.key: pair.value for pair in status.values}
 
     def complete_cycles(self) -> int:
         """Trigger cycles on the wire of which every camera sent its image."""
@@ -125,8 +111,7 @@ class DemoWatch:
 
     def _on_occupancy(self, message: SemanticOccupancy) -> None:
         self.received["occupancy"] += 1
-        self.last_result_s = time.monotonic()
-        stamps = [to_stamp_ns(stamp) for stamp in message.camera_stamps]
+        stamps = [stamp_ns_of(stamp) for stamp in message.camera_stamps]
         self.results.append(dict(zip(message.cameras_used, stamps, strict=True)))
         count = len(self.results)
         if count & (count - 1) == 0:  # 1st, 2nd, 4th, 8th …: the last of them is about the middle
@@ -140,15 +125,3 @@ class DemoWatch:
                     found[camera.name] = decode(serialised, camera.compressed)
         if self.snapshot is None or len(found) >= len(self.snapshot.images):
             self.snapshot = Snapshot(message, found)
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        parts = {}
-        for status in message.status:
-            node_name, _, part = status.name.partition(": ")
-            if node_name == self._watched:
-                parts[part] = status
-        if parts:
-            with self.changed:
-                self.status = parts
-                self.status_count += 1
-                self.changed.notify_all()

@@ -5,12 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,21 +15,20 @@ from rich.table import Table
 
 from renderocc_ros import __version__
 from renderocc_ros.config import load_class_set, load_rig
-from renderocc_ros.occupancy.messages import from_occupancy_message
+from renderocc_ros.occupancy.messages import occupancy_of
 from renderocc_ros.occupancy.occ3d_files import find_pairs
 from renderocc_ros.tools.demo_truth import TRUTH_TOPIC, TruthWatch
 from renderocc_ros.tools.demo_watch import DemoWatch
-from renderocc_ros.tools.live_processes import (
-    STOP_S,
-    child_process,
+from renderocc_ros.tools.live_node import (
+    NODE,
+    NodeStatus,
+    run_on_bag,
     spinning,
     stay_on_this_machine,
 )
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.evaluation.scoring import count_folder, scores_as_json, total
 
-NODE = "/renderocc"
-START_S, SETTLE_S = 120.0, 20.0
 KEY_FRAME_PERIOD_S = 0.5  # key frames come at 2 Hz, nuScenes' and synthetic ones
 DRIVE_RIG = "nuscenes"
 # A town of the kind that the shipped network never saw.
@@ -86,12 +80,14 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="renderocc-demo-") as scratch:
 
-        def listen(node: Any) -> tuple[DemoWatch, TruthWatch]:
-            return DemoWatch(node, cameras, NODE), TruthWatch(node, NODE, Path(scratch))
+        def listen(node: Any) -> tuple[NodeStatus, DemoWatch, TruthWatch]:
+            watch, truth = DemoWatch(node, cameras, NODE), TruthWatch(node, NODE, Path(scratch))
+            return NodeStatus(node), watch, truth
 
-        with spinning("renderocc_demo", listen) as (watch, truth):
-            _play(bag, parameters, watch, seconds, console)
-            report = _report(watch) | {"truth": _truth_scores(truth)}
+        with spinning("renderocc_demo", listen) as (status, watch, truth):
+            wait = ("--wait-for", TRUTH_TOPIC)
+            run_on_bag(bag, parameters, status, console, play_options=wait, seconds=seconds)
+            report = _report(watch, status) | {"truth": _truth_scores(truth)}
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     _show(report, console)
     model = checkpoint.name if checkpoint else "nano, trained on synthetic towns"
@@ -100,80 +96,14 @@ def demo(
     if as_json:
         print(json.dumps(report))
     if not report["sets_published"]:
-        raise ValueError(f"nothing was published: {_state_message(watch)}")
+        raise ValueError(f"nothing was published: {status.description()}")
 
 
-def _play(
-    bag: Path,
-    parameters: dict[str, str],
-    watch: DemoWatch,
-    seconds: float | None,
-    console: Console,
-) -> None:
-    """Start the node, play the recording to its end, let the node finish, stop it."""
-    node_command = [sys.executable, "-m", "renderocc_ros.node.occupancy_node", "--ros-args"]
-    for name, value in parameters.items():
-        node_command += ["-p", f"{name}:={value}"]
-    player_command = [sys.executable, "-m", "renderocc_ros.cli", "play", str(bag)]
-    with child_process(node_command) as node:
-        console.print("starting the node …")
-        _wait(
-            watch,
-            lambda: watch.values("state").get("lifecycle") == "active",
-            START_S,
-            node,
-            "the node did not become active",
-        )
-        console.print(f"playing {bag} …", soft_wrap=True)
-        player_command += ["--wait-for-subscribers", "--wait-for", TRUTH_TOPIC]
-        with child_process(player_command) as player:
-            try:
-                status = player.wait(seconds)
-            except subprocess.TimeoutExpired:
-                player.send_signal(signal.SIGINT)
-                status = player.wait(STOP_S)
-                status = 0 if status == 130 else status
-        if status:
-            raise ValueError(f"the player ended with status {status}; see above")
-        _settle(watch, node)
-
-
-def _settle(watch: DemoWatch, node: subprocess.Popen[bytes]) -> None:
-    """Wait until the node has worked off what it got: two equal reports in a row."""
-    seen: list[Any] = []
-
-    def still() -> bool:
-        if not seen or seen[-1][0] != watch.status_count:
-            seen.append((watch.status_count, dict(watch.values("state"))))
-        return len(seen) > 2 and seen[-1][1] == seen[-2][1] == seen[-3][1]
-
-    _wait(watch, still, SETTLE_S, node, "the node did not come to rest")
-
-
-def _wait(
-    watch: DemoWatch,
-    condition: Callable[[], bool],
-    timeout_s: float,
-    node: subprocess.Popen[bytes],
-    complaint: str,
-) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    with watch.changed:
-        while not condition():
-            watch.changed.wait(0.2)
-            if node.poll() is not None:
-                raise ValueError(f"the node ended with status {node.returncode}; see above")
-            if (failure := watch.status.get("lifecycle")) is not None:
-                raise ValueError(f"{complaint}: {failure.message}")
-            if time.monotonic() > deadline_s:
-                raise ValueError(f"{complaint} within {timeout_s:.0f} s: {_state_message(watch)}")
-
-
-def _report(watch: DemoWatch) -> dict[str, Any]:
+def _report(watch: DemoWatch, status: NodeStatus) -> dict[str, Any]:
     """All figures; counts and latencies are the node's own, from its /diagnostics."""
-    counts = dict(watch.values("state"))
+    counts = status.values("state")
     latency: dict[str, dict[str, float]] = {}
-    for key, value in watch.values("latency").items():
+    for key, value in status.values("latency").items():
         stage, _, quantile = key.rpartition(".")
         latency.setdefault(stage, {})[quantile.removesuffix("_ms")] = float(value)
     return {
@@ -250,7 +180,7 @@ def _picture(watch: DemoWatch, folder: Path, title: str) -> str:
         return f"no picture: it needs {error.name}, which 'pip install renderocc_ros[view]' brings"
 
     message = watch.snapshot.message
-    occupancy = from_occupancy_message(message, load_class_set(message.class_table))
+    occupancy = occupancy_of(message, load_class_set(message.class_table))
     path = folder / "demo.png"
     write_png(path, overview(watch.snapshot.images, occupancy, title))
     return f"picture: {path}"
@@ -300,11 +230,6 @@ def _simulated(cache: Path, console: Console) -> Path:
 
     simulate(bag, **DRIVE)
     return bag
-
-
-def _state_message(watch: DemoWatch) -> str:
-    status = watch.status.get("state")
-    return status.message if status is not None else "no word on /diagnostics"
 
 
 def _cache_folder() -> Path:
