@@ -28,7 +28,7 @@ from renderocc_ros.config import load_class_set, load_rig
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network_config import load_network_config
 from renderocc_ros.node import occupancy_node
-from renderocc_ros.occupancy import messages as conversions
+from renderocc_ros.occupancy.ros_messages import POINT_FIELDS
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
@@ -119,7 +119,7 @@ class OrdinaryNode:
             r, g, b = (int(value) for value in self.colours[label])
             rgb = np.uint32(r << 16 | g << 8 | b).view(np.float32)
             rows.append((x, y, z, rgb, label, int(fixed.confidence[tuple(cell)])))
-        return point_cloud2.create_cloud(header, conversions.POINT_FIELDS, rows)
+        return point_cloud2.create_cloud(header, POINT_FIELDS, rows)
 
     def cubes(self, header: Any, centres: Any, cells: Any) -> Any:
         marker = Marker(header=header, ns="voxels", type=Marker.CUBE_LIST)

@@ -42,9 +42,8 @@ from visualization_msgs.msg import MarkerArray
 
 from renderocc_ros.config import load_rig
 from renderocc_ros.node.image_messages import peek_header
-from renderocc_ros.occupancy import marker_bytes
-from renderocc_ros.occupancy import messages as conversions
-from renderocc_ros.occupancy.messages import to_time
+from renderocc_ros.occupancy.markers import to_marker_bytes
+from renderocc_ros.occupancy.ros_messages import to_cloud, to_header, to_time
 
 RATE_HZ = 12.0
 WIDTH, HEIGHT = 1600, 900
@@ -211,14 +210,14 @@ def measure_outputs() -> None:
     """Building and serialising 40,000 voxels as cloud and as markers."""
     fixed, ordinary = fixed_result(), OrdinaryNode()
     cells = np.argwhere(fixed.occupied)
-    centres, header = fixed.grid.centres(cells), conversions.to_header(0, "base_link")
+    centres, header = fixed.grid.centres(cells), to_header(0, "base_link")
     pairs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         "points": (
-            lambda: serialize_message(conversions.to_cloud(fixed, "base_link")),
+            lambda: serialize_message(to_cloud(fixed, "base_link")),
             lambda: serialize_message(ordinary.cloud(header, centres, cells)),
         ),
         "markers": (
-            lambda: marker_bytes.to_marker_bytes(fixed, "base_link", 10**6),
+            lambda: to_marker_bytes(fixed, "base_link", 10**6),
             lambda: serialize_message(ordinary.cubes(header, centres, cells)),
         ),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rclpy
@@ -29,7 +30,7 @@ from renderocc_ros.node.reported import reported
 from renderocc_ros.node.set_processor import SetProcessor
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.node.worker import NewestFirstWorker
-from renderocc_ros.occupancy.files import save_occupancy
+from renderocc_ros.occupancy.occ3d_files import write_prediction
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.paths import shipped_weights
 from renderocc_ros.rig.camera_set import CameraSet
@@ -291,13 +292,15 @@ class OccupancyNode(LifecycleNode):
         return response
 
     def _on_save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._last_result is None:
+        result = self._last_result
+        if result is None:
             response.message = "no result yet; /diagnostics says why"
             return response
         try:
-            response.message = str(save_occupancy(self._last_result, self._settings.save_folder))
-            response.success = True
-        except OSError as error:
+            path = Path(self._settings.save_folder).expanduser() / f"{result.stamp_ns}.npz"
+            write_prediction(path, result)
+            response.success, response.message = True, str(path)
+        except (OSError, RuntimeError) as error:  # '~nobody' has no home
             response.message = f"{error}; set the parameter 'save_folder'"
         return response
 

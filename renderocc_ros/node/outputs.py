@@ -17,14 +17,15 @@ from renderocc_ros.config import RigConfig
 from renderocc_ros.msg import SemanticClasses
 from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
 from renderocc_ros.network_config import ImageConfig
+from renderocc_ros.node.costmap import Sight, layers_between, to_costmap
 from renderocc_ros.node.diagnostics import OK, WARN, Finding
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.qos import QUIET_PUBLISHER, mismatch
 from renderocc_ros.node.rendered_views import RenderedViews
 from renderocc_ros.node.statistics import StageTimes, Tally
-from renderocc_ros.occupancy import marker_bytes
-from renderocc_ros.occupancy import messages as conversions
-from renderocc_ros.occupancy.costmap import Sight, layers_between, to_costmap
+from renderocc_ros.occupancy import markers
+from renderocc_ros.occupancy.messages import to_classes_message, to_message
+from renderocc_ros.occupancy.ros_messages import make, to_cloud
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
 
@@ -73,11 +74,11 @@ class Outputs:
         self._classes = node.create_lifecycle_publisher(
             SemanticClasses, "~/classes", LATCHED, event_callbacks=QUIET_PUBLISHER
         )
-        self._plain_markers = not marker_bytes.is_exact()
+        self._plain_markers = not markers.is_exact()
 
     def publish_classes(self, class_set: ClassSet, stamp_ns: int) -> None:
         """Latch the class table."""
-        self._classes.publish(conversions.to_classes_message(class_set, stamp_ns))
+        self._classes.publish(to_classes_message(make, class_set, stamp_ns))
 
     def publish(
         self,
@@ -95,12 +96,12 @@ class Outputs:
         posed_images = [posed for posed in cameras.images if posed is not None]
         stamps_ns = {posed.name: posed.stamp_ns for posed in posed_images}
         builders: dict[str, Callable[[], Any]] = {
-            "points": lambda: conversions.to_cloud(
+            "points": lambda: to_cloud(
                 occupancy, self._frame, round(parameters.min_confidence * 255)
             ),
             "markers": lambda: self._markers(occupancy, parameters.marker_limit),
-            "occupancy": lambda: conversions.to_occupancy_message(
-                occupancy, self._frame, stamps_ns, cameras.missing
+            "occupancy": lambda: to_message(
+                make, occupancy, self._frame, stamps_ns, cameras.missing
             ),
             "costmap": lambda: self._costmap(occupancy, cameras, parameters),
         }
@@ -150,5 +151,5 @@ class Outputs:
         return to_costmap(occupancy, self._frame, height_m, classes, in_sight)
 
     def _markers(self, occupancy: SemanticOccupancy, limit: int) -> Any:
-        make = conversions.to_markers if self._plain_markers else marker_bytes.to_marker_bytes
-        return make(occupancy, self._frame, limit)
+        build = markers.to_markers if self._plain_markers else markers.to_marker_bytes
+        return build(occupancy, self._frame, limit)

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from renderocc_ros.files import write_whole
 from renderocc_ros.geometry import VoxelGrid
 
 GRID_FILE = "grid.json"
@@ -20,8 +21,8 @@ def describe_grid(folder: Path, grid: VoxelGrid, class_table: str) -> None:
     if earlier is not None and not (earlier[0].is_close(grid) and earlier[1] == class_table):
         for file in folder.rglob("*.npz"):
             file.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / GRID_FILE).write_text(json.dumps(asdict(grid) | {"class_table": class_table}))
+    with write_whole(folder / GRID_FILE) as scratch:
+        scratch.write(json.dumps(asdict(grid) | {"class_table": class_table}).encode())
 
 
 def described_grid(folder: Path) -> tuple[VoxelGrid, str] | None:
@@ -34,9 +35,11 @@ def described_grid(folder: Path) -> tuple[VoxelGrid, str] | None:
     if not file.is_file():
         return None
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        grid = VoxelGrid(tuple(said["origin_m"]), said["resolution_m"], tuple(said["size"]))
-        return grid, str(said["class_table"])
+        content = json.loads(file.read_text(encoding="utf-8"))
+        grid = VoxelGrid(
+            tuple(content["origin_m"]), content["resolution_m"], tuple(content["size"])
+        )
+        return grid, str(content["class_table"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is broken ({error!r}): make the truth again") from error
 

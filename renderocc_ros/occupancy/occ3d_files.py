@@ -1,4 +1,4 @@
-"""Folders of Occ3D files: which prediction belongs to which truth, and what is in them.
+"""Occ3D files: how they are written and read, and which prediction belongs to which truth.
 
 A sample is known by its token: the name of a file ``<token>.npz`` or, for files that are all named
 ``labels.npz``, the name of the folder that holds it.
@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.class_set import ClassSet
+from renderocc_ros.files import write_whole
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 
 # Names that predictions are saved under; the last two are numpy's own for an unnamed array.
 PREDICTION_KEYS = ("semantics", "labels", "pred", "arr_0")
@@ -82,6 +85,54 @@ def files_by_token(folder: Path) -> dict[str, Path]:
     return found
 
 
+def write_prediction(path: Path, occupancy: SemanticOccupancy) -> None:
+    """Write a result: semantics and confidence (X, Y, Z) uint8, mask_camera if known, stamp_ns,
+    origin_m, resolution_m, and class_names in the order of their ids, free last.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    arrays = {
+        "semantics": occupancy.labels,
+        "confidence": occupancy.confidence,
+        "stamp_ns": np.int64(occupancy.stamp_ns),
+        "origin_m": np.array(occupancy.grid.origin_m),
+        "resolution_m": np.array(occupancy.grid.resolution_m),
+        "class_names": np.array([*occupancy.class_set.names, "free"]),
+    }
+    if occupancy.in_view is not None:
+        arrays["mask_camera"] = occupancy.in_view.astype(np.uint8)
+    _write(path, arrays)
+
+
+def write_truth(path: Path, truth: Occ3dTruth) -> None:
+    """Write a truth in Occ3D's layout.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _write(
+        path,
+        {
+            "semantics": truth.labels,
+            "mask_camera": truth.mask_camera.astype(np.uint8),
+            "mask_lidar": truth.mask_lidar.astype(np.uint8),
+        },
+    )
+
+
+def read_occupancy(path: Path, grid: VoxelGrid, class_set: ClassSet) -> SemanticOccupancy:
+    """Read what ``write_prediction`` wrote of a grid and classes that are known.
+
+    Raises:
+        ValueError: the file is broken, or another grid's.
+    """
+    arrays = _read(path, ("semantics", "confidence", "stamp_ns"))
+    return SemanticOccupancy(
+        int(arrays["stamp_ns"]), grid, class_set, arrays["semantics"], arrays["confidence"]
+    )
+
+
 def read_truth(path: Path) -> Occ3dTruth:
     """Read ``semantics``, ``mask_camera`` and ``mask_lidar``; a missing mask is an error."""
     arrays = _read(path, ("semantics", "mask_camera", "mask_lidar"))
@@ -102,6 +153,11 @@ def grid_of_prediction(path: Path, size: tuple[int, ...]) -> VoxelGrid | None:
         x, y, z = arrays["origin_m"].tolist()
         nx, ny, nz = size
         return VoxelGrid((x, y, z), float(arrays["resolution_m"]), (nx, ny, nz))
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    with write_whole(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _read(path: Path, keys: tuple[str, ...], any_of: bool = False) -> dict[str, NDArray[Any]]:

@@ -21,7 +21,8 @@ class SemanticOccupancy:
         class_set: meaning of the labels.
         labels: (X, Y, Z) uint8: class id, ``class_set.free_id`` where free.
         confidence: (X, Y, Z) uint8: probability of occupancy, 0 to 255 for 0 to 1.
-        observed: (X, Y, Z) bool, whether any camera looks into the voxel; None if not computed.
+        in_view: (X, Y, Z) bool, whether any camera looks into the voxel, hidden or not; None if
+            not computed. Of truth: whether any camera sees the voxel.
     """
 
     stamp_ns: int
@@ -29,10 +30,10 @@ class SemanticOccupancy:
     class_set: ClassSet
     labels: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
-    observed: NDArray[np.bool_] | None = None
+    in_view: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("labels", "confidence", "observed"):
+        for name in ("labels", "confidence", "in_view"):
             volume = getattr(self, name)
             if volume is not None and volume.shape != self.grid.size:
                 raise ValueError(f"{name} has shape {volume.shape}, the grid {self.grid.size}")

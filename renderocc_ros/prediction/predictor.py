@@ -184,9 +184,9 @@ class Predictor:
                 labels = result.labels[0].cpu().numpy()
                 confidence = result.confidence[0].cpu().numpy()
             with self._timer.stage("in_view"):
-                observed = self._observed(cameras, camera_set.names)
+                in_view = self._in_view(cameras, camera_set.names)
         return SemanticOccupancy(
-            camera_set.stamp_ns, self.grid, self.class_set, labels, confidence, observed
+            camera_set.stamp_ns, self.grid, self.class_set, labels, confidence, in_view
         )
 
     def _check_cameras(self, camera_set: CameraSet) -> None:
@@ -198,7 +198,7 @@ class Predictor:
                 "network"
             )
 
-    def _observed(self, cameras: NetworkInput, names: tuple[str, ...]) -> Mask:
+    def _in_view(self, cameras: NetworkInput, names: tuple[str, ...]) -> Mask:
         in_view = self._views.get(Calibration.of(names, cameras))
         return np.asarray(in_view[cameras.valid].any(axis=0))
 

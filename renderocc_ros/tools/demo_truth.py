@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.msg import SemanticOccupancy
-from renderocc_ros.occupancy.from_messages import grid_of
-from renderocc_ros.occupancy.messages import to_stamp_ns
+from renderocc_ros.occupancy.messages import grid_of, occupancy_of, stamp_ns_of, truth_of
+from renderocc_ros.occupancy.occ3d_files import write_prediction, write_truth
 
 TRUTH_TOPIC = "/ground_truth/occupancy"
 
@@ -32,8 +32,6 @@ class TruthWatch:
 
     def __init__(self, node: Any, watched: str, folder: Path) -> None:
         self.predictions, self.truth = folder / "predictions", folder / "truth"
-        self.predictions.mkdir(parents=True)
-        self.truth.mkdir()
         self.grids: dict[str, VoxelGrid] = {}
         self.class_table = ""
         reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -44,18 +42,11 @@ class TruthWatch:
             node.create_subscription(SemanticOccupancy, topic, take, reliable)
 
     def _take_prediction(self, message: SemanticOccupancy) -> None:
-        labels = self._labels("prediction", message)
-        np.savez(self.predictions / f"{to_stamp_ns(message.header.stamp)}.npz", labels)
+        self.grids["prediction"] = grid_of(message)
+        occupancy = occupancy_of(message, load_class_set(message.class_table))
+        write_prediction(self.predictions / f"{occupancy.stamp_ns}.npz", occupancy)
 
     def _take_truth(self, message: SemanticOccupancy) -> None:
-        labels = self._labels("truth", message)
-        self.class_table = message.class_table
-        observed = np.frombuffer(message.observed, np.uint8)
-        seen = observed.reshape(labels.shape) if observed.size else np.ones_like(labels)
-        folder = self.truth / str(to_stamp_ns(message.header.stamp))
-        folder.mkdir(exist_ok=True)
-        np.savez(folder / "labels.npz", semantics=labels, mask_camera=seen, mask_lidar=seen)
-
-    def _labels(self, whose: str, message: SemanticOccupancy) -> Any:
-        self.grids[whose] = grid_of(message)
-        return np.frombuffer(message.labels, np.uint8).reshape(self.grids[whose].size)
+        self.grids["truth"], self.class_table = grid_of(message), message.class_table
+        folder = self.truth / str(stamp_ns_of(message.header.stamp))
+        write_truth(folder / "labels.npz", truth_of(message))

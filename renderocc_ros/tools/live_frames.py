@@ -28,8 +28,7 @@ from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.ready_set import ReadySet
 from renderocc_ros.node.statistics import StageTimes, Tally
 from renderocc_ros.node.transforms import TransformReader
-from renderocc_ros.occupancy.from_messages import class_set_of, occupancy_of
-from renderocc_ros.occupancy.messages import to_stamp_ns
+from renderocc_ros.occupancy.messages import class_set_of, occupancy_of, stamp_ns_of
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_for
 from renderocc_ros.viewing.view_frame import ViewFrame
@@ -129,7 +128,7 @@ class _LiveWatch:
         """The frames that are complete, or have waited long enough for their images."""
         while self._said:
             arrived_s, message = self._said[0]
-            stamp_ns = to_stamp_ns(message.header.stamp)
+            stamp_ns = stamp_ns_of(message.header.stamp)
             if stamp_ns not in self._sets and time.monotonic() - arrived_s < WAIT_S:
                 return
             self._said.popleft()
@@ -220,7 +219,7 @@ class _LiveWatch:
         cloud = _nearest(self._scans, stamp_ns, LIDAR_TOLERANCE_NS)
         if cloud is None:
             return None
-        scanned = {"lidar": (cloud.header.frame_id, to_stamp_ns(cloud.header.stamp))}
+        scanned = {"lidar": (cloud.header.frame_id, stamp_ns_of(cloud.header.stamp))}
         pose = self._transforms.poses(stamp_ns, scanned).ego_from_camera.get("lidar")
         if pose is None:
             return None
@@ -237,7 +236,7 @@ def _nearest(messages: deque[Any], stamp_ns: int, tolerance_ns: int) -> Any | No
     """The message of an instant; None if none is within the tolerance."""
 
     def distance_ns(message: Any) -> int:
-        return abs(to_stamp_ns(message.header.stamp) - stamp_ns)
+        return abs(stamp_ns_of(message.header.stamp) - stamp_ns)
 
     near = [message for message in messages if distance_ns(message) <= tolerance_ns]
     return min(near, key=distance_ns, default=None)

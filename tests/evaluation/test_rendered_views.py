@@ -37,8 +37,8 @@ def view(occ3d: ClassSet) -> CameraView:
     semantics = torch.zeros(1, len(occ3d), *GRID.size)
     semantics[:, occ3d.id_of("manmade")] = 20.0
     image = np.zeros((FISHEYE.height, FISHEYE.width, 3), np.uint8)
-    reading = PosedImage("front", 0, image, FISHEYE, FORWARD)
-    return rendered(ViewRenderer(OccupancyField(density, semantics), GRID, 0.5), reading)
+    posed = PosedImage("front", 0, image, FISHEYE, FORWARD)
+    return rendered(ViewRenderer(OccupancyField(density, semantics), GRID, 0.5), posed)
 
 
 def lattice_rays() -> np.ndarray:
@@ -96,8 +96,8 @@ def test_labels_of_another_size_are_refused() -> None:
 def test_a_label_before_the_grid_is_not_scored(occ3d: ClassSet) -> None:
     density, semantics = torch.ones(1, *GRID.size), torch.zeros(1, len(occ3d), *GRID.size)
     behind = RigidTransform(FORWARD.rotation, np.array([-20.0, 0.0, 0.0]))
-    reading = PosedImage("rear", 0, np.zeros((240, 320, 3), np.uint8), FISHEYE, behind)
-    view = rendered(ViewRenderer(OccupancyField(density, semantics), GRID, 0.5), reading)
+    posed = PosedImage("rear", 0, np.zeros((240, 320, 3), np.uint8), FISHEYE, behind)
+    view = rendered(ViewRenderer(OccupancyField(density, semantics), GRID, 0.5), posed)
     for depth_m, scored in ((5.0, False), (13.0, True)):  # the grid begins 12 m ahead
         depth = np.full((240, 320), depth_m, np.float32)
         sums, _ = score_view(view, ViewLabels(depth, None), FISHEYE, occ3d)

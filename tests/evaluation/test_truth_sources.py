@@ -10,8 +10,7 @@ import pytest
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import describe_grid
-from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
-from renderocc_training.evaluation.results import write_truth
+from renderocc_ros.occupancy.occ3d_files import Occ3dTruth, write_truth
 from renderocc_training.evaluation.truth_sources import FileTruth
 
 GRID = VoxelGrid((-40.0, -40.0, -1.2), 0.8, (100, 100, 8))

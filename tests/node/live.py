@@ -22,7 +22,7 @@ from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 
-from renderocc_ros.occupancy.messages import to_stamp_ns
+from renderocc_ros.occupancy.messages import stamp_ns_of
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 NETWORK = str(Path(__file__).with_name("tiny_network.yaml"))
@@ -130,7 +130,7 @@ class Listener:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._changed:
-            self.evaluated_ns.append(to_stamp_ns(message.header.stamp))
+            self.evaluated_ns.append(stamp_ns_of(message.header.stamp))
             self.status.update({status.name: status for status in message.status})
             self._changed.notify_all()
 

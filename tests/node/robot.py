@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from renderocc_ros.geometry import RigidTransform
-from renderocc_ros.occupancy.messages import to_time
+from renderocc_ros.occupancy.ros_messages import to_time
 
 WIDTH, HEIGHT, FOCAL_PX = 192, 80, 110.0
 # Optical frame (x right, y down, z forward) seen from a body frame (x forward, y left, z up).

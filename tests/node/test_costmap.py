@@ -13,8 +13,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.node.model_loading import LOOKING_FORWARD
-from renderocc_ros.occupancy.costmap import (
+from renderocc_ros.node.costmap import (
     BLOCKED,
     FREE,
     UNKNOWN,
@@ -23,6 +22,7 @@ from renderocc_ros.occupancy.costmap import (
     to_costmap,
     to_costs,
 )
+from renderocc_ros.node.model_loading import LOOKING_FORWARD
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 

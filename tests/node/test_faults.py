@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, PointCloud2
 
-from renderocc_ros.occupancy.messages import to_stamp_ns
+from renderocc_ros.occupancy.messages import stamp_ns_of
 from tests.node import robot as robots
 from tests.node.scene import ALL, Scene, scene_of
 
@@ -105,8 +105,8 @@ def test_camera_that_dies_and_returns(scene: Scene) -> None:
 def test_dead_reference_camera_does_not_stop_the_rest(scene: Scene) -> None:
     scene.robot.cameras["front"].alive = False
     message = scene.next_result(["left", "rear"])
-    left_ns = to_stamp_ns(message.camera_stamps[0])
-    assert to_stamp_ns(message.header.stamp) == pytest.approx(left_ns - 5_000_000, abs=100_000)
+    left_ns = stamp_ns_of(message.camera_stamps[0])
+    assert stamp_ns_of(message.header.stamp) == pytest.approx(left_ns - 5_000_000, abs=100_000)
 
 
 def test_odometry_that_never_comes_is_named(scene: Scene) -> None:
@@ -149,12 +149,12 @@ def test_two_publishers_on_one_topic_are_named(scene: Scene) -> None:
 @pytest.mark.parametrize("jump_s", [-30, 3600])
 def test_time_line_that_jumps_starts_anew(scene: Scene, jump_s: int) -> None:
     scene.next_result(ALL)
-    newest_ns = to_stamp_ns(scene.results[-1].header.stamp)
+    newest_ns = stamp_ns_of(scene.results[-1].header.stamp)
     scene.robot.clock_shift_ns += jump_s * 1_000_000_000
 
     def jumped() -> bool:
         return any(
-            abs(to_stamp_ns(m.header.stamp) - newest_ns) > abs(jump_s) * 5e8
+            abs(stamp_ns_of(m.header.stamp) - newest_ns) > abs(jump_s) * 5e8
             and m.cameras_used == ALL
             for m in scene.results
         )

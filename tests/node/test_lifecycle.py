@@ -27,7 +27,7 @@ import renderocc_ros.node.occupancy_node as occupancy_node_module
 from renderocc_ros.node.model_loading import release_memory
 from renderocc_ros.node.occupancy_node import SUCCESS
 from renderocc_ros.node.parameters import DEFAULTS, SPECS, NodeParameters
-from renderocc_ros.occupancy.messages import to_stamp_ns
+from renderocc_ros.occupancy.messages import stamp_ns_of
 from renderocc_ros.prediction import Predictor
 from tests.contracts.checkout import ROOT
 from tests.node import robot as robots
@@ -141,9 +141,9 @@ def test_deactivate_stops_and_activate_goes_on(node: Any, rig: str) -> None:
         started_ns = time.time_ns()
         assert control.change(Transition.TRANSITION_ACTIVATE)
         listener.wait(
-            lambda: to_stamp_ns(results[-1].header.stamp) > stopped_ns, "results after a pause"
+            lambda: stamp_ns_of(results[-1].header.stamp) > stopped_ns, "results after a pause"
         )
-        stamps = [to_stamp_ns(m.header.stamp) for m in results]
+        stamps = [stamp_ns_of(m.header.stamp) for m in results]
         assert not [s for s in stamps if stopped_ns < s < started_ns - 200_000_000]
         assert control.change(Transition.TRANSITION_DEACTIVATE)
         assert control.change(Transition.TRANSITION_CLEANUP)
@@ -195,7 +195,7 @@ def test_parameters_change_while_it_runs_or_say_why_not(node: Any, rig: str) -> 
         assert control.set(max_rate_hz=2.0) == ""
         start = len(results)
         listener.wait(lambda: len(results) > start + 4, "fewer results")
-        stamps = [to_stamp_ns(m.header.stamp) * 1e-9 for m in results[start + 1 :]]
+        stamps = [stamp_ns_of(m.header.stamp) * 1e-9 for m in results[start + 1 :]]
         gaps = [after - before for before, after in itertools.pairwise(stamps)]
         assert min(gaps) > 0.35  # the robot sends every 0.1 s
 
@@ -310,11 +310,11 @@ def test_simulated_time_runs_and_jumps_back(node: Any, rig: str) -> None:
 
         timer = node.create_timer(0.02, tick)
         listener.wait(lambda: len(results) > 3, "results in simulated time")
-        assert to_stamp_ns(results[-1].header.stamp) < 2_000_000_000_000
-        newest_ns = to_stamp_ns(results[-1].header.stamp)
+        assert stamp_ns_of(results[-1].header.stamp) < 2_000_000_000_000
+        newest_ns = stamp_ns_of(results[-1].header.stamp)
         robot.clock_shift_ns -= 100_000_000_000
         listener.wait(
-            lambda: to_stamp_ns(results[-1].header.stamp) < newest_ns - 50_000_000_000,
+            lambda: stamp_ns_of(results[-1].header.stamp) < newest_ns - 50_000_000_000,
             "results after the clock went back",
         )
         node.destroy_timer(timer)

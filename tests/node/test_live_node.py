@@ -19,11 +19,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel
+from renderocc_ros.node.costmap import BLOCKED, FREE, UNKNOWN, Sight, layers_between, to_costs
 from renderocc_ros.node.rendered_views import colours_of
-from renderocc_ros.occupancy.costmap import BLOCKED, FREE, UNKNOWN, Sight, layers_between, to_costs
-from renderocc_ros.occupancy.messages import from_occupancy_message, to_stamp_ns
+from renderocc_ros.occupancy.messages import occupancy_of, stamp_ns_of
 from renderocc_ros.prediction import Predictor
-from renderocc_ros.rendering.camera_view import render_view
+from renderocc_ros.rendering.camera_view import ViewRenderer
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
@@ -94,19 +94,19 @@ def test_result_is_the_networks_own_for_the_images_that_were_sent(
 ) -> None:
     robot, listener = running
     message = listener.wait(lambda: whole_sets(listener)[-1:], "result of all cameras")[0]
-    stamp_ns = to_stamp_ns(message.header.stamp)
+    stamp_ns = stamp_ns_of(message.header.stamp)
     sent = next(s for s in robot.sent if s.stamp_ns == stamp_ns)
     assert message.header.frame_id == "base_link"
     assert message.cameras_used == list(robots.NAMES)
-    assert [to_stamp_ns(s) for s in message.camera_stamps] == list(sent.stamps_ns.values())
+    assert [stamp_ns_of(s) for s in message.camera_stamps] == list(sent.stamps_ns.values())
     truth = expected(sent, robot.start_ns)
     assert 0.01 < truth.occupied.mean() < 0.9  # a grid of one label would prove nothing
     assert len(np.unique(truth.labels)) > 3
-    result = from_occupancy_message(message, OCC3D)
+    result = occupancy_of(message, OCC3D)
     assert result.grid == truth.grid
     assert (result.labels != truth.labels).mean() < 1e-3  # float noise at the threshold
     assert np.abs(result.confidence.astype(int) - truth.confidence).max() <= 1
-    assert (result.observed == truth.observed).mean() > 0.999
+    assert (result.in_view == truth.in_view).mean() > 0.999
 
 
 def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]) -> None:
@@ -131,7 +131,7 @@ def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]
         return None
 
     message, cloud, markers, costmap = listener.wait(matching, f"{outputs} of one stamp")
-    result = from_occupancy_message(message, OCC3D)
+    result = occupancy_of(message, OCC3D)
     points = point_cloud2.read_points(cloud)
     cells, inside = result.grid.index_of(np.stack([points[axis] for axis in "xyz"], axis=-1))
     assert inside.all()
@@ -161,7 +161,7 @@ def test_rendered_views_are_the_field_seen_from_the_camera(
 
     def pair() -> Any:
         for depth in reversed(listener.messages[f"{topic}/depth"]):
-            stamp_ns = to_stamp_ns(depth.header.stamp)
+            stamp_ns = stamp_ns_of(depth.header.stamp)
             sent = next((s for s in robot.sent if s.stamps_ns.get("left") == stamp_ns), None)
             semantics = same_stamp(listener.messages[f"{topic}/semantics"], depth.header.stamp)
             if semantics and sent and len(sent.jpegs) == 3:
@@ -175,14 +175,9 @@ def test_rendered_views_are_the_field_seen_from_the_camera(
     predictor, cameras = predicted(sent, robot.start_ns)[1:]
     assert predictor.field is not None
     posed = cameras.images[robots.NAMES.index("left")]
-    view = render_view(
-        predictor.grid,
-        predictor.field.density[0],
-        predictor.field.semantics[0].permute(1, 2, 3, 0).softmax(dim=-1),
-        posed.model.resized(depth.width, depth.height),
-        posed.ego_from_camera,
-        predictor.threshold,
-    )
+    renderer = ViewRenderer(predictor.field, predictor.grid, predictor.threshold)
+    model = posed.model.resized(depth.width, depth.height)
+    view = renderer.view(model, posed.ego_from_camera)
     got = np.frombuffer(depth.data, np.float32).reshape(depth.height, depth.width)
     assert np.isfinite(view.depth_m).mean() > 0.1
     assert (np.isfinite(got) == np.isfinite(view.depth_m)).mean() > 0.995
@@ -215,11 +210,11 @@ def test_save_writes_the_last_result(
         stamp_ns = int(arrays["stamp_ns"])
         message = listener.wait(
             lambda: next(
-                (m for m in whole_sets(listener) if to_stamp_ns(m.header.stamp) == stamp_ns), None
+                (m for m in whole_sets(listener) if stamp_ns_of(m.header.stamp) == stamp_ns), None
             ),
             "the saved result as a message",
         )
-        assert (arrays["semantics"] == from_occupancy_message(message, OCC3D).labels).all()
+        assert (arrays["semantics"] == occupancy_of(message, OCC3D).labels).all()
         assert arrays["class_names"][-1] == "free"
     assert control.set(save_folder="/proc/nowhere") == ""
     refused = control.trigger("save")

@@ -15,7 +15,7 @@ import numpy as np
 from renderocc_ros.msg import SemanticOccupancy
 
 from renderocc_ros.geometry import CameraModel
-from renderocc_ros.occupancy.messages import to_stamp_ns
+from renderocc_ros.occupancy.messages import stamp_ns_of
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_writer import BagWriter
 from tests.node import robot as robots
@@ -68,7 +68,7 @@ def test_every_pass_of_a_looping_bag_brings_results(tmp_path: Path) -> None:
             """Whole sets in each pass; a pass begins where the stamps go back."""
             counts, newest_ns = [0], 0
             for message in results:
-                stamp_ns = to_stamp_ns(message.header.stamp)
+                stamp_ns = stamp_ns_of(message.header.stamp)
                 if stamp_ns < newest_ns:
                     counts.append(0)
                 newest_ns = stamp_ns
@@ -79,7 +79,7 @@ def test_every_pass_of_a_looping_bag_brings_results(tmp_path: Path) -> None:
         with occupancy_node(*sim_time, rig=rig), subprocess.Popen(play) as player:
             try:
                 listener.wait(lambda: len([n for n in passes() if n]) >= 3, "results of 3 passes")
-                stamps = [to_stamp_ns(message.header.stamp) for message in results]
+                stamps = [stamp_ns_of(message.header.stamp) for message in results]
                 assert min(stamps) >= START_NS
                 assert max(stamps) < START_NS + CYCLES * robots.PERIOD_S * 1e9
                 listener.wait(

@@ -41,8 +41,8 @@ def test_nano_from_images_to_labels(ring_set: Sets) -> None:
     assert occupancy.stamp_ns == 7
     assert occupancy.class_set.name == "occ3d"
     assert 0.05 < occupancy.occupied.mean() < 0.95, "untrained, but alive"
-    assert occupancy.observed is not None
-    assert 0.3 < occupancy.observed.mean() < 1
+    assert occupancy.in_view is not None
+    assert 0.3 < occupancy.in_view.mean() < 1
     stages = ["preprocess", "lifting_table", "image_backbone", "depth_head", "view_lifting"]
     stages += ["temporal_fusion", "voxel_encoder", "occupancy_field", "read_out", "in_view"]
     assert list(predictor.timings_ms) == stages
@@ -75,13 +75,13 @@ def test_observed_is_what_the_camera_models_see(predictor: Predictor, ring_set: 
         if posed is not None:
             points = posed.ego_from_camera.inverse().apply(occupancy.grid.centres())
             wanted |= posed.model.project(points)[1]
-    assert occupancy.observed is not None
+    assert occupancy.in_view is not None
     # The network's image is the camera's, scaled: rounding may move a voxel on the very edge.
-    assert (occupancy.observed != wanted).mean() < 0.002
-    assert not occupancy.observed.all()
+    assert (occupancy.in_view != wanted).mean() < 0.002
+    assert not occupancy.in_view.all()
     everything = predictor.predict(ring_set())
-    assert everything.observed is not None
-    assert everything.observed.sum() > occupancy.observed.sum()
+    assert everything.in_view is not None
+    assert everything.in_view.sum() > occupancy.in_view.sum()
 
 
 def test_missing_camera_gives_what_a_smaller_rig_gives(

@@ -12,6 +12,7 @@ from mcap.reader import make_reader
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
+from renderocc_ros.occupancy.messages import to_classes_message, to_message
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
@@ -45,9 +46,9 @@ EXAMPLES: dict[str, Any] = {
     "/depth": messages.image(STAMP_NS, "cam", np.eye(3, 4, dtype=np.float32), "32FC1"),
     "/rgb": messages.image(STAMP_NS, "cam", np.arange(36, dtype=np.uint8).reshape(3, 4, 3), "rgb8"),
     "/points": messages.point_cloud(STAMP_NS, "lidar", CLOUD),
-    "/classes": messages.semantic_classes(STAMP_NS, CLASSES),
-    "/occupancy": messages.semantic_occupancy(
-        OCCUPANCY, "base_link", {"CAM": STAMP_NS - 5}, ["LEFT"]
+    "/classes": to_classes_message(messages.make, CLASSES, STAMP_NS),
+    "/occupancy": to_message(
+        messages.make, OCCUPANCY, "base_link", {"CAM": STAMP_NS - 5}, ["LEFT"]
     ),
 }
 

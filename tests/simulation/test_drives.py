@@ -119,7 +119,7 @@ def test_truth_agrees_with_itself(small_drive: Path, fisheye_drive: Path) -> Non
         scores = check_truth(truth_frames(path))
         assert scores.grid_meets_depth >= 0.99
         assert scores.depth_in_occupied >= 0.99
-        assert scores.observed_agrees >= 0.99
+        assert scores.visible_agrees >= 0.99
         assert scores.lidar_meets_depth is not None
         assert scores.lidar_meets_depth >= 0.99
         assert scores.class_agrees >= 0.85  # cells of 0.8 m are often mixed

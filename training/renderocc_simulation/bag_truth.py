@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
-from renderocc_ros.occupancy.from_messages import grid_of
+from renderocc_ros.occupancy.messages import grid_of, truth_of
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.message_content import (
     model_of_info,
@@ -50,7 +50,7 @@ class TruthFrame:
 
     Attributes:
         labels: (X, Y, Z) uint8; ``free_id`` and above hold nothing, or nothing known.
-        observed: (X, Y, Z) bool, what the cameras see, or None.
+        visible: (X, Y, Z) bool, what the cameras see.
         lidar_points: (N, 3) in the ego frame at ``stamp_ns``, or None.
     """
 
@@ -58,7 +58,7 @@ class TruthFrame:
     grid: VoxelGrid
     labels: NDArray[np.uint8]
     free_id: int
-    observed: NDArray[np.bool_] | None
+    visible: NDArray[np.bool_]
     images: tuple[TruthImage, ...]
     lidar_points: NDArray[np.float64] | None
     lidar_labels: NDArray[np.uint8] | None
@@ -138,7 +138,6 @@ def _frame(
 ) -> TruthFrame:
     stamp, base = stamp_ns(occupancy), occupancy.header.frame_id
     grid = grid_of(occupancy)
-    observed = np.asarray(occupancy.observed)
     images, cloud, labels = [], None, None
     for topic in list(around):
         around[topic] = [m for m in around[topic] if m[0] > stamp - 5 * MATCH_NS]
@@ -161,9 +160,10 @@ def _frame(
         depth = _pixels(message).astype(np.float64) / 1000.0
         camera = topic.split("/")[2]
         images.append(TruthImage(camera, frame, models[frame], depth, classes, ego_from_sensor))
-    volume = np.asarray(occupancy.labels).reshape(grid.size)
-    seen = observed.reshape(grid.size).astype(bool) if observed.size else None
-    return TruthFrame(stamp, grid, volume, _free_id(occupancy), seen, tuple(images), cloud, labels)
+    truth, free_id = truth_of(occupancy), load_class_set(occupancy.class_table).free_id
+    return TruthFrame(
+        stamp, grid, truth.labels, free_id, truth.mask_camera, tuple(images), cloud, labels
+    )
 
 
 def _across(tree: TransformTree, base: str, stamp: int, frame: str, taken: int) -> RigidTransform:
@@ -171,11 +171,6 @@ def _across(tree: TransformTree, base: str, stamp: int, frame: str, taken: int) 
     fixed = "odom" if "odom" in tree.frames else "map"
     fixed_from_base = tree.lookup(fixed, base, stamp)
     return fixed_from_base.inverse() @ tree.lookup(fixed, frame, taken)
-
-
-def _free_id(occupancy: Any) -> int:
-    """The free label of the class table that the message names."""
-    return load_class_set(occupancy.class_table).free_id
 
 
 def _pixels(image: Any) -> NDArray[Any]:

@@ -43,7 +43,7 @@ class TruthScores:
         depth_in_occupied: surface points whose own cell is occupied.
         class_agrees: of these, cells of the pixel's class; mixed cells have the class of most.
         along_ray: rays whose first occupied cell is within a voxel of the surface's range.
-        observed_agrees: surface points whose cell or a neighbour the camera mask calls seen.
+        visible_agrees: surface points whose cell or a neighbour the camera mask calls seen.
         lidar_meets_depth: LiDAR points that are not hidden from the camera and lie on its depth.
         lidar_hidden: LiDAR points behind the camera's surface: the two look from different places.
         lidar_in_occupied: LiDAR points inside the grid whose cell or a neighbour is occupied.
@@ -56,7 +56,7 @@ class TruthScores:
     depth_in_occupied: float
     class_agrees: float
     along_ray: float
-    observed_agrees: float
+    visible_agrees: float
     lidar_meets_depth: float | None
     lidar_hidden: float | None
     lidar_in_occupied: float | None
@@ -101,7 +101,7 @@ def check_truth(frames: Iterable[TruthFrame]) -> TruthScores:
         depth_in_occupied=share("occupied") or 0.0,
         class_agrees=share("class") or 0.0,
         along_ray=share("ray") or 0.0,
-        observed_agrees=share("observed") or 0.0,
+        visible_agrees=share("visible") or 0.0,
         lidar_meets_depth=share("lidar"),
         lidar_hidden=share("hidden"),
         lidar_in_occupied=share("lidar_occupied"),
@@ -119,17 +119,14 @@ def _frame_checks(frame: TruthFrame) -> Iterable[tuple[str, NDArray[np.bool_]]]:
             seen[tuple(cells[inside].T)] = True
     near = binary_dilation(seen, np.ones((3, 3, 3)))
     wide = binary_dilation(occupied, np.ones((3, 3, 3)))
-    observed = frame.observed
-    if observed is not None:
-        observed = binary_dilation(observed, np.ones((3, 3, 3)))
+    visible = binary_dilation(frame.visible, np.ones((3, 3, 3)))
     for image, (known, points, ranges, classes) in zip(frame.images, surfaces, strict=True):
         cells, inside = grid.index_of(points)
         own = tuple(cells[inside].T)
         yield "occupied", occupied[own]
         if classes is not None:
             yield "class", (frame.labels[own] == classes[inside])[occupied[own]]
-        if observed is not None:
-            yield "observed", observed[own]
+        yield "visible", visible[own]
         picked = np.flatnonzero(inside)
         picked = picked[:: max(len(picked) // RAYS_PER_IMAGE, 1)]
         normals = _normals(image, known, points)[picked]

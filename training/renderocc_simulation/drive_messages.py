@@ -27,6 +27,7 @@ from itertools import count
 import numpy as np
 
 from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.occupancy.messages import to_classes_message, to_message
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_simulation.faults import corrupted, misaligned
 from renderocc_simulation.frames import CameraFrame, DriveRenderer, SetFrame
@@ -84,7 +85,7 @@ class DriveMessages:
         """Everything that is known before the first set: class table, static and moving frames."""
         start = self._spec.stamp_ns(0.0)
         self._bag.add_topic(f"{TRUTH}/classes", "renderocc_ros/msg/SemanticClasses", LATCHED)
-        table = messages.semantic_classes(self._stamp(start), self._source.classes)
+        table = to_classes_message(messages.make, self._source.classes, self._stamp(start))
         self._put(start, f"{TRUTH}/classes", table)
         for timed in (*self._static(start), *self._motion()):
             self._put(*timed)
@@ -228,7 +229,8 @@ class DriveMessages:
                     full,
                     mask,
                 )
-                yield stamp_ns, topic, messages.semantic_occupancy(occupancy, self._base, stamps)
+                message = to_message(messages.make, occupancy, self._base, stamps)
+                yield stamp_ns, topic, message
 
     def _boxes(self, time_s: float, stamp_ns: int) -> Iterator[Timed]:
         town = self._source.town

@@ -15,6 +15,7 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import RigConfig
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import described_grid
+from renderocc_ros.occupancy.messages import to_message
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
@@ -316,7 +317,7 @@ def test_3d_truth_goes_where_occ3d_has_it_and_only_from_the_key_frame_s_own_time
         observed[:seen] = True
         full = np.full_like(labels, 255)
         found = SemanticOccupancy(stamp_ns, grid, occ3d, labels, full, observed)
-        return messages.semantic_occupancy(found, "base_link", {})
+        return to_message(messages.make, found, "base_link", {})
 
     class WithTruth(drive):  # type: ignore[misc,valid-type]
         def events(self) -> Any:
@@ -367,7 +368,7 @@ def test_3d_truth_of_another_grid_does_not_survive_a_new_extraction(
     def occupancy(grid: VoxelGrid, stamp_ns: int) -> Any:
         labels = np.full(grid.size, 4, np.uint8)
         found = SemanticOccupancy(stamp_ns, grid, occ3d, labels, np.full_like(labels, 255))
-        return messages.semantic_occupancy(found, "base_link", {})
+        return to_message(messages.make, found, "base_link", {})
 
     def there() -> set[str]:
         return {file.parent.name for file in (tmp_path / "gts" / "town").rglob("*.npz")}

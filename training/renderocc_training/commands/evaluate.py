@@ -18,7 +18,7 @@ from rich.table import Table
 
 from renderocc_ros.checkpoint import file_sha256
 from renderocc_ros.config import RigConfig, load_rig
-from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.occ3d_files import read_occupancy
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import is_file_name, model_file
 from renderocc_training.evaluation.bag_output import BagOutput
@@ -291,7 +291,7 @@ def _played_live(
     options: dict[str, str],
     console: Console,
 ) -> Published:
-    from renderocc_training.evaluation.live_recording import record_live
+    from renderocc_ros.tools.live_recording import record_live
 
     parameters = {"rig": rig_name, "device": str(predictor.device)} | options
     if is_file_name(model):
@@ -304,14 +304,8 @@ def _played_live(
     def published(stamp_ns: int) -> PublishedSet | None:
         if stamp_ns not in cameras:
             return None
-        with np.load(folder / f"{stamp_ns}.npz", allow_pickle=False) as arrays:
-            occupancy = SemanticOccupancy(
-                stamp_ns,
-                predictor.grid,
-                predictor.class_set,
-                arrays["semantics"],
-                arrays["confidence"],
-            )
+        file = folder / f"{stamp_ns}.npz"
+        occupancy = read_occupancy(file, predictor.grid, predictor.class_set)
         return PublishedSet(occupancy, cameras[stamp_ns])
 
     return published

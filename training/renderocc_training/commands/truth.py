@@ -15,6 +15,7 @@ from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
 from renderocc_ros.occupancy.grid_file import describe_grid
+from renderocc_ros.occupancy.occ3d_files import write_truth
 from renderocc_training.commands._label_options import (
     ClassSetName,
     Format,
@@ -24,7 +25,6 @@ from renderocc_training.commands._label_options import (
     Scenes,
     Version,
 )
-from renderocc_training.evaluation.results import write_truth
 from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.supervision.labels.box_semantics import BoxClasses
 from renderocc_training.supervision.labels.config import default_mapping

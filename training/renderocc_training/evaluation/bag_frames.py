@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import RigConfig, load_class_set
 from renderocc_ros.network_config import load_network_config
-from renderocc_ros.occupancy.from_messages import class_set_of, occupancy_of
+from renderocc_ros.occupancy.messages import class_set_of, occupancy_of
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.view_frame import ViewFrame
 from renderocc_training.evaluation.recorded_sets import RecordedSets

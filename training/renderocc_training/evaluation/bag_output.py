@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.occupancy.messages import to_classes_message, to_message
 from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
+from renderocc_ros.occupancy.point_cloud import to_points
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_writer import LATCHED, BagWriter
 
 NODE, TRUTH = "/renderocc", "/ground_truth"
-POINT = np.dtype(
-    [
-        ("x", "<f4"),
-        ("y", "<f4"),
-        ("z", "<f4"),
-        ("rgb", "<f4"),
-        ("label", "u1"),
-        ("confidence", "u1"),
-    ]
-)
 
 
 class BagOutput:
@@ -48,7 +39,7 @@ class BagOutput:
         if not self._begun:
             self._begun = True
             self._bag.add_topic(f"{NODE}/classes", "renderocc_ros/msg/SemanticClasses", LATCHED)
-            table = messages.semantic_classes(stamp_ns, self._classes)
+            table = to_classes_message(messages.make, self._classes, stamp_ns)
             self._bag.write(f"{NODE}/classes", table, stamp_ns)
         if self._odom is not None and camera_set.odom_from_ego is not None:
             pose = messages.transform_stamped(
@@ -72,20 +63,7 @@ class BagOutput:
         missing: tuple[str, ...],
     ) -> None:
         stamp_ns = occupancy.stamp_ns
-        dense = messages.semantic_occupancy(occupancy, self._base, used, missing)
+        dense = to_message(messages.make, occupancy, self._base, used, missing)
         self._bag.write(f"{name}/occupancy", dense, stamp_ns)
-        cloud = messages.point_cloud(stamp_ns, self._base, voxel_points(occupancy))
+        cloud = messages.point_cloud(stamp_ns, self._base, to_points(occupancy))
         self._bag.write(f"{name}/points", cloud, stamp_ns)
-
-
-def voxel_points(occupancy: SemanticOccupancy) -> NDArray[np.void]:
-    """Centres of the occupied voxels with the fields of the live node's cloud."""
-    cells = np.argwhere(occupancy.occupied)
-    labels = occupancy.labels[tuple(cells.T)]
-    points = np.zeros(len(cells), POINT)
-    for axis, centres in zip("xyz", occupancy.grid.centres(cells).T, strict=True):
-        points[axis] = centres
-    red, green, blue = occupancy.class_set.colours[labels].astype(np.uint32).T
-    points["rgb"] = (red << 16 | green << 8 | blue).view(np.float32)
-    points["label"], points["confidence"] = labels, occupancy.confidence[tuple(cells.T)]
-    return points

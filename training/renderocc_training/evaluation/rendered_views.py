@@ -41,10 +41,10 @@ def lattice_of(model: CameraModel) -> tuple[NDArray[np.int64], NDArray[np.int64]
     )
 
 
-def rendered(renderer: ViewRenderer, reading: PosedImage) -> CameraView:
+def rendered(renderer: ViewRenderer, posed: PosedImage) -> CameraView:
     """The field from a camera of its own set, on a lattice of its pixels."""
-    pixels = np.stack(np.meshgrid(*lattice_of(reading.model)), axis=-1)
-    return renderer.view(reading.model, reading.ego_from_camera, pixels)
+    pixels = np.stack(np.meshgrid(*lattice_of(posed.model)), axis=-1)
+    return renderer.view(posed.model, posed.ego_from_camera, pixels)
 
 
 def score_view(

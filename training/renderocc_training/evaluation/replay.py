@@ -204,8 +204,8 @@ class Evaluation:
         for posed in camera_set.images:
             if posed is None:
                 continue
-            view = rendered(renderer, reading)
-            sums, counted = score_view(view, labels.of(reading), reading.model, class_set)
+            view = rendered(renderer, posed)
+            sums, counted = score_view(view, labels.of(posed), posed.model, class_set)
             depth, confusion = depth + sums, confusion + counted
             pictures[f"{posed.name}.depth"] = depth_picture(view)
             pictures[f"{posed.name}.classes"] = class_picture(view, class_set)

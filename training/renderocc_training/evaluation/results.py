@@ -30,8 +30,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
+from renderocc_ros.files import write_whole
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.occupancy.occ3d_files import Occ3dTruth, read_truth
+from renderocc_ros.occupancy.occ3d_files import (
+    Occ3dTruth,
+    read_occupancy,
+    read_truth,
+    write_prediction,
+    write_truth,
+)
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_training.evaluation.camera_files import read_cameras, write_cameras
@@ -93,14 +100,7 @@ class Results:
         path = self.folder / "predictions" / f"{token}.npz"
         if not path.is_file():
             return None
-        with _arrays(path) as arrays:
-            return SemanticOccupancy(
-                int(arrays["stamp_ns"]),
-                self.grid,
-                self.class_set,
-                arrays["semantics"],
-                arrays["confidence"],
-            )
+        return read_occupancy(path, self.grid, self.class_set)
 
     def truth(self, token: str) -> Occ3dTruth | None:
         """The truth that a frame was scored with; None if it was not kept."""
@@ -226,9 +226,8 @@ class ResultsWriter:
         """Write tables and figures of the whole."""
         side = class_set.free_id + 1
         stacked = np.array(list(confusions.values()), np.int64).reshape(-1, side, side)
-        np.savez_compressed(
-            self.folder / "counts.npz", tokens=np.array(list(confusions), str), confusion=stacked
-        )
+        with write_whole(self.folder / "counts.npz") as file:
+            np.savez_compressed(file, tokens=np.array(list(confusions), str), confusion=stacked)
         whole = {
             "format": FORMAT,
             "version": VERSION,
@@ -240,31 +239,8 @@ class ResultsWriter:
         }
         _write_tables(self.folder, content, class_set, frames)
         text = json.dumps(without_nan(whole), indent=1, allow_nan=False)
-        (self.folder / "results.json").write_text(text + "\n", encoding="utf-8")
-
-
-def write_prediction(path: Path, occupancy: SemanticOccupancy) -> None:
-    """A prediction in Occ3D's layout, with confidence, stamp and grid beside the labels."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        path,
-        semantics=occupancy.labels,
-        confidence=occupancy.confidence,
-        stamp_ns=np.int64(occupancy.stamp_ns),
-        origin_m=np.array(occupancy.grid.origin_m),
-        resolution_m=np.array(occupancy.grid.resolution_m),
-    )
-
-
-def write_truth(path: Path, truth: Occ3dTruth) -> None:
-    """A truth in Occ3D's layout."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        path,
-        semantics=truth.labels,
-        mask_camera=truth.mask_camera.astype(np.uint8),
-        mask_lidar=truth.mask_lidar.astype(np.uint8),
-    )
+        with write_whole(self.folder / "results.json") as file:
+            file.write(f"{text}\n".encode())
 
 
 def without_nan(value: Any) -> Any:

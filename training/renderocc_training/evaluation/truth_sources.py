@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.occupancy.from_messages import grid_of
 from renderocc_ros.occupancy.grid_file import grid_beside
+from renderocc_ros.occupancy.messages import grid_of, truth_of
 from renderocc_ros.occupancy.occ3d_files import Occ3dTruth, files_by_token, read_truth
 from renderocc_training.evaluation.stamped_topic import StampedTopic
 from renderocc_training.recording.bag_reader import BagReader
@@ -105,18 +102,8 @@ class BagTruth:
             return None
         grid, where = grid_of(message), f"truth on {self._topic}"
         _check(where, grid, message.class_table, self._grid, self._class_set)
-        labels = np.asarray(message.labels, np.uint8).reshape(self._grid.size)
-        camera = self._observed(message)
         beside = self._lidar.nearest(stamp_ns, TOLERANCE_NS) if self._lidar else None
-        return Occ3dTruth(labels, camera, camera if beside is None else self._observed(beside))
-
-    def _observed(self, message: Any) -> NDArray[np.bool_]:
-        seen = np.asarray(message.observed, np.uint8)
-        return (
-            (seen if seen.size else np.ones(self._grid.cell_count))
-            .reshape(self._grid.size)
-            .astype(bool)
-        )
+        return truth_of(message, beside)
 
 
 def _check(

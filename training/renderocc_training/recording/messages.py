@@ -6,15 +6,13 @@ Each takes our own types and gives a message of :func:`typestore`; a message kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.geometry import CameraModel, RigidTransform
-from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_training.recording.typestore import typestore
 
 Message = Any
@@ -221,58 +219,3 @@ def colour(rgb: Sequence[int], alpha: float = 1.0) -> Message:
     """std_msgs/ColorRGBA from 0..255 sRGB."""
     red, green, blue = (channel / 255.0 for channel in rgb)
     return make("std_msgs/msg/ColorRGBA", r=red, g=green, b=blue, a=alpha)
-
-
-def semantic_classes(stamp_ns: int, class_set: ClassSet) -> Message:
-    """renderocc_ros/SemanticClasses, free class included."""
-    free = SemanticClass(class_set.free_id, "free", (255, 255, 255))
-    classes = [
-        make(
-            "renderocc_ros/msg/SemanticClass",
-            id=entry.id,
-            name=entry.name,
-            colour=colour(entry.colour, 0.0 if entry is free else 1.0),
-            moves=entry.moves,
-            free=entry is free,
-        )
-        for entry in (*class_set.classes, free)
-    ]
-    return make(
-        "renderocc_ros/msg/SemanticClasses",
-        header=header(stamp_ns, ""),
-        class_table=class_set.name,
-        classes=classes,
-    )
-
-
-def semantic_occupancy(
-    occupancy: SemanticOccupancy,
-    frame_id: str,
-    camera_stamps_ns: Mapping[str, int],
-    missing: Sequence[str] = (),
-) -> Message:
-    """renderocc_ros/SemanticOccupancy.
-
-    Args:
-        frame_id: the base frame that the grid lies in.
-        camera_stamps_ns: acquisition time of each camera used.
-        missing: names of the cameras not used.
-    """
-    grid = occupancy.grid
-    observed = occupancy.observed
-    return make(
-        "renderocc_ros/msg/SemanticOccupancy",
-        header=header(occupancy.stamp_ns, frame_id),
-        origin=pose(RigidTransform(np.eye(3), np.asarray(grid.origin_m, dtype=np.float64))),
-        resolution=grid.resolution_m,
-        size_x=grid.size[0],
-        size_y=grid.size[1],
-        size_z=grid.size[2],
-        labels=np.ascontiguousarray(occupancy.labels).ravel(),
-        confidence=np.ascontiguousarray(occupancy.confidence).ravel(),
-        observed=(np.zeros(0) if observed is None else observed.ravel()).astype(np.uint8),
-        class_table=occupancy.class_set.name,
-        cameras_used=list(camera_stamps_ns),
-        camera_stamps=[time(stamp) for stamp in camera_stamps_ns.values()],
-        cameras_missing=list(missing),
-    )

@@ -6,12 +6,10 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.occupancy.from_messages import grid_of
 from renderocc_ros.occupancy.grid_file import describe_grid
+from renderocc_ros.occupancy.messages import grid_of, truth_of
+from renderocc_ros.occupancy.occ3d_files import write_truth
 from renderocc_training.recording import message_content as content
 
 FOLDER = "gts"
@@ -56,15 +54,7 @@ class OccupancyTruth:
         if camera is None:
             raise ValueError("no occupancy at the stamp of a key frame")
         self._describe(scene, grid_of(camera), camera.class_table)
-        folder = self._root / scene / sample
-        folder.mkdir(parents=True, exist_ok=True)
-        seen = _volume(camera, camera.observed)
-        np.savez_compressed(
-            folder / "labels.npz",
-            semantics=_volume(camera, camera.labels),
-            mask_camera=seen,
-            mask_lidar=seen if lidar is None else _volume(lidar, lidar.observed),
-        )
+        write_truth(self._root / scene / sample / "labels.npz", truth_of(camera, lidar))
 
     def _describe(self, scene: str, grid: VoxelGrid, class_table: str) -> None:
         """Keep to one grid in a scene, and write it beside its files."""
@@ -77,10 +67,3 @@ class OccupancyTruth:
 
 def _at(messages: deque[Any], stamp_ns: int) -> Any:
     return next((each for each in messages if content.stamp_ns(each) == stamp_ns), None)
-
-
-def _volume(message: Any, flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    size = grid_of(message).size
-    if not len(flat):
-        return np.ones(size, dtype=np.uint8)
-    return np.asarray(flat, dtype=np.uint8).reshape(size)

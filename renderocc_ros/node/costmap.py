@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from renderocc_ros.geometry import CameraModel, VoxelGrid
 from renderocc_ros.geometry.line_of_sight import SightPlan, plan_sight
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.occupancy.messages import to_header, to_time
+from renderocc_ros.occupancy.ros_messages import to_header, to_time
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.rig.image_preprocessing import target_model
@@ -109,7 +109,7 @@ def to_costs(
     table = np.zeros(256, np.bool_)
     table[: len(costs)] = costs
     known = labels != 255
-    for seen in (occupancy.observed, in_sight):
+    for seen in (occupancy.in_view, in_sight):
         if seen is not None:
             known = known & seen[:, :, span]
     result = np.where(known.any(axis=2), FREE, UNKNOWN).astype(np.int8)
