@@ -22,11 +22,11 @@ from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
+from renderocc_training.recipe import load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.supervision.labels.config import LabelConfig, open_store
-from renderocc_training.trainer.recipe import load_recipe
 
 SEVEN_FRAMES = (-3, -2, -1, 1, 2, 3)
 

@@ -36,9 +36,9 @@ from renderocc_ros.rendering import (
 from renderocc_ros.rendering.ray_sampling import RaySamples, keep_where, sample_uniform
 from renderocc_ros.rendering.volume_rendering import Lookup
 from renderocc_training import losses
+from renderocc_training.recipe import RayConfig
 from renderocc_training.rendering.paper_head import PaperScene
 from renderocc_training.rendering.paper_head import losses as paper_losses
-from renderocc_training.trainer.recipe import RayConfig
 
 GRID = VoxelGrid((-40.0, -40.0, -1.0), 0.4, (200, 200, 16))
 CLASSES = 17

@@ -6,9 +6,7 @@ import math
 import resource
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +19,7 @@ from renderocc_ros.export import export_onnx
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.prediction.models import is_file_name, load_model
 from renderocc_ros.prediction.predictor import Predictor
+from renderocc_ros.processes import worker_processes
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 
 # Options of each way to run a model; "onnxruntime" runs its export.
@@ -134,15 +133,14 @@ def _pose(number: int, cameras: int) -> RigidTransform:
 
 def _in_own_process(source: str, backend: str, plan: Plan, folder: str) -> _Measured | str:
     """The measurement, or why there is none."""
-    context = get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with worker_processes(1) as pool:
         if backend == "onnxruntime" and Path(source).suffix != ".onnx":
             target = str(Path(folder) / "model.onnx")
             problem = pool.submit(_export, source, target, plan.cameras).result()
             if problem:
                 return problem
             source = target
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with worker_processes(1) as pool:
         return pool.submit(_measure, source, backend, plan).result()
 
 

@@ -17,10 +17,10 @@ from renderocc_training.rendering.paper_head import (
     distortion_loss,
     far_enough,
     losses,
-    published_counts,
     render,
     sample_rays,
 )
+from renderocc_training.supervision.class_weights import published_counts
 
 SCENE = PaperScene()
 

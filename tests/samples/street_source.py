@@ -9,11 +9,11 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import validate
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network_config import NetworkConfig
+from renderocc_training.recipe import Recipe, load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.labels.config import LabelConfig, open_store
-from renderocc_training.trainer.recipe import Recipe, load_recipe
 
 BUDGET = 1500
 GRID = VoxelGrid((-24.0, -24.0, -1.3), 1.0, (48, 48, 6))

@@ -17,13 +17,13 @@ from renderocc_ros.geometry import CameraModel
 from renderocc_ros.network.renderocc import build_network
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.rig.image_preprocessing import target_model
+from renderocc_training.recipe import Recipe, load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.training_sample import collate
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.voxel_votes import count_votes, voted_labels
 from renderocc_training.supervision.rays.ray_batch import RayBatch
 from renderocc_training.trainer.objective import Objective, Sealed
-from renderocc_training.trainer.recipe import Recipe, load_recipe
 
 
 def test_a_sample_has_what_the_trainer_takes(

@@ -11,10 +11,10 @@ from street_source import GRID, make_store, network_config, recipe
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import describe_grid
+from renderocc_training.recipe import Recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder, coarser
 from renderocc_training.sequences.model import RecordedSequence
-from renderocc_training.trainer.recipe import Recipe
 
 
 def test_truth_is_masked_and_brought_to_the_networks_grid(

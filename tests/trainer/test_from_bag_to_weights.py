@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from renderocc_ros.checkpoint import Model, load_checkpoint
 from renderocc_ros.cli import app
 from renderocc_ros.network.occupancy_field import opacity
+from renderocc_training.recipe import load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.training_sample import collate
 from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.supervision.labels.config import LabelConfig, open_store
-from renderocc_training.trainer.recipe import load_recipe
 
 STEPS = 120
 NETWORK = """

@@ -21,6 +21,7 @@ from renderocc_ros.checkpoint import load_checkpoint
 from renderocc_ros.network.occupancy_field import OccupancyField, read_out
 from renderocc_ros.rendering import Rays
 from renderocc_training.commands.train import _number
+from renderocc_training.recipe import load_recipe
 from renderocc_training.samples.augmentation import mirrored, recoloured
 from renderocc_training.samples.training_sample import TrainingSample, collate
 from renderocc_training.trainer import loop
@@ -34,7 +35,6 @@ from renderocc_training.trainer.loop import (
 from renderocc_training.trainer.objective import Objective, Sealed, render_field
 from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
-from renderocc_training.trainer.recipe import load_recipe
 from renderocc_training.trainer.run_state import claim
 from renderocc_training.trainer.schedule import StepSampler, learning_rate
 

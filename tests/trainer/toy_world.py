@@ -9,10 +9,10 @@ from renderocc_ros.config import validate
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network_config import NetworkConfig
+from renderocc_training.recipe import Recipe
 from renderocc_training.samples.training_sample import CameraViews, TrainingSample
 from renderocc_training.supervision.labels.voxel_votes import count_votes, voted_labels
 from renderocc_training.supervision.rays.ray_batch import PixelLabels, RayBatch, rays_of_pixels
-from renderocc_training.trainer.recipe import Recipe
 
 CLASSES = ClassSet(
     "toy",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import pickle
 import time
 from collections import deque
@@ -15,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from renderocc_ros.processes import worker_processes
 from renderocc_simulation.drive_messages import DriveMessages
 from renderocc_simulation.faults import settled
 from renderocc_simulation.frames import (
@@ -26,7 +26,6 @@ from renderocc_simulation.frames import (
 )
 from renderocc_simulation.rig import load_simulated_rig
 from renderocc_simulation.spec import DriveSpec
-from renderocc_training.processes import worker_processes
 from renderocc_training.recording.bag_writer import BagWriter
 
 
@@ -104,10 +103,8 @@ def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor | None]:
     if processes == 1:
         yield None
         return
-    # Embree's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
     try:
-        with worker_processes(processes, context=context) as pool:
+        with worker_processes(processes) as pool:
             _start(pool, processes)
             yield pool
     except BrokenProcessPool as error:

@@ -10,6 +10,7 @@ import pytest
 from box_world import STREET, Box, BoxWorld
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_training.recipe import RayConfig
 from renderocc_training.samples.sample_labels import SampleLabels
 from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.sequences.model import RecordedSequence
@@ -21,7 +22,6 @@ from renderocc_training.supervision.labels.lidar_semantics import PointFileClass
 from renderocc_training.supervision.labels.mapping import BoxMapping, load_numbers
 from renderocc_training.supervision.rays.auxiliary import auxiliary_frames, box_states
 from renderocc_training.supervision.rays.ray_batch import NO_BOX, STANDS, RayBatch
-from renderocc_training.trainer.recipe import RayConfig
 
 MAPPING = BoxMapping(
     kind="boxes",

@@ -21,6 +21,7 @@ from renderocc_ros.config import RigConfig, load_rig
 from renderocc_ros.occupancy.occ3d_files import read_occupancy
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import is_file_name, model_file
+from renderocc_ros.prediction.options import PRECISIONS
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.rendered_views import BagLabels
@@ -98,7 +99,7 @@ def evaluate(
     ] = False,
     rate: Annotated[float, typer.Option(min=0.01, help="pace of --live")] = 1.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16")] = "fp32",
+    precision: Annotated[str, typer.Option(help=", ".join(PRECISIONS))] = "fp32",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads")] = None,
     threshold: Annotated[
         float | None,

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from renderocc_ros.config import load_class_set
+from renderocc_ros.processes import worker_processes
 from renderocc_training.commands._label_options import (
     DEFAULTS,
     ClassSetName,
@@ -34,7 +35,6 @@ from renderocc_training.commands._label_options import (
     Version,
     label_config,
 )
-from renderocc_training.processes import worker_processes
 from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore

@@ -43,6 +43,7 @@ from renderocc_training.commands._label_options import (
     label_config,
 )
 from renderocc_training.evaluation.results import without_nan
+from renderocc_training.recipe import load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.sequences.data_sets import hold_out, open_sequences
@@ -57,7 +58,6 @@ from renderocc_training.trainer.loop import (
 from renderocc_training.trainer.loop import train as run
 from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
-from renderocc_training.trainer.recipe import load_recipe
 from renderocc_training.trainer.run_state import claim
 from renderocc_training.trainer.threshold import best_threshold
 

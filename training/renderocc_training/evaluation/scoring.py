@@ -19,6 +19,7 @@ from renderocc_ros.occupancy.occ3d_files import (
     read_prediction,
     read_truth,
 )
+from renderocc_ros.processes import worker_processes
 from renderocc_training.evaluation.ray_scores import (
     THRESHOLDS_M,
     RayCounts,
@@ -31,7 +32,6 @@ from renderocc_training.evaluation.voxel_scores import (
     moving_and_static,
     voxel_scores,
 )
-from renderocc_training.processes import worker_processes
 
 Mask = Literal["camera", "lidar", "none"]
 Origins = Callable[[str], NDArray[np.float64]]

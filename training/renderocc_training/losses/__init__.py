@@ -4,7 +4,6 @@ Every loss is a mean over what it is about (rays, voxels, points), so that its w
 means the same for every batch size and grid. Masks say what counts; nothing that counts gives 0.
 """
 
-from renderocc_training.losses.class_weights import tempered_class_weights
 from renderocc_training.losses.rendered import (
     opacity_entropy_loss,
     range_l1_loss,
@@ -22,6 +21,7 @@ from renderocc_training.losses.voxels import (
     unlabelled_loss,
     voxel_label_loss,
 )
+from renderocc_training.supervision.class_weights import tempered_class_weights
 
 __all__ = [
     "RayQueries",

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from renderocc_ros.class_set import IGNORE_ID
-from renderocc_training.losses.class_weights import weight_of_each
 from renderocc_training.losses.masked import masked_mean, per_sample_mean
+from renderocc_training.supervision.class_weights import weight_of_each
 
 # Ranges are compared from here on: the logarithm of less would dwarf all others.
 SHORTEST_RANGE_M = 0.1

@@ -13,8 +13,8 @@ from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.rendering import Rays
-from renderocc_training.losses.class_weights import weight_of_each
 from renderocc_training.losses.masked import masked_mean
+from renderocc_training.supervision.class_weights import weight_of_each
 
 FAINTEST = 1e-4
 SMALLEST_DEPTH = 1e-20  # optical depth of a cell whose logarithm is still finite

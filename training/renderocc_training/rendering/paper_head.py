@@ -17,23 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from renderocc_ros.class_set import ClassSet
+from renderocc_training.supervision.class_weights import CLASS_COUNTS
 
 FARTHEST_M = 52.0  # labels behind it do not count
 NEGLIGIBLE = 1e-7  # alphas and weights up to it are left out
 OPAQUE = 1e-3  # a ray ends where less than this is transmitted
 TINY = 1e-7
-CLASS_COUNTS = (
-    1163161, 2309034, 188743, 2997643, 20317180, 852476, 243808, 2457947, 497017, 2731022,
-    7224789, 214411435, 5565043, 63191967, 76098082, 128860031, 141625221,
-)  # fmt: skip
-"""Voxels of each class in Occ3D-nuScenes' training set."""
-
-
-def published_counts(class_set: ClassSet) -> tuple[int, ...] | None:
-    """``CLASS_COUNTS`` where they are those of the classes at hand, which need the set's name."""
-    fits = class_set.name == "occ3d" and len(class_set) == len(CLASS_COUNTS)
-    return CLASS_COUNTS if fits else None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_training.rendering.paper_head import published_counts
+from renderocc_training.recipe import RayConfig
 from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
+from renderocc_training.supervision.class_weights import published_counts
 from renderocc_training.supervision.labels.cache import FrameLabels, LabelStore
 from renderocc_training.supervision.rays.auxiliary import (
     BoxStates,
@@ -28,7 +29,6 @@ from renderocc_training.supervision.rays.weighted_sampling import (
     ray_weights,
     tempered_class_weights,
 )
-from renderocc_training.trainer.recipe import RayConfig
 
 LARGEST_WEIGHT = 1e6
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.network_config import NetworkConfig
+from renderocc_training.recipe import Recipe
 from renderocc_training.samples.images import FrameImages
 from renderocc_training.samples.sample_labels import FrameRays, SampleLabels
 from renderocc_training.samples.training_sample import CameraViews, TrainingSample
@@ -19,7 +20,6 @@ from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore, read_arrays, write_arrays
 from renderocc_training.supervision.labels.voxel_votes import count_votes, voted_labels
 from renderocc_training.supervision.rays.ray_batch import RayBatch
-from renderocc_training.trainer.recipe import Recipe
 
 VOTES_FORMAT = 2  # raise when the votes of the same rays come out differently
 

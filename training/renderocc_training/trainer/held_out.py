@@ -15,11 +15,11 @@ from renderocc_ros.network.occupancy_field import read_out
 from renderocc_ros.network.renderocc import Network
 from renderocc_training.evaluation.view_scores import DepthScores, depth_scores, depth_sums
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
+from renderocc_training.recipe import Recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.training_sample import collate
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.trainer.objective import render_field
-from renderocc_training.trainer.recipe import Recipe
 
 
 @dataclass(frozen=True)

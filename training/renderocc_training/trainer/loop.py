@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from renderocc_ros.checkpoint import Model, save_checkpoint
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.network.renderocc import Network
+from renderocc_training.recipe import Precision, Recipe
 from renderocc_training.samples.augmentation import mirrored, recoloured
 from renderocc_training.samples.training_sample import TrainingBatch, TrainingSample, collate
 from renderocc_training.trainer.objective import Objective, Sealed
-from renderocc_training.trainer.recipe import Precision, Recipe
 from renderocc_training.trainer.run_state import read_state, write_state
 from renderocc_training.trainer.schedule import (
     AveragedWeights,

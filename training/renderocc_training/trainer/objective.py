@@ -23,10 +23,11 @@ from renderocc_ros.rendering.ray_sampling import (
     sample_uniform,
 )
 from renderocc_training import losses
-from renderocc_training.rendering.paper_head import PaperScene, published_counts
+from renderocc_training.recipe import Recipe
+from renderocc_training.rendering.paper_head import PaperScene
 from renderocc_training.rendering.paper_head import losses as paper_losses
 from renderocc_training.samples.training_sample import RayTensors, TrainingBatch
-from renderocc_training.trainer.recipe import Recipe
+from renderocc_training.supervision.class_weights import published_counts
 
 LossTerms = dict[str, Tensor]  # weighted scalars by their name in the recipe; summed, minimised
 

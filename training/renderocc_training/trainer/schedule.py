@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 
-from renderocc_training.trainer.recipe import OptimiserConfig
+from renderocc_training.recipe import OptimiserConfig
 
 
 @dataclass(frozen=True)

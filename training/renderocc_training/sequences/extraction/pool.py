@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     Executor,
     Future,
-    ProcessPoolExecutor,
     ThreadPoolExecutor,
     wait,
 )
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from renderocc_ros.processes import worker_processes
 from renderocc_training.sequences.extraction.job import FRAGMENTS, Job, run_job
 from renderocc_training.sequences.extraction.merge import merge_tables
 from renderocc_training.sequences.extraction.report import ExtractionReport
@@ -51,18 +52,17 @@ def extract(
     if ray_address is not None:
         reports = _run_on_ray(jobs, ray_address, on_progress)
     else:
-        with _pool(min(processes, len(jobs))) as pool:
+        workers = min(processes, len(jobs))
+        with ThreadPoolExecutor(1) if workers == 1 else _processes(workers) as pool:
             reports = _run_in(pool, jobs, on_progress)
     if any(report.scenes for report in reports):
         merge_tables(root, version)
     return reports
 
 
-def _pool(workers: int) -> Executor:
-    if workers == 1:
-        return ThreadPoolExecutor(1)
-    # A fresh interpreter each: a forked one would inherit threads of OpenCV and of the caller.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+def _processes(workers: int) -> AbstractContextManager[Executor]:
+    # A bag takes minutes, so Ctrl-C ends what is in hand, too.
+    return worker_processes(workers, signal.signal, (signal.SIGINT, signal.default_int_handler))
 
 
 def _run_in(pool: Executor, jobs: Sequence[Job], on_progress: Progress) -> list[ExtractionReport]:

@@ -14,13 +14,9 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_training.recipe import MIN_HIT_SHARE, MIN_PASSES
 from renderocc_training.supervision.labels.passes import PassingRays, count_passes
 from renderocc_training.supervision.rays.ray_batch import RayBatch
-
-# A cell is called free only after this many passes: one pixel may be mislabelled.
-MIN_PASSES = 2
-# Share of the votes that hits need: hits are few and exact, passes many and grazing.
-MIN_HIT_SHARE = 0.02
 
 
 @dataclass(frozen=True, eq=False)

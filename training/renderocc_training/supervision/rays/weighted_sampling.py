@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID
-from renderocc_training.losses.class_weights import tempered
+from renderocc_training.supervision.class_weights import tempered
 
 Weights = NDArray[np.float32]
 
@@ -32,7 +32,7 @@ def paper_class_weights(counts: NDArray[Any]) -> Weights:
 
 
 def tempered_class_weights(counts: NDArray[Any]) -> Weights:
-    """(C,) those of the semantic losses (see ``losses.class_weights.tempered``)."""
+    """(C,) those of the semantic losses (see ``tempered``)."""
     return tempered(torch.from_numpy(counts.astype(np.float64))).float().numpy()
 
 

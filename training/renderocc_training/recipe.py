@@ -7,12 +7,16 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from renderocc_ros.config import StrictModel, config_path, load_yaml
-from renderocc_training.supervision.labels.voxel_votes import MIN_HIT_SHARE, MIN_PASSES
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["32-true", "bf16-mixed"]
+
+# A cell is called free only after this many passes: one pixel may be mislabelled.
+MIN_PASSES = 2
+# Share of the votes that hits need: hits are few and exact, passes many and grazing.
+MIN_HIT_SHARE = 0.02
 
 
 class LossWeights(StrictModel):

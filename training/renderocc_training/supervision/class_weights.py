@@ -6,6 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from renderocc_ros.class_set import ClassSet
+
+CLASS_COUNTS = (
+    1163161, 2309034, 188743, 2997643, 20317180, 852476, 243808, 2457947, 497017, 2731022,
+    7224789, 214411435, 5565043, 63191967, 76098082, 128860031, 141625221,
+)  # fmt: skip
+"""Voxels of each class in Occ3D-nuScenes' training set."""
+
 
 def tempered(counts: Tensor, exponent: float = 0.5, largest: float = 10.0) -> Tensor:
     """(…, K) (median n / n_c)^exponent, within 1/largest and largest; 1 for an absent class.
@@ -50,3 +58,9 @@ def weight_of_each(class_weights: Tensor, class_id: Tensor) -> Tensor:
     table = functional.pad(class_weights.expand(len(class_id), classes), (0, 1))
     slots = torch.where(class_id < classes, class_id, classes).flatten(1)
     return table.gather(1, slots).view_as(class_id)
+
+
+def published_counts(class_set: ClassSet) -> tuple[int, ...] | None:
+    """``CLASS_COUNTS`` where they are those of the classes at hand, which need the set's name."""
+    fits = class_set.name == "occ3d" and len(class_set) == len(CLASS_COUNTS)
+    return CLASS_COUNTS if fits else None
