@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,15 +12,40 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from tf2_ros import Buffer, TransformListener
 
 from renderocc_ros.config import RigConfig, SyncConfig, validate
+from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
 from renderocc_ros.node.clock_events import on_backward_jump
 from renderocc_ros.node.diagnostics import Finding, camera_finding
 from renderocc_ros.node.parameters import NodeParameters
-from renderocc_ros.node.pose_filter import PosedSet, PoseFilter
-from renderocc_ros.node.ready_set import ImageSet, ReadySet, fresh_images
-from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.node.pose_filter import PoseFilter
+from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.node.synchroniser import CameraSynchroniser
+from renderocc_ros.node.transforms import SetPoses
+from renderocc_ros.rig.matched_set import MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
+
+
+@dataclass(frozen=True, eq=False)
+class PosedSet:
+    """Images, still serialised, of those cameras that have a calibration and a pose.
+
+    Attributes:
+        stamp_ns: the set's stamp.
+        images, models, ego_from_camera: by camera name, the same names in each.
+        odom_from_ego: at the set's stamp; None for a rig without odometry.
+        needed: fewest readable images with which the set is still used.
+        last_arrival_s: when the set's last image came, ``time.perf_counter()``.
+        ready_s: when all this was known, on the same clock.
+    """
+
+    stamp_ns: int
+    images: Mapping[str, ArrivedImage]
+    models: Mapping[str, CameraModel]
+    ego_from_camera: Mapping[str, RigidTransform]
+    odom_from_ego: RigidTransform | None
+    needed: int
+    last_arrival_s: float
+    ready_s: float = field(default_factory=time.perf_counter)
 
 
 class Inputs:
@@ -43,12 +69,12 @@ class Inputs:
         rig: RigConfig,
         parameters: NodeParameters,
         on_image: Callable[[CameraInput, ArrivedImage], None],
-        on_set: Callable[[ReadySet], None],
+        on_set: Callable[[PosedSet], None],
         on_time_jump: Callable[[], None],
         times: StageTimes,
-        tally: Tally,
+        counters: Counters,
     ) -> None:
-        self._node, self._times, self._tally = node, times, tally
+        self._node, self._times, self._counters = node, times, counters
         self._on_time_jump = on_time_jump
         self._on_set = on_set
         used = rig_in_use(rig, parameters)
@@ -66,7 +92,7 @@ class Inputs:
         }
         for camera in self.cameras.values():
             camera.registerCallback(partial(on_image, camera))
-            camera.registerCallback(self._look_ahead)
+            camera.registerCallback(self._prefetch)
         self._synchroniser = CameraSynchroniser(
             used, self.cameras, node, stamp_ns_of=lambda image: image.stamp_ns
         )
@@ -114,34 +140,34 @@ class Inputs:
             camera.destroy()
         self._listener.unregister()
 
-    def _look_ahead(self, image: ArrivedImage) -> None:
-        self._poses.look_ahead(image.frame, image.stamp_ns)
+    def _prefetch(self, image: ArrivedImage) -> None:
+        self._poses.prefetch(image.frame, image.stamp_ns)
 
-    def _on_matched(self, images: ImageSet) -> None:
-        last_s = max(image.arrived_s for image in fresh_images(images).values())
+    def _on_matched(self, matched: MatchedSet[ArrivedImage]) -> None:
+        last_s = max(image.item.arrived_s for image in matched.present.values())
         self._times.add("sync", (time.perf_counter() - last_s) * 1e3)
-        self._tally.add("sets_complete" if images.complete else "sets_partial")
+        self._counters.add("sets_complete" if matched.complete else "sets_partial")
 
-    def _on_posed(self, posed: PosedSet) -> None:
-        images = fresh_images(posed.matched)
+    def _on_posed(self, matched: MatchedSet[ArrivedImage], poses: SetPoses) -> None:
+        images = {name: image.item for name, image in matched.present.items()}
         last_s = max(image.arrived_s for image in images.values())
         models = {
             name: model
-            for name in posed.poses.ego_from_camera
+            for name in poses.ego_from_camera
             if (model := self.cameras[name].model) is not None
         }
         self._times.add("sync and transforms", (time.perf_counter() - last_s) * 1e3)
         if len(models) < self._needed:
-            lacks_info = len(posed.poses.ego_from_camera) >= self._needed
-            self._tally.add(f"dropped.no {'CameraInfo' if lacks_info else 'transform'}")
+            lacks_info = len(poses.ego_from_camera) >= self._needed
+            self._counters.add(f"dropped.no {'CameraInfo' if lacks_info else 'transform'}")
             return
         self._on_set(
-            ReadySet(
-                stamp_ns=posed.matched.stamp_ns,
+            PosedSet(
+                stamp_ns=matched.stamp_ns,
                 images={name: images[name] for name in models},
                 models=models,
-                ego_from_camera={name: posed.poses.ego_from_camera[name] for name in models},
-                odom_from_ego=posed.poses.odom_from_ego,
+                ego_from_camera={name: poses.ego_from_camera[name] for name in models},
+                odom_from_ego=poses.odom_from_ego,
                 needed=self._needed,
                 last_arrival_s=last_s,
             )
@@ -160,12 +186,12 @@ class Inputs:
         """Old transforms would shadow those of the new time line."""
         self._poses.clear()
         self._buffer.clear()
-        self._tally.add("time_jumps")
+        self._counters.add("time_jumps")
         self._on_time_jump()
 
     def _on_bad(self, camera: str, reason: str) -> None:
-        self._tally.add("bad_images")
-        self._tally.add(f"bad_images.{camera}")
+        self._counters.add("bad_images")
+        self._counters.add(f"bad_images.{camera}")
         self.cameras[camera].image_problem = f"image on {self.cameras[camera].topic}: {reason}"
 
 

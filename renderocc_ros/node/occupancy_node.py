@@ -1,9 +1,15 @@
-"""The live node: wiring of inputs, inference thread and outputs into a lifecycle."""
+"""The live node: its lifecycle, parameters, services and diagnostics.
+
+How images become voxels while it is active is told in ``pipeline``.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,32 +24,56 @@ from std_srvs.srv import Trigger
 
 from renderocc_ros.config import RigConfig, load_rig
 from renderocc_ros.node import diagnostics, parameters
-from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
-from renderocc_ros.node.inputs import Inputs, rig_in_use
+from renderocc_ros.node.inputs import rig_in_use
 from renderocc_ros.node.model_loading import load_predictor, release_memory, warm_up
 from renderocc_ros.node.outputs import Outputs
 from renderocc_ros.node.parameters import Change
+from renderocc_ros.node.pipeline import Pipeline
 from renderocc_ros.node.process import run_until_signalled
 from renderocc_ros.node.qos import QUIET_PUBLISHER
-from renderocc_ros.node.ready_set import ReadySet
-from renderocc_ros.node.reported import reported
-from renderocc_ros.node.set_processor import SetProcessor
-from renderocc_ros.node.statistics import StageTimes, Tally
-from renderocc_ros.node.worker import NewestFirstWorker
+from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.occupancy.occ3d_files import write_prediction
-from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.paths import shipped_weights
-from renderocc_ros.rig.camera_set import CameraSet
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
 
-# A set, and who works on it: cameras that come into use or go out of it get another processor.
-Job = tuple[SetProcessor, ReadySet]
-
 SUCCESS = TransitionCallbackReturn.SUCCESS
 STOP_S = 0.6  # an inference that takes longer is left behind at the end of the process
 DEACTIVATE_S = 10.0  # and is waited for so long on deactivate, which is to give its memory back
+
+LifecycleCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+
+
+def report_errors(callback: LifecycleCallback) -> LifecycleCallback:
+    """A lifecycle callback whose errors go to the node's ``failed``; rclpy would swallow them.
+
+    What a user can mend on the way up (a wrong file, a device that is not there) is a failure and
+    the node stays in its state; anything else is an error, and the node lets everything go.
+    """
+
+    @wraps(callback)
+    def reporting(node: Any, state: LifecycleState) -> TransitionCallbackReturn:
+        name = callback.__name__.removeprefix("on_")
+        try:
+            return callback(node, state)
+        except Exception as error:
+            mendable = isinstance(error, (ValueError, OSError, RuntimeError))
+            node.failed(name, str(error) if mendable else f"{type(error).__name__}: {error}")
+            if mendable and name in ("configure", "activate"):
+                return TransitionCallbackReturn.FAILURE
+            return TransitionCallbackReturn.ERROR
+
+    return reporting
+
+
+@dataclass
+class _Configured:
+    """What exists from configure to cleanup; the predictor may be let go while not active."""
+
+    rig: RigConfig
+    predictor: Predictor | None
+    outputs: Outputs
 
 
 class OccupancyNode(LifecycleNode):
@@ -59,18 +89,11 @@ class OccupancyNode(LifecycleNode):
         self._settings = parameters.read(self)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
-        self._times, self._tally = StageTimes(), Tally()
+        self._times, self._counters = StageTimes(), Counters()
         self._changes = diagnostics.Changes()
         self._problem = ""  # why the last transition failed
-        self._inference_problem = ""
-        self._rig: RigConfig | None = None
-        self._predictor: Predictor | None = None
-        self._outputs: Outputs | None = None
-        self._inputs: Inputs | None = None
-        self._worker: NewestFirstWorker[Job] | None = None
-        self._processor: SetProcessor | None = None
-        self._reset_wanted = False
-        self._last_start_s = float("-inf")
+        self._configured: _Configured | None = None
+        self._pipeline: Pipeline | None = None
         self._diagnostics = self.create_publisher(
             DiagnosticArray, "/diagnostics", 10, event_callbacks=QUIET_PUBLISHER
         )
@@ -80,62 +103,65 @@ class OccupancyNode(LifecycleNode):
             self._publish_diagnostics,
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
-        self._last_result: SemanticOccupancy | None = None
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/save", self._on_save)
 
     # ------------------------------------------------------------------------------- lifecycle
 
-    @reported
+    @report_errors
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load rig and model, run the model once."""
-        self._rig = load_rig(self._settings.rig)
-        reason = parameters.refusal(self._settings, {}, True, self._rig.names)
+        rig = load_rig(self._settings.rig)
+        reason = parameters.refusal(self._settings, {}, True, rig.names)
         if reason:
             raise ValueError(reason)
-        rig_in_use(self._rig, self._settings)
-        image = self._load().config.image
-        self._outputs = Outputs(self, self._rig, image, self._times, self._tally)
+        rig_in_use(rig, self._settings)
+        predictor = self._load(rig)
+        outputs = Outputs(self, rig, predictor.config.image, self._times, self._counters)
+        self._configured = _Configured(rig, predictor, outputs)
         self._problem = ""
         return SUCCESS
 
-    @reported
+    @report_errors
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe; load the model again if deactivate had let it go."""
-        assert self._rig is not None
-        assert self._outputs is not None
-        predictor = self._predictor or self._load()
-        self._worker = NewestFirstWorker(self._process, self._on_superseded, self._on_error)
-        self._open_inputs()
+        assert self._configured is not None
+        rig, outputs = self._configured.rig, self._configured.outputs
+        predictor = self._configured.predictor = self._configured.predictor or self._load(rig)
+        self._pipeline = Pipeline(
+            self, rig, predictor, outputs, self._settings, self._times, self._counters
+        )
         super().on_activate(state)  # enables the publishers
-        self._outputs.publish_classes(predictor.class_set, self.get_clock().now().nanoseconds)
+        outputs.publish_classes(predictor.class_set, self.get_clock().now().nanoseconds)
         self._problem = ""
         return SUCCESS
 
-    @reported
+    @report_errors
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, finish the set in hand, give the GPU back."""
         self._stop(DEACTIVATE_S)
-        if self._predictor is not None and self._predictor.device.type == "cuda":
-            self._release_model()
+        assert self._configured is not None
+        predictor = self._configured.predictor
+        if predictor is not None and predictor.device.type == "cuda":
+            del predictor
+            self._configured.predictor = None
+            release_memory()
         return super().on_deactivate(state)
 
-    @reported
+    @report_errors
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Forget rig and model."""
         self._release()
         return SUCCESS
 
-    @reported
+    @report_errors
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop everything."""
-        self._stop()
         self._release()
         return SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let everything go and be unconfigured again, so that configure can be tried anew."""
-        self._stop()
         self._release()
         return SUCCESS
 
@@ -146,23 +172,20 @@ class OccupancyNode(LifecycleNode):
 
     def stop(self) -> None:
         """End quickly, in whatever state, for the end of the process."""
-        self._stop()
+        self._stop(STOP_S)
 
     def failed(self, transition: str, reason: str) -> None:
         """Say why a transition failed, in the log and, until one succeeds, in /diagnostics."""
-        self._stop()
+        self._stop(STOP_S)
         if transition == "configure":
             self._release()
         self._problem = f"{transition} failed: {reason}"
         self.get_logger().error(self._problem)
 
-    # ----------------------------------------------------------------------------------- parts
-
-    def _load(self) -> Predictor:
+    def _load(self, rig: RigConfig) -> Predictor:
         started_s = time.perf_counter()
-        self._predictor = load_predictor(self._settings)
-        assert self._rig is not None
-        warm_up(self._predictor, self._rig.names)
+        predictor = load_predictor(self._settings)
+        warm_up(predictor, rig.names)
         network = self._settings.network
         if not self._settings.checkpoint and shipped_weights(network) is None:
             self.get_logger().warning(
@@ -175,132 +198,43 @@ class OccupancyNode(LifecycleNode):
                 "it, trained on synthetic towns; for a real robot train it and set 'checkpoint'"
             )
         self.get_logger().info(
-            f"rig '{self._rig.name}', network '{self._predictor.config.name}' on "
-            f"{self._predictor.device}, ready after {time.perf_counter() - started_s:.1f} s"
+            f"rig '{rig.name}', network '{predictor.config.name}' on {predictor.device}, ready "
+            f"after {time.perf_counter() - started_s:.1f} s"
         )
-        return self._predictor
+        return predictor
 
-    def _open_inputs(self) -> None:
-        assert self._rig is not None
-        assert self._predictor is not None
-        # A processor that is replaced ends with the sets that it was given, which hold it.
-        self._inputs = Inputs(
-            self,
-            self._rig,
-            self._settings,
-            self._on_image,
-            self._on_set,
-            self._on_time_jump,
-            self._times,
-            self._tally,
-        )
-        self._processor = SetProcessor(
-            self._predictor,
-            self._rig.names,
-            self._inputs.cameras,
-            lambda: self._settings,
-            self._publish,
-            self._times,
-            self._tally,
-        )
-
-    def _close_inputs(self) -> None:
-        if self._inputs is not None:
-            for reason, number in self._inputs.sets_dropped.items():
-                self._tally.add(f"dropped.{reason}", number)
-            self._inputs.destroy()
-            self._inputs = None
-
-    def _stop(self, patience_s: float = STOP_S) -> None:
-        self._close_inputs()
-        if self._worker is not None and not self._worker.stop(patience_s):
-            self._problem = f"the inference thread still works after {patience_s} s"
-        if self._processor is not None:
-            self._processor.close()
-        self._worker = self._processor = None
+    def _stop(self, timeout_s: float) -> None:
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None and not pipeline.close(timeout_s):
+            self._problem = f"the inference thread still works after {timeout_s} s"
 
     def _release(self) -> None:
-        if self._outputs is not None:
-            self._outputs.destroy()
-            self._outputs = None
-        self._release_model()
-        self._rig = self._last_result = None
-
-    def _release_model(self) -> None:
-        if self._predictor is not None:
-            self._predictor = None
+        self._stop(STOP_S)
+        configured, self._configured = self._configured, None
+        if configured is not None:
+            configured.outputs.destroy()
+            configured.predictor = None
             release_memory()
 
-    # ------------------------------------------------------------------------------------ sets
-
-    def _on_image(self, camera: CameraInput, image: ArrivedImage) -> None:
-        """In the executor's thread."""
-        idle = self._worker is not None and self._worker.is_idle
-        if idle and self._processor is not None and not self._settings.max_rate_hz:
-            self._processor.look_ahead(camera, image)
-
-    def _on_set(self, ready: ReadySet) -> None:
-        """In the executor's thread."""
-        rate_hz = self._settings.max_rate_hz
-        if rate_hz > 0 and ready.ready_s - self._last_start_s < 0.98 / rate_hz:
-            self._tally.add("dropped.max_rate_hz")
-            return
-        self._last_start_s = ready.ready_s
-        if self._worker is not None and self._processor is not None:
-            self._worker.submit((self._processor, ready))
-
-    def _process(self, job: Job) -> None:
-        """In the inference thread."""
-        processor, ready = job
-        predictor = self._predictor
-        if predictor is None:
-            return
-        if self._reset_wanted:
-            self._reset_wanted = False
-            predictor.reset()
-        processor.process(ready)
-        self._inference_problem = ""
-
-    def _publish(self, occupancy: SemanticOccupancy, cameras: CameraSet, ready: ReadySet) -> None:
-        """In the inference thread."""
-        self._last_result = occupancy
-        outputs, predictor = self._outputs, self._predictor
-        if outputs is not None and predictor is not None:
-            outputs.publish(occupancy, cameras, self._settings, ready.last_arrival_s)
-            if "rendered" in self._settings.outputs:
-                frames = {name: image.frame for name, image in ready.images.items()}
-                width = self._settings.rendered_width_px
-                outputs.views.publish(predictor, cameras, frames, width)
-
-    def _on_superseded(self, job: Job) -> None:
-        self._tally.add("dropped.newer set came")
-
-    def _on_error(self, job: Job, error: Exception) -> None:
-        if not self.context.ok():  # the process is ending: nothing can be published any more
-            return
-        self._tally.add("dropped.inference error")
-        self._inference_problem = f"inference failed: {type(error).__name__}: {error}"
-        self.get_logger().error(self._inference_problem, throttle_duration_sec=5.0)
-
-    def _on_time_jump(self) -> None:
-        self.get_logger().warning("time went back: starting anew", throttle_duration_sec=5.0)
-        self._reset_wanted = True
+    # -------------------------------------------------------------------------------- services
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._reset_wanted = True
+        if self._pipeline is not None:
+            self._pipeline.reset()
         response.success, response.message = True, "past frames are forgotten with the next set"
         return response
 
     def _on_save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        result = self._last_result
+        result = self._configured.outputs.last_result if self._configured else None
         if result is None:
             response.message = "no result yet; /diagnostics says why"
             return response
         try:
-            path = Path(self._settings.save_folder).expanduser() / f"{result.stamp_ns}.npz"
+            folder = Path(self._settings.save_folder).expanduser()
+            path = folder / f"{result.stamp_ns}.npz"
             write_prediction(path, result)
             response.success, response.message = True, str(path)
-        except (OSError, RuntimeError) as error:  # '~nobody' has no home
+        except (OSError, RuntimeError) as error:  # such as '~nobody', who has no home
             response.message = f"{error}; set the parameter 'save_folder'"
         return response
 
@@ -310,26 +244,25 @@ class OccupancyNode(LifecycleNode):
         present = parameters.read(self)
         changes = {parameter.name: parameter.value for parameter in changed}
         unconfigured = self._state_label == "unconfigured"
-        names = self._rig.names if self._rig is not None else None
-        reason = parameters.refusal(present, changes, unconfigured, names)
-        if self._rig is not None and not reason:
+        rig = self._configured.rig if self._configured else None
+        reason = parameters.refusal(present, changes, unconfigured, rig.names if rig else None)
+        if rig is not None and not reason:
             try:
-                rig_in_use(self._rig, parameters.with_changes(present, changes))
+                rig_in_use(rig, parameters.with_changes(present, changes))
             except ValueError as error:
                 reason = str(error)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_parameters(self, changed: list[Parameter]) -> None:
         before, self._settings = self._settings, parameters.read(self)
-        names = {parameter.name for parameter in changed} & parameters.SPECS.keys()
         if before == self._settings:
             return
-        self._diagnostics_timer.timer_period_ns = int(self._settings.diagnostics_period_s * 1e9)
-        if self._inputs is not None and any(
-            parameters.SPECS[name].change is Change.INPUTS for name in names
-        ):
-            self._close_inputs()
-            self._open_inputs()
+        period_ns = int(self._settings.diagnostics_period_s * 1e9)
+        self._diagnostics_timer.timer_period_ns = period_ns
+        names = {parameter.name for parameter in changed} & parameters.SPECS.keys()
+        reopen = any(parameters.SPECS[name].change is Change.INPUTS for name in names)
+        if self._pipeline is not None:
+            self._pipeline.change(self._settings, reopen)
 
     # ----------------------------------------------------------------------------- diagnostics
 
@@ -337,27 +270,27 @@ class OccupancyNode(LifecycleNode):
     def _state_label(self) -> str:
         return str(self._state_machine.current_state[1])
 
-    def _publish_diagnostics(self) -> None:
+    def _findings(self) -> list[diagnostics.Finding]:
         findings = []
         if self._problem:
             findings.append(diagnostics.problem("lifecycle", self._problem))
-        if self._inference_problem:
-            findings.append(diagnostics.problem("inference", self._inference_problem))
         clock = self.get_clock()
         if clock.ros_time_is_active and clock.now().nanoseconds == 0:
             publishers = self.count_publishers("/clock")
             findings.append(diagnostics.clock_finding(publishers))
-        counts = Counter(self._tally.snapshot())
-        if self._inputs is not None:
-            findings += self._inputs.findings()
-            for reason, number in self._inputs.sets_dropped.items():
-                counts[f"dropped.{reason}"] += number
-        if self._outputs is not None:
-            findings.append(self._outputs.finding())
+        counts = Counter(self._counters.snapshot())
+        if self._pipeline is not None:
+            findings += self._pipeline.findings()
+            counts += self._pipeline.sets_dropped()
+        if self._configured is not None:
+            findings.append(self._configured.outputs.finding())
         findings.append(diagnostics.latency_finding(self._times.percentiles()))
-        if self._predictor is not None:
-            findings.append(diagnostics.device_finding(self._predictor))
-        findings.insert(0, diagnostics.overall(self._state_label, findings, counts))
+        if self._configured is not None and self._configured.predictor is not None:
+            findings.append(diagnostics.device_finding(self._configured.predictor))
+        return [diagnostics.overall(self._state_label, findings, counts), *findings]
+
+    def _publish_diagnostics(self) -> None:
+        findings = self._findings()
         broken, mended = self._changes.of(findings)
         for words in broken:  # one line of code a severity: rclpy wants it so
             self.get_logger().warning(words)
@@ -367,7 +300,7 @@ class OccupancyNode(LifecycleNode):
             diagnostics.to_message(
                 findings,
                 self.get_fully_qualified_name(),
-                self._rig.name if self._rig is not None else self._settings.rig,
+                self._configured.rig.name if self._configured else self._settings.rig,
                 self.get_clock().now().to_msg(),
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -22,12 +22,15 @@ from renderocc_ros.node.diagnostics import OK, WARN, Finding
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.qos import QUIET_PUBLISHER, mismatch
 from renderocc_ros.node.rendered_views import RenderedViews
-from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.occupancy import markers
 from renderocc_ros.occupancy.messages import to_classes_message, to_message
 from renderocc_ros.occupancy.ros_messages import make, to_cloud
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
+
+if TYPE_CHECKING:
+    from renderocc_ros.prediction import Predictor
 
 RELIABLE = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(
@@ -50,16 +53,17 @@ class Outputs:
         image: the network's, which says how much of a camera's image it looks at.
 
     Attributes:
-        views: what is rendered per camera.
+        last_result: what was published last; None before the first.
     """
 
     def __init__(
-        self, node: Any, rig: RigConfig, image: ImageConfig, times: StageTimes, tally: Tally
+        self, node: Any, rig: RigConfig, image: ImageConfig, times: StageTimes, counters: Counters
     ) -> None:
         self._node, self._frame = node, rig.base_frame
         self._sight = Sight(image)
-        self.views = RenderedViews(node, rig.names, times)
-        self._times, self._tally = times, tally
+        self.last_result: SemanticOccupancy | None = None
+        self._views = RenderedViews(node, rig.names, times)
+        self._times, self._counters = times, counters
         overrides = QoSOverridingOptions.with_default_policies
         self._publishers = {
             name: node.create_lifecycle_publisher(
@@ -83,16 +87,21 @@ class Outputs:
     def publish(
         self,
         occupancy: SemanticOccupancy,
+        predictor: Predictor,
         cameras: CameraSet,
+        frames: Mapping[str, str],
         parameters: NodeParameters,
         last_arrival_s: float,
     ) -> None:
         """Publish on every chosen topic that has a subscriber.
 
         Args:
+            predictor: what the result comes from; its field is rendered.
             cameras: the set that the result comes from.
+            frames: their optical frames by name.
             last_arrival_s: when its last image came, ``time.perf_counter()``.
         """
+        self.last_result = occupancy
         posed_images = [posed for posed in cameras.images if posed is not None]
         stamps_ns = {posed.name: posed.stamp_ns for posed in posed_images}
         builders: dict[str, Callable[[], Any]] = {
@@ -111,7 +120,9 @@ class Outputs:
                     publisher.publish(builders[name]())
                 since_ms = (time.perf_counter() - last_arrival_s) * 1e3
                 self._times.add(f"last image to {name}", since_ms)
-                self._tally.add(f"published.{name}")
+                self._counters.add(f"published.{name}")
+        if "rendered" in parameters.outputs:
+            self._views.publish(predictor, cameras, frames, parameters.rendered_width_px)
 
     def finding(self) -> Finding:
         """Subscribers per topic, and those whose QoS does not fit, for diagnostics."""
@@ -138,7 +149,7 @@ class Outputs:
 
     def destroy(self) -> None:
         """Take the publishers down."""
-        self.views.destroy()
+        self._views.destroy()
         for publisher in (*self._publishers.values(), self._classes):
             self._node.destroy_lifecycle_publisher(publisher)
 

@@ -11,21 +11,9 @@ from rclpy.node import Node
 
 from renderocc_ros.config import RigConfig
 from renderocc_ros.node.clock_events import DeadlineTimer, on_backward_jump
-from renderocc_ros.node.queued_filter import QueuedFilter
+from renderocc_ros.node.synchroniser import QueuedFilter
 from renderocc_ros.node.transforms import SetPoses, TransformMissing, TransformReader
 from renderocc_ros.rig.matched_set import MatchedSet
-
-
-@dataclass(frozen=True, eq=False)
-class PosedSet:
-    """A set and the poses of those of its cameras that TF knows.
-
-    A camera whose image is there and whose pose is not stands in ``poses.missing`` with the reason:
-    it is to be treated as missing.
-    """
-
-    matched: MatchedSet[Any]
-    poses: SetPoses
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +29,10 @@ def header_frame(message: Any) -> str:
 
 
 class PoseFilter(QueuedFilter):
-    """Passes on one ``PosedSet`` for each ``MatchedSet`` that comes in, in order.
+    """Passes on each ``MatchedSet`` that comes in with its ``SetPoses``, in order.
+
+    A camera whose image is there and whose pose is not stands in ``SetPoses.missing`` with the
+    reason: it is to be treated as missing.
 
     A set whose transforms are all there goes through at once. Else it waits, and is tried again
     when a transform that it lacks arrives, until ``wait_s`` has passed or nothing can come any
@@ -96,8 +87,7 @@ class PoseFilter(QueuedFilter):
         """Take in a set and pass it on as soon as its poses are known."""
         cameras = {
             name: (self._frames[name] or self._frame_of(image.item), image.stamp_ns)
-            for name, image in zip(matched.names, matched.images, strict=True)
-            if image is not None
+            for name, image in matched.present.items()
         }
         with self.lock:
             deadline_ns = self._timer.now_ns() + self._wait_ns
@@ -107,10 +97,10 @@ class PoseFilter(QueuedFilter):
                 self.dropped["buffer full"] += 1
         self._retry()
 
-    def look_ahead(self, frame: str, stamp_ns: int) -> None:
+    def prefetch(self, frame: str, stamp_ns: int) -> None:
         """Ask TF about an image whose set is not complete yet, so that the set need not wait."""
         with self.lock:
-            self._reader.look_ahead(frame, stamp_ns)
+            self._reader.prefetch(frame, stamp_ns)
 
     def clear(self) -> None:
         """Drop what waits, as 'time jump'."""
@@ -142,23 +132,23 @@ class PoseFilter(QueuedFilter):
                 if hopeful and now_ns < entry.deadline_ns:
                     still.append(entry)
                     first = first or hopeful[0]
-                elif self._finish(PosedSet(entry.matched, poses)) and not poses.missing:
+                elif self._finish(entry.matched, poses) and not poses.missing:
                     self._drop(still, "superseded")
                     first = None
             self._waiting = still
             self._await_next(first)
         self.deliver()
 
-    def _finish(self, posed: PosedSet) -> bool:
+    def _finish(self, matched: MatchedSet[Any], poses: SetPoses) -> bool:
         """Put a set into the outbox, or drop it; note the reasons for the diagnostics."""
-        for name in posed.poses.ego_from_camera:
+        for name in poses.ego_from_camera:
             self.problems.pop(name, None)
-        for name, problem in posed.poses.missing.items():
+        for name, problem in poses.missing.items():
             self.problems[name] = str(problem)
-        if len(posed.poses.ego_from_camera) < self._needed:
+        if len(poses.ego_from_camera) < self._needed:
             self.dropped["no transform"] += 1
             return False
-        self.outbox.append(posed)
+        self.outbox.append((matched, poses))
         return True
 
     def _await_next(self, missing: TransformMissing | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class RenderedViews:
         }
 
     def publish(
-        self, predictor: Predictor, cameras: CameraSet, frames: dict[str, str], width: int
+        self, predictor: Predictor, cameras: CameraSet, frames: Mapping[str, str], width: int
     ) -> None:
         """Render the field of the last prediction for every camera that is wanted.
 

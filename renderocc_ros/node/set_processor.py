@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
 from renderocc_ros.node.image_messages import image_message
-from renderocc_ros.node.parameters import NodeParameters
-from renderocc_ros.node.ready_set import ReadySet
-from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.node.inputs import PosedSet
+from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_for
@@ -25,7 +24,7 @@ from renderocc_ros.rig.image_decoding import decode_for
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
 
-Publish = Callable[[SemanticOccupancy, CameraSet, ReadySet], None]
+Publish = Callable[[SemanticOccupancy, CameraSet, PosedSet], None]
 
 DECODERS = 2
 
@@ -55,7 +54,6 @@ class SetProcessor:
         predictor: the network.
         names: all cameras of the rig, in its order.
         cameras: those in use; a bad image is noted in ``image_problem``.
-        parameters: gives the present parameters.
         publish: takes the result, the images that it was made of, and the set.
     """
 
@@ -64,74 +62,75 @@ class SetProcessor:
         predictor: Predictor,
         names: tuple[str, ...],
         cameras: dict[str, CameraInput],
-        parameters: Callable[[], NodeParameters],
         publish: Publish,
         times: StageTimes,
-        tally: Tally,
+        counters: Counters,
     ) -> None:
         self._predictor, self._names, self._cameras = predictor, names, cameras
-        self._parameters, self._publish = parameters, publish
-        self._times, self._tally = times, tally
+        self._publish, self._times, self._counters = publish, times, counters
         self._own_threshold = predictor.config.opacity_threshold
         self._pool = ThreadPoolExecutor(DECODERS, "decode", initializer=_let_others_finish)
-        self._ahead: dict[str, _Decoding] = {}
+        self._prefetched: dict[str, _Decoding] = {}
 
-    def look_ahead(self, camera: CameraInput, arrived: ArrivedImage) -> None:
+    def prefetch(self, camera: CameraInput, arrived: ArrivedImage) -> None:
         """Begin to decode an image while its set waits for the other cameras.
 
         In the executor's thread; only while nothing else is to be done, so that no image is decoded
         whose set is to be dropped.
         """
         if camera.model is not None:
-            self._ahead[camera.config.name] = self._decoding(camera, arrived, camera.model)
+            self._prefetched[camera.config.name] = self._decoding(camera, arrived, camera.model)
 
-    def process(self, ready: ReadySet) -> None:
-        """Decode, predict, publish; drop the set if not enough of its images are readable."""
+    def process(self, posed: PosedSet, threshold: float) -> None:
+        """Decode, predict, publish; drop the set if not enough of its images are readable.
+
+        Args:
+            threshold: opacity above which a voxel is occupied; negative: the network's own.
+        """
         started_s = time.perf_counter()
-        self._times.add("wait for inference", (started_s - ready.ready_s) * 1e3)
-        parameters = self._parameters()
+        self._times.add("wait for inference", (started_s - posed.ready_s) * 1e3)
         with self._times.stage("decode"):
-            begun = {name: self._begun(ready, name) for name in ready.images}
+            begun = {name: self._begun(posed, name) for name in posed.images}
             results = {name: self._decoded(name, decoding) for name, decoding in begun.items()}
             decoded = {name: each for name, each in results.items() if each is not None}
         posed_images = {
             name: PosedImage(
                 name,
-                ready.images[name].stamp_ns,
+                posed.images[name].stamp_ns,
                 each.image,
                 each.model,
-                ready.ego_from_camera[name],
+                posed.ego_from_camera[name],
             )
             for name, each in decoded.items()
         }
-        if len(posed_images) < ready.needed:
-            self._tally.add("dropped.unreadable images")
+        if len(posed_images) < posed.needed:
+            self._counters.add("dropped.unreadable images")
             return
         camera_set = CameraSet(
-            ready.stamp_ns,
+            posed.stamp_ns,
             self._names,
             tuple(posed_images.get(name) for name in self._names),
-            ready.odom_from_ego,
+            posed.odom_from_ego,
         )
-        self._apply_threshold(parameters.threshold)
+        self._predictor.threshold = self._own_threshold if threshold < 0 else threshold
         with self._times.stage("inference"):
             planes = {name: each.planes for name, each in decoded.items()}
             occupancy = self._predictor.predict(camera_set, planes)
         for stage, milliseconds in self._predictor.timings_ms.items():
             self._times.add(f"inference: {stage}", milliseconds)
         with self._times.stage("publish"):
-            self._publish(occupancy, camera_set, ready)
+            self._publish(occupancy, camera_set, posed)
         finished_s = time.perf_counter()
-        self._times.add("total", (finished_s - ready.last_arrival_s) * 1e3)
-        self._tally.add("sets_published")
+        self._times.add("total", (finished_s - posed.last_arrival_s) * 1e3)
+        self._counters.add("sets_published")
 
     def close(self) -> None:
         """End the decoding threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begun(self, ready: ReadySet, name: str) -> _Decoding:
-        arrived, model = ready.images[name], ready.models[name]
-        ahead = self._ahead.get(name)
+    def _begun(self, posed: PosedSet, name: str) -> _Decoding:
+        arrived, model = posed.images[name], posed.models[name]
+        ahead = self._prefetched.get(name)
         if ahead is not None and ahead.arrived is arrived and ahead.model is model:
             return ahead
         return self._decoding(self._cameras[name], arrived, model)
@@ -154,14 +153,11 @@ class SetProcessor:
             decoded = decoding.result.result()
         except ValueError as error:
             camera.image_problem = f"image on {camera.topic}: {error}"
-            self._tally.add("bad_images")
-            self._tally.add(f"bad_images.{name}")
+            self._counters.add("bad_images")
+            self._counters.add(f"bad_images.{name}")
             return None
         camera.image_problem = ""
         return decoded
-
-    def _apply_threshold(self, threshold: float) -> None:
-        self._predictor.threshold = self._own_threshold if threshold < 0 else threshold
 
 
 def _let_others_finish() -> None:

@@ -65,7 +65,7 @@ class StageTimes:
         return {name: Percentiles.of(window) for name, window in values.items()}
 
 
-class Tally:
+class Counters:
     """Named counts."""
 
     def __init__(self) -> None:

@@ -11,14 +11,17 @@ a filter again, harms nothing; and a time jump, of the clock or of the stamps, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from message_filters import SimpleFilter
 from rclpy.node import Node
 
 from renderocc_ros.config import RigConfig
 from renderocc_ros.node.clock_events import DeadlineTimer, on_backward_jump
-from renderocc_ros.node.queued_filter import QueuedFilter
+from renderocc_ros.rig.matched_set import MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
 
 NANOSECONDS = 1_000_000_000
@@ -28,6 +31,35 @@ def header_stamp_ns(message: Any) -> int:
     """Stamp of a message with a header, nanoseconds."""
     stamp = message.header.stamp
     return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+
+
+class QueuedFilter(SimpleFilter):
+    """A filter whose callbacks run with no lock held, in order, by one thread at a time.
+
+    Outputs, as tuples of arguments, are queued under ``lock`` and passed on outside of it. So a
+    callback that raises leaves nothing locked and loses no other output, and a callback may feed
+    this filter again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.RLock()
+        self.outbox: deque[tuple[Any, ...]] = deque()
+        self._delivering = False
+
+    def deliver(self) -> None:
+        """Pass on what is queued. Call it without the lock."""
+        while True:
+            with self.lock:
+                if self._delivering or not self.outbox:
+                    return
+                self._delivering = True
+                output = self.outbox.popleft()
+            try:
+                self.signalMessage(*output)
+            finally:
+                with self.lock:
+                    self._delivering = False
 
 
 class CameraSynchroniser(QueuedFilter):
@@ -77,8 +109,7 @@ class CameraSynchroniser(QueuedFilter):
             return
         stamp_ns, now_ns = self._stamp_ns_of(message), self._timer.now_ns()
         with self.lock:
-            self.outbox += self.matcher.push(camera, stamp_ns, message, now_ns)
-            self._timer.set(self.matcher.next_deadline_ns)
+            self._queue(self.matcher.push(camera, stamp_ns, message, now_ns))
         self.deliver()
 
     def clear(self) -> None:
@@ -94,6 +125,9 @@ class CameraSynchroniser(QueuedFilter):
 
     def _on_deadline(self, now_ns: int) -> None:
         with self.lock:
-            self.outbox += self.matcher.tick(now_ns)
-            self._timer.set(self.matcher.next_deadline_ns)
+            self._queue(self.matcher.tick(now_ns))
         self.deliver()
+
+    def _queue(self, matched: Iterable[MatchedSet[Any]]) -> None:
+        self.outbox.extend((each,) for each in matched)
+        self._timer.set(self.matcher.next_deadline_ns)

@@ -66,7 +66,7 @@ class TransformReader:
         self._odom = odom_frame
         self._known: dict[tuple[str, str, int], RigidTransform] = {}
 
-    def look_ahead(self, frame: str, stamp_ns: int) -> None:
+    def prefetch(self, frame: str, stamp_ns: int) -> None:
         """Read what ``poses`` will need of an image, if TF has it, while its set is incomplete."""
         with suppress(tf2_ros.TransformException):
             if frame:

@@ -55,6 +55,12 @@ class MatchedSet(Generic[Item]):
     images: tuple[MatchedImage[Item] | None, ...]
 
     @property
+    def present(self) -> dict[str, MatchedImage[Item]]:
+        """The images that there are, by camera name."""
+        pairs = zip(self.names, self.images, strict=True)
+        return {name: image for name, image in pairs if image is not None}
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Cameras without an image, fresh or reused."""
         pairs = zip(self.names, self.images, strict=True)

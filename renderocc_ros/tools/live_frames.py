@@ -23,10 +23,9 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import RigConfig, load_class_set
 from renderocc_ros.msg import SemanticClasses, SemanticOccupancy
 from renderocc_ros.node.image_messages import image_message
-from renderocc_ros.node.inputs import Inputs
+from renderocc_ros.node.inputs import Inputs, PosedSet
 from renderocc_ros.node.parameters import NodeParameters
-from renderocc_ros.node.ready_set import ReadySet
-from renderocc_ros.node.statistics import StageTimes, Tally
+from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.node.transforms import TransformReader
 from renderocc_ros.occupancy.messages import class_set_of, occupancy_of, stamp_ns_of
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
@@ -96,7 +95,7 @@ class _LiveWatch:
         self._node, self._rig, self._lidar_topic = node, rig, lidar_topic
         self._topic = occupancy_topic
         self._tables: dict[str, ClassSet] = {}
-        self._sets: OrderedDict[int, ReadySet] = OrderedDict()
+        self._sets: OrderedDict[int, PosedSet] = OrderedDict()
         self._truths: deque[SemanticOccupancy] = deque(maxlen=KEPT)
         self._scans: deque[PointCloud2] = deque(maxlen=KEPT)
         self._said: deque[tuple[float, SemanticOccupancy]] = deque(maxlen=KEPT)
@@ -108,7 +107,7 @@ class _LiveWatch:
             on_set=self._on_set,
             on_time_jump=lambda: None,
             times=StageTimes(),
-            tally=Tally(),
+            counters=Counters(),
         )
         self._buffer = Buffer()
         self._listener = TransformListener(self._buffer, node, spin_thread=False)
@@ -157,7 +156,7 @@ class _LiveWatch:
         self._inputs.destroy()
         self._listener.unregister()
 
-    def _on_set(self, ready: ReadySet) -> None:
+    def _on_set(self, ready: PosedSet) -> None:
         self._sets[ready.stamp_ns] = ready
         while len(self._sets) > KEPT:
             self._sets.popitem(last=False)
@@ -198,7 +197,7 @@ class _LiveWatch:
         self._lidar_topic = topic
         self._node.create_subscription(PointCloud2, topic, self._on_scan, LOSSY)
 
-    def _cameras(self, ready: ReadySet) -> CameraSet | None:
+    def _cameras(self, ready: PosedSet) -> CameraSet | None:
         """Decoded; a camera whose image cannot be read is missing."""
         posed_images: dict[str, PosedImage] = {}
         for name, image in ready.images.items():

@@ -46,7 +46,7 @@ def no_picture(message: Any) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
-    [(cut_in_half, "is cut off"), (without_data, "0 bytes"), (no_picture, "no image OpenCV can")],
+    [(cut_in_half, "is cut off"), (without_data, "0 bytes"), (no_picture, "are no readable image")],
 )
 def test_unreadable_jpeg_costs_one_camera_and_is_named(
     scene: Scene, spoil: Callable[[Any], None], words: str

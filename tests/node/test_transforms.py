@@ -21,8 +21,8 @@ from rclpy.time import Time  # noqa: E402
 from sensor_msgs.msg import CompressedImage  # noqa: E402
 
 from renderocc_ros.geometry import RigidTransform  # noqa: E402
-from renderocc_ros.node.pose_filter import PosedSet, PoseFilter  # noqa: E402
-from renderocc_ros.node.transforms import TransformReader  # noqa: E402
+from renderocc_ros.node.pose_filter import PoseFilter  # noqa: E402
+from renderocc_ros.node.transforms import SetPoses, TransformReader  # noqa: E402
 from renderocc_ros.rig.matched_set import MatchedImage, MatchedSet  # noqa: E402
 from tests.rig.drive import MS, rig_of  # noqa: E402
 
@@ -80,7 +80,7 @@ def add_odometry(buffer: Any, stamp_ns: int) -> None:
     buffer.set_transform(message("odom", "base_link", pose, stamp_ns), "test")
 
 
-def test_looking_ahead_reads_each_transform_once_and_only_what_is_there(buffer: Any) -> None:
+def test_prefetching_reads_each_transform_once_and_only_what_is_there(buffer: Any) -> None:
     asked: list[tuple[str, str, int]] = []
     look_up = buffer.lookup_transform
 
@@ -94,14 +94,14 @@ def test_looking_ahead_reads_each_transform_once_and_only_what_is_there(buffer: 
     plain = TransformReader(buffer, "base_link", "odom").poses(stamp_ns, cameras)
     reader = TransformReader(buffer, "base_link", "odom")
     for frame, camera_ns in cameras.values():
-        reader.look_ahead(frame, camera_ns)
+        reader.prefetch(frame, camera_ns)
     asked.clear()
     poses = reader.poses(stamp_ns, cameras)
     assert not asked
     for name in cameras:
         assert np.allclose(poses.ego_from_camera[name].matrix, plain.ego_from_camera[name].matrix)
     # What TF lacks is no error now, and is found once it has come.
-    reader.look_ahead(CAMERAS[0], late_ns)
+    reader.prefetch(CAMERAS[0], late_ns)
     with pytest.raises(Exception, match="latest"):
         reader.lookup("odom", "base_link", late_ns)
     add_odometry(buffer, late_ns)
@@ -202,12 +202,12 @@ class Bench:
         self.source = message_filters.SimpleFilter()
         rig = rig_of(2, (0.0, 0.0), **options.pop("sync", {}))
         self.filter = PoseFilter(rig, self.source, buffer, node, **options)
-        self.out: list[PosedSet] = []
+        self.out: list[tuple[MatchedSet[Any], SetPoses]] = []
         self.filter.registerCallback(self._keep)
         self.arrival = Future()
 
-    def _keep(self, posed: PosedSet) -> None:
-        self.out.append(posed)
+    def _keep(self, matched: MatchedSet[Any], poses: SetPoses) -> None:
+        self.out.append((matched, poses))
         if not self.arrival.done():
             self.arrival.set_result(None)
 
@@ -229,7 +229,7 @@ def test_a_set_whose_transforms_are_there_goes_through_at_once(node: Node, buffe
     bench = Bench(node, buffer)
     bench.send(10 * S)
     assert len(bench.out) == 1 and bench.filter.waiting == 0
-    assert bench.out[0].poses.ego_from_camera["cam0"].is_close(LEFT, 1e-6, 1e-6)
+    assert bench.out[0][1].ego_from_camera["cam0"].is_close(LEFT, 1e-6, 1e-6)
 
 
 def test_a_set_waits_for_the_transform_and_goes_when_that_arrives(node: Node, buffer: Any) -> None:
@@ -238,7 +238,7 @@ def test_a_set_waits_for_the_transform_and_goes_when_that_arrives(node: Node, bu
     assert not bench.out and bench.filter.waiting == 1
     add_odometry(buffer, 10 * S + 220 * MS)
     bench.wait()
-    assert bench.out[0].matched.stamp_ns == 10 * S + 210 * MS and not bench.out[0].poses.missing
+    assert bench.out[0][0].stamp_ns == 10 * S + 210 * MS and not bench.out[0][1].missing
     assert not bench.filter.dropped and not bench.filter.problems
 
 
@@ -251,7 +251,7 @@ def test_several_that_wait_come_out_in_order(node: Node, buffer: Any) -> None:
     bench.wait()
     add_odometry(buffer, 10 * S + 300 * MS)
     bench.wait()
-    assert [posed.matched.stamp_ns for posed in bench.out] == stamps
+    assert [matched.stamp_ns for matched, _ in bench.out] == stamps
 
 
 def test_at_the_bound_it_goes_without_the_camera_that_has_no_pose(node: Node, buffer: Any) -> None:
@@ -259,7 +259,7 @@ def test_at_the_bound_it_goes_without_the_camera_that_has_no_pose(node: Node, bu
     bench.send(10 * S, ("left_optical", "rear_optical"))
     assert not bench.out
     bench.wait()
-    assert set(bench.out[0].poses.ego_from_camera) == {"cam0"}
+    assert set(bench.out[0][1].ego_from_camera) == {"cam0"}
     assert bench.filter.problems == {
         "cam1": "no transform base_link ← rear_optical at 10.000: TF has no frame 'rear_optical'"
     }
@@ -270,7 +270,7 @@ def test_too_few_poses_drop_the_set_with_its_reason(node: Node, buffer: Any) -> 
     bench.send(10 * S, ("left_optical", "rear_optical"))
     bench.send(10 * S + 100 * MS)
     bench.wait()
-    assert [posed.matched.stamp_ns for posed in bench.out] == [10 * S + 100 * MS]
+    assert [matched.stamp_ns for matched, _ in bench.out] == [10 * S + 100 * MS]
     assert bench.filter.dropped == {"superseded": 1}
     assert bench.filter.waiting == 0
     bench.send(9 * S)  # hopeless: not waited for
@@ -317,5 +317,5 @@ def test_transforms_over_dds_release_a_waiting_set(node: Node) -> None:
     timer = node.create_timer(0.02, send_odometry)  # again, until it has been discovered
     bench.wait()
     timer.cancel()
-    assert bench.out[0].poses.ego_from_camera["cam1"].is_close(RIGHT, 1e-6, 1e-6)
+    assert bench.out[0][1].ego_from_camera["cam1"].is_close(RIGHT, 1e-6, 1e-6)
     listener.unregister()

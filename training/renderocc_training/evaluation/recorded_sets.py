@@ -193,7 +193,7 @@ class RecordedSets:
 
     def _poses_known(self, matched: MatchedSet[RecordedImage]) -> bool:
         try:
-            for image in _present(matched).values():
+            for image in matched.present.values():
                 self.ego_from_sensor(matched.stamp_ns, image.item.frame, image.stamp_ns)
             self._odom_from_ego(matched.stamp_ns)
         except ValueError:
@@ -207,7 +207,7 @@ class RecordedSets:
         except ValueError as error:
             self.skipped["sets", without_numbers(f"no ego pose: {error}")] += 1
             return None
-        for name, image in _present(matched).items():
+        for name, image in matched.present.items():
             try:
                 pose = self.ego_from_sensor(matched.stamp_ns, image.item.frame, image.stamp_ns)
                 posed_images[name] = self._reading(name, image, pose)
@@ -232,8 +232,3 @@ class RecordedSets:
             raise ValueError("no usable CameraInfo")
         pixels, model = decode_for(image.item.message, model, self._preprocessor.reduction)
         return PosedImage(name, image.stamp_ns, pixels, model, ego_from_camera)
-
-
-def _present(matched: MatchedSet[RecordedImage]) -> dict[str, MatchedImage[RecordedImage]]:
-    pairs = zip(matched.names, matched.images, strict=True)
-    return {name: image for name, image in pairs if image is not None}

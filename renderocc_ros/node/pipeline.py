@@ -1,0 +1,150 @@
+"""What exists only while the node is active: its inputs, and the thread that works on sets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from renderocc_ros.config import RigConfig
+from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
+from renderocc_ros.node.diagnostics import Finding, problem
+from renderocc_ros.node.inputs import Inputs, PosedSet
+from renderocc_ros.node.outputs import Outputs
+from renderocc_ros.node.parameters import NodeParameters
+from renderocc_ros.node.set_processor import SetProcessor
+from renderocc_ros.node.statistics import Counters, StageTimes
+from renderocc_ros.node.worker import NewestFirstWorker
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.rig.camera_set import CameraSet
+
+if TYPE_CHECKING:
+    from renderocc_ros.prediction import Predictor
+
+# A set, and who works on it: cameras that come into use or go out of it get another processor.
+Job = tuple[SetProcessor, PosedSet]
+
+
+class Pipeline:
+    """From image messages to published results.
+
+    Args:
+        node: the rclpy node; messages come in its executor's thread.
+        rig: all cameras of the robot.
+        predictor: the network; used in the inference thread alone.
+        outputs: publishes the results.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        rig: RigConfig,
+        predictor: Predictor,
+        outputs: Outputs,
+        parameters: NodeParameters,
+        times: StageTimes,
+        counters: Counters,
+    ) -> None:
+        self._node, self._rig, self._predictor, self._outputs = node, rig, predictor, outputs
+        self._parameters, self._times, self._counters = parameters, times, counters
+        self._problem = ""  # with the last set
+        self._reset_wanted = False
+        self._last_start_s = float("-inf")
+        self._worker = NewestFirstWorker(self._process, self._on_superseded, self._on_error)
+        self._open_inputs()
+
+    def change(self, parameters: NodeParameters, reopen: bool) -> None:
+        """Go on with other parameters; ``reopen`` to subscribe to the cameras anew."""
+        self._parameters = parameters
+        if reopen:
+            self._close_inputs()
+            self._open_inputs()
+
+    def reset(self) -> None:
+        """Forget past frames before the next set."""
+        self._reset_wanted = True
+
+    def findings(self) -> list[Finding]:
+        """The state of every camera, and what was wrong with the last set."""
+        failed = [problem("inference", self._problem)] if self._problem else []
+        return failed + self._inputs.findings()
+
+    def sets_dropped(self) -> Counter[str]:
+        """Sets that the present inputs have dropped; those of earlier ones are counted already."""
+        return Counter({f"dropped.{why}": n for why, n in self._inputs.sets_dropped.items()})
+
+    def close(self, timeout_s: float) -> bool:
+        """Unsubscribe and end after the set in hand; False if that takes longer."""
+        self._close_inputs()
+        ended = self._worker.stop(timeout_s)
+        self._processor.close()
+        return ended
+
+    def _open_inputs(self) -> None:
+        # A processor that is replaced ends with the sets that it was given, which hold it.
+        self._inputs = Inputs(
+            self._node,
+            self._rig,
+            self._parameters,
+            self._on_image,
+            self._on_set,
+            self._on_time_jump,
+            self._times,
+            self._counters,
+        )
+        self._processor = SetProcessor(
+            self._predictor,
+            self._rig.names,
+            self._inputs.cameras,
+            self._publish,
+            self._times,
+            self._counters,
+        )
+
+    def _close_inputs(self) -> None:
+        for reason, number in self.sets_dropped().items():
+            self._counters.add(reason, number)
+        self._inputs.destroy()
+
+    # ------------------------------------------------------------------- in the executor's thread
+
+    def _on_image(self, camera: CameraInput, image: ArrivedImage) -> None:
+        if self._worker.is_idle and not self._parameters.max_rate_hz:
+            self._processor.prefetch(camera, image)
+
+    def _on_set(self, posed: PosedSet) -> None:
+        rate_hz = self._parameters.max_rate_hz
+        if rate_hz > 0 and posed.ready_s - self._last_start_s < 0.98 / rate_hz:
+            self._counters.add("dropped.max_rate_hz")
+            return
+        self._last_start_s = posed.ready_s
+        self._worker.submit((self._processor, posed))
+
+    def _on_superseded(self, job: Job) -> None:
+        self._counters.add("dropped.newer set came")
+
+    def _on_time_jump(self) -> None:
+        self._node.get_logger().warning("time went back: starting anew", throttle_duration_sec=5.0)
+        self._reset_wanted = True
+
+    # -------------------------------------------------------------------- in the inference thread
+
+    def _process(self, job: Job) -> None:
+        processor, posed = job
+        if self._reset_wanted:
+            self._reset_wanted = False
+            self._predictor.reset()
+        processor.process(posed, self._parameters.threshold)
+        self._problem = ""
+
+    def _publish(self, occupancy: SemanticOccupancy, cameras: CameraSet, posed: PosedSet) -> None:
+        frames = {name: image.frame for name, image in posed.images.items()}
+        self._outputs.publish(
+            occupancy, self._predictor, cameras, frames, self._parameters, posed.last_arrival_s
+        )
+
+    def _on_error(self, job: Job, error: Exception) -> None:
+        if not self._node.context.ok():  # the process is ending: nothing can be published any more
+            return
+        self._counters.add("dropped.inference error")
+        self._problem = f"inference failed: {type(error).__name__}: {error}"
+        self._node.get_logger().error(self._problem, throttle_duration_sec=5.0)
