@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Iterator
+from typing import Any
 
 import yaml
 
@@ -41,3 +43,18 @@ def test_the_image_copies_what_there_is() -> None:
     extras = re.search(r'^ARG EXTRAS="(.+)"', dockerfile, re.M)
     assert extras is not None
     assert all((ROOT / "requirements" / f"{name}.txt").exists() for name in extras[1].split())
+
+
+def test_every_page_is_in_the_menu_of_the_site() -> None:
+    menu = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    pages = {page for page in _leaves(menu) if not page.startswith("reference/")}
+    assert pages == {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+
+
+def _leaves(menu: list[Any]) -> Iterator[str]:
+    for entry in menu:
+        if isinstance(entry, str):
+            yield entry
+        else:
+            for below in entry.values():
+                yield from [below] if isinstance(below, str) else _leaves(below)
