@@ -26,7 +26,7 @@ from renderocc_training.recipe import load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.sequences.data_sets import open_sequences
-from renderocc_training.supervision.labels.config import LabelConfig, open_store
+from renderocc_training.supervision.labels.label_source import LabelSource, open_store
 
 SEVEN_FRAMES = (-3, -2, -1, 1, 2, 3)
 
@@ -49,7 +49,7 @@ def _score(
     config, recipe = load_network_config(network), load_recipe("default")
     class_set, grid = load_class_set(config.class_set), config.grid.build()
     rays = recipe.rays.model_copy(update={"auxiliary_frames": offsets})
-    labels = LabelConfig(depth="images", semantics="images", stride_px=stride_px)
+    labels = LabelSource(depth="images", semantics="images", stride_px=stride_px)
     source = TrainingSource(
         open_sequences(data, "nuscenes", None),
         open_store(labels, class_set, None),

@@ -27,6 +27,7 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.paths import share_path
 
 Model = TypeVar("Model", bound="StrictModel")
+ConfigFolder = Literal["rigs", "classes", "networks", "recipes", "label_sources", "class_mappings"]
 MissingPolicy = Literal["wait", "skip", "mask", "reuse"]
 Backend = Literal["eager", "compile", "cuda_graph"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -199,7 +200,7 @@ class GridConfig(StrictModel):
 # -------------------------------------------------------------------------------------- files
 
 
-def config_path(kind: Literal["rigs", "classes", "networks", "recipes"], name: str) -> Path:
+def config_path(kind: ConfigFolder, name: str) -> Path:
     """A configuration file by path, or by the name of one that is shipped.
 
     Args:
@@ -302,7 +303,7 @@ def _walk(place: Any, model: type[StrictModel]) -> tuple[list[str], list[type[St
     for part in place:
         if _has_key(models, part):
             inside = [each.model_fields[part] for each in models if part in each.model_fields]
-            models = [found for field in inside for found in _models_in(field.annotation)]
+            models = [found for field in inside for found in models_in(field.annotation)]
         elif chosen := _tagged(models, part):
             models = chosen
             continue
@@ -320,7 +321,8 @@ def _tagged(models: list[type[StrictModel]], tag: Any) -> list[type[StrictModel]
     return [each for each, kind in kinds if kind and tag in get_args(kind.annotation)]
 
 
-def _models_in(annotation: Any) -> list[type[StrictModel]]:
+def models_in(annotation: Any) -> list[type[StrictModel]]:
+    """The models that a value of this type may be; none for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, StrictModel):
         return [annotation]
-    return [found for part in get_args(annotation) for found in _models_in(part)]
+    return [found for part in get_args(annotation) for found in models_in(part)]

@@ -24,7 +24,7 @@ LAYERS = {
     "renderocc_ros": (
         ("geometry", "class_set", "paths", "kernels", "processes", "files", "lazy_commands"),
         ("config",),
-        ("network_config",),
+        ("network_config", "settings"),
         ("rig", "network"),
         ("checkpoint", "occupancy", "rendering"),
         ("checkpoint_convert", "export", "viewing"),

@@ -13,7 +13,7 @@ from renderocc_training.recipe import Recipe, load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
-from renderocc_training.supervision.labels.config import LabelConfig, open_store
+from renderocc_training.supervision.labels.label_source import LabelSource, open_store
 
 BUDGET = 1500
 GRID = VoxelGrid((-24.0, -24.0, -1.3), 1.0, (48, 48, 6))
@@ -47,7 +47,7 @@ def recipe(**rays: Any) -> Recipe:
 
 
 def make_store(mapping: Path, occ3d: ClassSet, folder: Path | None) -> LabelStore:
-    return open_store(LabelConfig(mapping=str(mapping)), occ3d, folder)
+    return open_store(LabelSource(mapping=str(mapping)), occ3d, folder)
 
 
 def make_source(

@@ -18,7 +18,7 @@ from renderocc_training.recipe import load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.training_sample import collate
 from renderocc_training.sequences.data_sets import open_sequences
-from renderocc_training.supervision.labels.config import LabelConfig, open_store
+from renderocc_training.supervision.labels.label_source import LabelSource, open_store
 
 STEPS = 120
 NETWORK = """
@@ -112,7 +112,7 @@ def test_a_recorded_drive_becomes_weights_that_know_where_things_are(tmp_path: P
     model = load_checkpoint(json.loads(printed.splitlines()[-1])["model"])
     recipe = load_recipe(str(tmp_path / "short.yaml"))
     store = open_store(
-        LabelConfig(depth="images", semantics="images"), model.class_set, tmp_path / "run/labels"
+        LabelSource(depth="images", semantics="images"), model.class_set, tmp_path / "run/labels"
     )
     seen, unseen = (
         agreement(

@@ -15,8 +15,8 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import RigidTransform
 from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
-from renderocc_training.supervision.labels.config import LabelConfig, open_store
 from renderocc_training.supervision.labels.label_images import label_image_file
+from renderocc_training.supervision.labels.label_source import LabelSource, open_store
 from renderocc_training.supervision.rays.ray_batch import PixelLabels
 
 
@@ -117,7 +117,7 @@ def test_the_fingerprint_of_settings_holds_the_mapping_files_content(
     mapping = tmp_path / "boxes.yaml"
     text = "kind: boxes\ncategories: {vehicle: car}\non_road: ignore\noff_road: ignore\n"
     mapping.write_text(text)
-    config = LabelConfig(mapping=str(mapping))
+    config = LabelSource(mapping=str(mapping))
     before = config.fingerprint(occ3d)
     mapping.write_text(text.replace("car", "truck"))
     assert config.fingerprint(occ3d) != before
@@ -141,9 +141,9 @@ def test_a_road_map_that_comes_later_or_changes_makes_the_labels_anew(
         f"kind: boxes\ncategories: {{{', '.join(content)}}}\n"
         "on_road: driveable_surface\noff_road: other_flat\n"
     )
-    config = LabelConfig(mapping=str(mapping))
+    config = LabelSource(mapping=str(mapping))
 
-    def ground(sequence: RecordedSequence, config: LabelConfig = config) -> set[int]:
+    def ground(sequence: RecordedSequence, config: LabelSource = config) -> set[int]:
         store = open_store(config, occ3d, tmp_path / "labels")
         found = set(store.labels(sequence, sequence.frames[0]).labels.class_id.tolist())
         assert store.has(sequence, sequence.frames[0])
@@ -179,7 +179,7 @@ def test_edited_label_files_make_the_labels_of_their_frame_anew(
     frames = (sequence.frames[0], replace(frame, lidar=sweep), sequence.frames[2])
     sequence = replace(sequence, frames=frames)
     file = points if kind == "points" else label_image_file(sequence, kind, frame.cameras[0])
-    config = LabelConfig(
+    config = LabelSource(
         depth="lidar" if kind == "points" else "images",
         semantics="points" if kind == "points" else "images",
     )
@@ -193,7 +193,7 @@ def test_edited_label_files_make_the_labels_of_their_frame_anew(
 
 
 def test_files_that_are_not_read_do_not_matter(sequence: RecordedSequence, occ3d: ClassSet) -> None:
-    config = LabelConfig(semantics="none")
+    config = LabelSource(semantics="none")
     store = open_store(config, occ3d, None)
     mapped = replace(sequence, road_mask=Path("anywhere.png"))
     assert store.key(sequence, sequence.frames[0]) == store.key(mapped, mapped.frames[0])
@@ -210,4 +210,4 @@ def test_files_that_are_not_read_do_not_matter(sequence: RecordedSequence, occ3d
 )
 def test_sources_that_do_not_fit_are_refused(given: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        LabelConfig(**given)  # type: ignore[arg-type]
+        LabelSource(**given)  # type: ignore[arg-type]

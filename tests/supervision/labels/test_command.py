@@ -15,11 +15,17 @@ import pytest
 from box_world import STREET
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.paths import share_path
 from renderocc_training.commands import labels
-from renderocc_training.commands._label_options import label_config
+from renderocc_training.commands._label_options import chosen_label_source
 from renderocc_training.commands.train import train
 from renderocc_training.sequences.data_sets import DataFormat, open_sequences
-from renderocc_training.supervision.labels.config import LabelConfig, default_mapping, open_store
+from renderocc_training.supervision.labels.label_source import (
+    default_mapping,
+    load_label_source,
+    open_store,
+)
+from renderocc_training.supervision.labels.mapping import load_boxes, load_names, load_numbers
 
 KITTI = ("--format", "semantickitti", "--semantics", "points")
 
@@ -64,8 +70,7 @@ def test_make_resumes_and_show_draws(root: Path, tmp_path: Path) -> None:
 
 
 def test_labels_of_a_semantickitti_world_are_exact(root: Path, occ3d: ClassSet) -> None:
-    given = {**LabelConfig().model_dump(), "semantics": "points"}
-    config = label_config({**given, "root": root, "format": "semantickitti"})
+    config = chosen_label_source("lidar", None, "points", {}, "semantickitti", root)
     sequence = open_sequences(root, "semantickitti")[0]
     store = open_store(config, occ3d, None)
     for frame in sequence.frames:
@@ -91,10 +96,15 @@ def test_labels_of_a_semantickitti_world_are_exact(root: Path, occ3d: ClassSet) 
             ("--format", "semantickitti", "--depth", "images", "--semantics", "none"),
             "no label image",
         ),
-        (("--format", "semantickitti", "--mapping", "nothing"), "no mapping file 'nothing'"),
+        (
+            ("--format", "semantickitti", "--set", "mapping=nothing"),
+            "no class_mappings file 'nothing'",
+        ),
         (("--format", "semantickitti", "--depth", "sonar"), "depth: Input should be"),
         (("--processes", "2", "--device", "cuda"), "a GPU takes one process"),
-        (("--format", "semantickitti", "--own-car-m", "-1"), "own_car_m: Input should be"),
+        (("--set", "ego_radius_m=-1"), "--set: ego_radius_m: Input should be"),
+        (("--set", "ego_radius=2"), "unknown key 'ego_radius'; did you mean 'ego_radius_m'?"),
+        (("--label-source", "radar"), "no label_sources file 'radar'"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -131,18 +141,31 @@ def test_what_recorded_point_labels_mean_must_be_said(command: str, tmp_path: Pa
     (tmp_path / "labels" / "points" / "LIDAR_TOP").mkdir(parents=True)
     words = ["labels", "make"] if command == "labels" else ["truth"]
     done = renderocc_train(*words, tmp_path, "--out", tmp_path / "out", "--semantics", "points")
-    assert done.returncode == 1 and "--mapping occ3d_ids" in done.stderr
+    assert done.returncode == 1 and "--set mapping=occ3d_ids" in done.stderr
     done = renderocc_train(
         *words, tmp_path, "--out", tmp_path / "out", "--semantics", "points",
-        "--mapping", "occ3d_ids",
+        "--set", "mapping=occ3d_ids",
     )  # fmt: skip
     assert "holds no tables of nuScenes" in done.stderr
 
 
 @pytest.mark.parametrize("command", [labels.make, labels.show, train])
-def test_every_setting_of_labels_is_an_option(command: Callable[..., None]) -> None:
+def test_every_command_takes_the_whole_label_source(command: Callable[..., None]) -> None:
     """Else labels of one command would be others than those that the next one looks for."""
-    assert set(LabelConfig.model_fields) <= set(inspect.signature(command).parameters)
+    options = set(inspect.signature(command).parameters)
+    assert {"label_source", "depth", "semantics", "settings"} <= options
+
+
+@pytest.mark.parametrize(
+    "file", sorted(share_path("config", "label_sources").glob("*.yaml")), ids=lambda f: f.stem
+)
+def test_every_shipped_label_source_reads_a_mapping_of_its_kind(file: Path) -> None:
+    source = load_label_source(file.stem)
+    load = {"boxes": load_boxes, "points": load_numbers, "segmentation": load_names}
+    mapping = source.mapping or default_mapping(source.semantics)
+    assert (mapping is None) == (source.semantics == "images")
+    if mapping is not None:
+        load[source.semantics](mapping)
 
 
 def test_pictures_of_a_real_sequence(recording: Callable[..., Path], tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from box_world import LENS, NOTHING, STREET
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_training.sequences.model import CameraImage, RecordedSequence
-from renderocc_training.supervision.labels.config import LabelConfig, make_labeller
 from renderocc_training.supervision.labels.dense import DenseLabels, WithClassImages
 from renderocc_training.supervision.labels.hub import load_pretrained
 from renderocc_training.supervision.labels.interface import NoClasses
 from renderocc_training.supervision.labels.label_images import ClassImageFiles, DepthImageFiles
+from renderocc_training.supervision.labels.label_source import LabelSource, make_labeller
 from renderocc_training.supervision.labels.lidar_depth import LidarLabels
 from renderocc_training.supervision.labels.mapping import NameMapping, NumberMapping, load_names
 from renderocc_training.supervision.labels.mono_depth import MonoDepthImages, load_mono_depth
@@ -68,7 +68,7 @@ def first_camera(sequence: RecordedSequence) -> CameraImage:
 
 
 def test_label_images_give_range_class_and_sky(sequence: RecordedSequence, occ3d: ClassSet) -> None:
-    config = LabelConfig(depth="images", semantics="images", stride_px=4)
+    config = LabelSource(depth="images", semantics="images", stride_px=4)
     camera = first_camera(sequence)
     labels = make_labeller(config, occ3d).label(sequence, sequence.frames[0], camera)
     range_m, what = true_images(camera)

@@ -1,21 +1,25 @@
 """Options that several commands share.
 
-Those of ``labels make`` are for every command that makes labels where they are missing: labels made
-with an option that another command lacks would be made again there, without a word.
+Labels made with a setting that another command lacks would be made again there, without a word: so
+every command that makes labels takes the same label source and the same ``--set``.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from renderocc_ros.config import validate
+from renderocc_ros.settings import Settings, sort_settings, with_settings
 from renderocc_training.sequences.data_sets import DataFormat
-from renderocc_training.supervision.labels.config import LabelConfig, default_mapping
+from renderocc_training.supervision.labels.label_source import (
+    LabelSource,
+    default_mapping,
+    load_label_source,
+)
 
-DEFAULTS = LabelConfig()
+SOURCE_KEYS = "label source"
 
 Root = Annotated[Path, typer.Argument(help="folder of the data set")]
 Format = Annotated[
@@ -30,27 +34,43 @@ Scenes = Annotated[
 ClassSetName = Annotated[
     str, typer.Option("--class-set", help="class set: a shipped name, or a .yaml")
 ]
-Depth = Annotated[str, typer.Option(help="lidar, images, mono or none")]
-Semantics = Annotated[str, typer.Option(help="boxes, points, images, segmentation or none")]
-Mapping = Annotated[
+LabelSourceName = Annotated[
+    str, typer.Option("--label-source", help="where labels come from: shipped name or .yaml")
+]
+Depth = Annotated[
+    str | None, typer.Option(help="instead of the label source's: lidar, images, mono or none")
+]
+Semantics = Annotated[
     str | None,
-    typer.Option(help="mapping file: a shipped name, or a .yaml; that of the layout if not given"),
+    typer.Option(help="instead of the label source's: boxes, points, images, segmentation or none"),
 ]
-Sweeps = Annotated[int, typer.Option(help="further LiDAR sweeps to add")]
-OwnCar = Annotated[
-    float, typer.Option(help="LiDAR points nearer than this are returns off the robot itself")
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="another value of a key of the label source; repeatable"
+    ),
 ]
-RoadMask = Annotated[Path | None, typer.Option(help="road map instead of the data set's own")]
-Stride = Annotated[int, typer.Option(help="distance in pixels of labels from images")]
-SegmentationModel = Annotated[str | None, typer.Option(help="hub name or folder")]
-MinProbability = Annotated[float, typer.Option(help="below it a segmentation model is unsure")]
-DepthModel = Annotated[str | None, typer.Option(help="hub name or folder")]
-MonoFarthest = Annotated[float, typer.Option(help="depths of the mono model beyond are not used")]
 
 
-def label_config(options: dict[str, Any]) -> LabelConfig:
-    """The configuration among a command's options, which have the names of its fields."""
-    given = {key: options[key] for key in LabelConfig.model_fields}
-    if given["mapping"] is None:
-        given["mapping"] = default_mapping(given["semantics"], options["format"], options["root"])
-    return validate(given, LabelConfig, "options")
+def chosen_label_source(
+    name: str, depth: str | None, semantics: str | None, settings: Settings,
+    format: DataFormat, root: Path,
+) -> LabelSource:  # fmt: skip
+    """The label source of a command's options, with the mapping file that fits the data set.
+
+    Args:
+        settings: of its keys, from ``--set``.
+        format, root: of the data set.
+    """
+    given = {"depth": depth, "semantics": semantics}
+    changes = {key: value for key, value in given.items() if value is not None} | settings
+    source = with_settings(load_label_source(name), changes)
+    if source.mapping is None:
+        mapping = default_mapping(source.semantics, format, root)
+        source = source.model_copy(update={"mapping": mapping})
+    return source
+
+
+def label_settings(texts: list[str] | None) -> Settings:
+    """The settings of a command that has nothing to set but its label source."""
+    return sort_settings(texts or (), {SOURCE_KEYS: LabelSource})[SOURCE_KEYS]

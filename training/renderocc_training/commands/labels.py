@@ -16,29 +16,22 @@ from rich.progress import track
 from renderocc_ros.config import load_class_set
 from renderocc_ros.processes import worker_processes
 from renderocc_training.commands._label_options import (
-    DEFAULTS,
     ClassSetName,
     Depth,
-    DepthModel,
     Format,
-    Mapping,
-    MinProbability,
-    MonoFarthest,
-    OwnCar,
-    RoadMask,
+    LabelSourceName,
     Root,
     Scenes,
-    SegmentationModel,
     Semantics,
-    Stride,
-    Sweeps,
+    Set,
     Version,
-    label_config,
+    chosen_label_source,
+    label_settings,
 )
 from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
-from renderocc_training.supervision.labels.config import open_store
+from renderocc_training.supervision.labels.label_source import open_store
 from renderocc_training.supervision.labels.show import frame_picture
 
 app = typer.Typer(
@@ -60,27 +53,22 @@ def make(
     version: Version = None,
     scenes: Scenes = None,
     class_set: ClassSetName = "occ3d",
-    depth: Depth = DEFAULTS.depth,
-    semantics: Semantics = DEFAULTS.semantics,
-    mapping: Mapping = None,
-    sweeps: Sweeps = DEFAULTS.sweeps,
-    own_car_m: OwnCar = DEFAULTS.own_car_m,
-    road_mask: RoadMask = None,
-    stride_px: Stride = DEFAULTS.stride_px,
-    segmentation_model: SegmentationModel = None,
-    min_probability: MinProbability = DEFAULTS.min_probability,
-    depth_model: DepthModel = None,
-    mono_farthest_m: MonoFarthest = DEFAULTS.mono_farthest_m,
+    label_source: LabelSourceName = "lidar",
+    depth: Depth = None,
+    semantics: Semantics = None,
+    settings: Set = None,
     device: Device = "cpu",
     processes: Annotated[int, typer.Option(min=1, help="frames at a time")] = 1,
 ) -> None:
     """Label the images of every key frame; what is there already is not made again."""
-    config = label_config(locals())
+    source = chosen_label_source(
+        label_source, depth, semantics, label_settings(settings), format, root
+    )
     if processes > 1 and device != "cpu":
         raise ValueError(f"--processes {processes} with --device {device}: a GPU takes one process")
     sequences = open_sequences(root, format, version, scenes or ())
     places = [(sequence, frame.number) for sequence in sequences for frame in sequence.frames]
-    store = open_store(config, load_class_set(class_set), out, device)
+    store = open_store(source, load_class_set(class_set), out, device)
     todo = [
         (sequence, number)
         for sequence, number in places
@@ -111,22 +99,18 @@ def show(
     version: Version = None,
     scenes: Scenes = None,
     class_set: ClassSetName = "occ3d",
-    depth: Depth = DEFAULTS.depth,
-    semantics: Semantics = DEFAULTS.semantics,
-    mapping: Mapping = None,
-    sweeps: Sweeps = DEFAULTS.sweeps,
-    own_car_m: OwnCar = DEFAULTS.own_car_m,
-    road_mask: RoadMask = None,
-    stride_px: Stride = DEFAULTS.stride_px,
-    segmentation_model: SegmentationModel = None,
-    min_probability: MinProbability = DEFAULTS.min_probability,
-    depth_model: DepthModel = None,
-    mono_farthest_m: MonoFarthest = DEFAULTS.mono_farthest_m,
+    label_source: LabelSourceName = "lidar",
+    depth: Depth = None,
+    semantics: Semantics = None,
+    settings: Set = None,
     device: Device = "cpu",
 ) -> None:
     """Draw labels over their images: ranges above, classes below; one PNG per frame."""
-    config, classes = label_config(locals()), load_class_set(class_set)
-    store = open_store(config, classes, labels, device)
+    source = chosen_label_source(
+        label_source, depth, semantics, label_settings(settings), format, root
+    )
+    classes = load_class_set(class_set)
+    store = open_store(source, classes, labels, device)
     out.mkdir(parents=True, exist_ok=True)
     for sequence in open_sequences(root, format, version, scenes or ()):
         for frame in _spread(sequence, frames):

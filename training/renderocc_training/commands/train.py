@@ -21,33 +21,26 @@ from renderocc_ros.checkpoint import (
     save_checkpoint,
 )
 from renderocc_ros.class_set import ClassSet
-from renderocc_ros.config import load_class_set
+from renderocc_ros.config import StrictModel, load_class_set
 from renderocc_ros.network.renderocc import Network, build_network
-from renderocc_ros.network_config import OfficialConfig, load_network_config
+from renderocc_ros.network_config import NetworkConfig, OfficialConfig, load_network_config
+from renderocc_ros.settings import Settings, sort_settings, with_settings
 from renderocc_training.commands._label_options import (
-    DEFAULTS,
+    SOURCE_KEYS,
     Depth,
-    DepthModel,
     Format,
-    Mapping,
-    MinProbability,
-    MonoFarthest,
-    OwnCar,
-    RoadMask,
+    LabelSourceName,
     Root,
-    SegmentationModel,
     Semantics,
-    Stride,
-    Sweeps,
     Version,
-    label_config,
+    chosen_label_source,
 )
 from renderocc_training.evaluation.results import without_nan
-from renderocc_training.recipe import load_recipe
+from renderocc_training.recipe import Recipe, load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.sequences.data_sets import hold_out, open_sequences
-from renderocc_training.supervision.labels.config import open_store
+from renderocc_training.supervision.labels.label_source import LabelSource, open_store
 from renderocc_training.trainer.held_out import held_out_table, score_held_out
 from renderocc_training.trainer.loop import (
     StepReport,
@@ -60,6 +53,12 @@ from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.run_state import claim
 from renderocc_training.trainer.threshold import best_threshold
+
+KINDS: dict[str, type[StrictModel]] = {
+    "recipe": Recipe,
+    "network": NetworkConfig,
+    SOURCE_KEYS: LabelSource,
+}
 
 
 def train(
@@ -84,17 +83,18 @@ def train(
             "but never trained on; may be repeated"
         ),
     ] = None,
-    depth: Depth = DEFAULTS.depth,
-    semantics: Semantics = DEFAULTS.semantics,
-    mapping: Mapping = None,
-    sweeps: Sweeps = DEFAULTS.sweeps,
-    own_car_m: OwnCar = DEFAULTS.own_car_m,
-    road_mask: RoadMask = None,
-    stride_px: Stride = DEFAULTS.stride_px,
-    segmentation_model: SegmentationModel = None,
-    min_probability: MinProbability = DEFAULTS.min_probability,
-    depth_model: DepthModel = None,
-    mono_farthest_m: MonoFarthest = DEFAULTS.mono_farthest_m,
+    label_source: LabelSourceName = "lidar",
+    depth: Depth = None,
+    semantics: Semantics = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="another value of a key of recipe, network or label source, such as "
+            "losses.votes=1.5; repeatable",
+        ),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="folder of `labels make`; <out>/labels if not given")
     ] = None,
@@ -125,33 +125,31 @@ def train(
 
     The model with averaged weights is <out>/model.safetensors, and the node loads it as it is.
     """
-    made_by = label_config(locals())
-    plan = load_recipe(recipe)
-    instead = {"steps": steps, "batch_size": batch_size}
-    plan = plan.model_copy(update={k: v for k, v in instead.items() if v is not None})
-    if rate is not None:
-        optimiser = plan.optimiser.model_copy(update={"learning_rate": rate})
-        plan = plan.model_copy(update={"optimiser": optimiser})
+    changes = sort_settings(settings or (), KINDS)
+    source = chosen_label_source(label_source, depth, semantics, changes[SOURCE_KEYS], format, root)
+    instead = {"steps": steps, "batch_size": batch_size, "optimiser.learning_rate": rate}
+    changes["recipe"] |= {key: value for key, value in instead.items() if value is not None}
+    plan = with_settings(load_recipe(recipe), changes["recipe"])
 
     def first_weights() -> tuple[Network, ClassSet]:
-        return _first_weights(start_from, network, pretrained, plan.seed)
+        return _first_weights(start_from, network, changes["network"], pretrained, plan.seed)
 
     model, class_set = first_weights()
     config = model.config
     volumes = None if truth is None else TruthFolder.open(truth, class_set)
-    store = open_store(made_by, class_set, labels or out / "labels")
+    store = open_store(source, class_set, labels or out / "labels")
     sequences = open_sequences(root, format, version)
     training, rest = hold_out(sequences, held_out or ())
     fabric = make_fabric(plan, _number(devices), nodes)
     fabric.launch()
-    source = TrainingSource(training, store, config, class_set, plan, volumes)
+    samples = TrainingSource(training, store, config, class_set, plan, volumes)
     unseen = TrainingSource(rest, store, config, class_set, plan, volumes) if rest else None
     console = Console(stderr=True)
     first = fabric.is_global_zero  # the one process that shows, records and writes
     claimed = claim(out) if first else None
     if first:
         console.print(
-            f"{len(source)} samples of {len(training)} sequences, {plan.steps} steps of "
+            f"{len(samples)} samples of {len(training)} sequences, {plan.steps} steps of "
             f"{plan.batch_size * plan.accumulate * fabric.world_size} on {fabric.device}, "
             f"precision {usable_precision(plan)}"
         )
@@ -162,12 +160,12 @@ def train(
                 return
             progress(report)
             if pictures_every and report.step % pictures_every == 0:
-                sample = (unseen or source).sample(0, np.random.default_rng(0))
+                sample = (unseen or samples).sample(0, np.random.default_rng(0))
                 progress.picture(report.step, sample_picture(model, sample, class_set))
 
         try:
             path = run(
-                model, class_set, source, plan, out, fabric,
+                model, class_set, samples, plan, out, fabric,
                 workers=workers, save_every=save_every, on_step=on_step,
             )  # fmt: skip
         except TrainingStopped as error:
@@ -195,13 +193,14 @@ def _number(devices: str) -> int | str:
 
 
 def _first_weights(
-    start_from: Path | None, network: str | None, pretrained: bool, seed: int
+    start_from: Path | None, network: str | None, settings: Settings, pretrained: bool, seed: int
 ) -> tuple[Network, ClassSet]:
     """The network that a run begins with: made anew, or with the weights of a checkpoint."""
     model = None if start_from is None else load_checkpoint(start_from)
-    if model is not None and network is None:
+    if model is not None and network is None and not settings:
         return model.network, model.class_set
-    config = load_network_config(network or "nano")
+    of_model = model.network.config if model is not None and network is None else None
+    config = with_settings(of_model or load_network_config(network or "nano"), settings)
     class_set = load_class_set(config.class_set)
     if model is None and isinstance(config.architecture, OfficialConfig):
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -19,18 +19,17 @@ from renderocc_ros.occupancy.occ3d_files import write_truth
 from renderocc_training.commands._label_options import (
     ClassSetName,
     Format,
-    Mapping,
-    RoadMask,
+    LabelSourceName,
     Root,
     Scenes,
+    Semantics,
+    Set,
     Version,
+    chosen_label_source,
+    label_settings,
 )
 from renderocc_training.sequences.data_sets import open_sequences
-from renderocc_training.supervision.labels.box_semantics import BoxClasses
-from renderocc_training.supervision.labels.config import default_mapping
-from renderocc_training.supervision.labels.interface import PointClasses
-from renderocc_training.supervision.labels.lidar_semantics import PointFileClasses
-from renderocc_training.supervision.labels.mapping import load_boxes, load_numbers
+from renderocc_training.supervision.labels.label_source import point_classes
 from renderocc_training.supervision.occupancy_truth import TruthMaker, TruthOptions
 
 DEFAULTS = TruthOptions()
@@ -42,12 +41,9 @@ def truth(
     format: Format = "nuscenes",
     version: Version = None,
     scenes: Scenes = None,
-    semantics: Annotated[
-        Literal["boxes", "points", "none"],
-        typer.Option(help="classes of points: from boxes and map, from label files, or none"),
-    ] = "boxes",
-    mapping: Mapping = None,
-    road_mask: RoadMask = None,
+    label_source: LabelSourceName = "lidar",
+    semantics: Semantics = None,
+    settings: Set = None,
     grid: Annotated[
         str, typer.Option(help="network whose grid to use: shipped name or .yaml")
     ] = "r50",
@@ -73,15 +69,18 @@ def truth(
     options = TruthOptions(
         window=window, unlabelled=None if unlabelled is None else classes.id_of(unlabelled)
     )
-    source: PointClasses | None = None
-    file = mapping or default_mapping(semantics, format, root) or ""
-    if semantics == "boxes":
-        source = BoxClasses(classes, load_boxes(file), road_mask)
-    elif semantics == "points":
-        source = PointFileClasses(classes, load_numbers(file))
+    source = chosen_label_source(
+        label_source, None, semantics, label_settings(settings), format, root
+    )
+    if source.semantics not in ("boxes", "points", "none"):
+        raise ValueError(
+            f"truth takes the classes of LiDAR points, not semantics = '{source.semantics}': give "
+            "--semantics boxes, points or none"
+        )
+    given = None if source.semantics == "none" else point_classes(source, classes)
     table = Table("sequence", "frames", "occupied", "without class", "seen by cameras", "by LiDAR")
     for sequence in open_sequences(root, format, version, scenes or ()):
-        maker = TruthMaker(sequence, source, cells, classes, options)
+        maker = TruthMaker(sequence, given, cells, classes, options)
         describe_grid(out / sequence.name, cells, classes.name)
         sums = np.zeros(4)
         for frame in track(sequence.frames, sequence.name, console=console, transient=True):

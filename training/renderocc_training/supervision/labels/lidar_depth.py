@@ -57,7 +57,7 @@ class LidarLabels:
         classes: gives points their classes.
         sweeps: further sweeps, those nearest in time, whose points are added to the frame's own;
             what moves without a box to follow is taken from the own sweep alone.
-        own_car_m: points this near to the LiDAR, seen from above, are returns off the car itself.
+        ego_radius_m: points this near to the LiDAR, seen from above, are returns off the robot.
         gap_deg: largest angles between neighbouring points on one surface, across and down.
     """
 
@@ -66,12 +66,12 @@ class LidarLabels:
         class_set: ClassSet,
         classes: PointClasses,
         sweeps: int = 0,
-        own_car_m: float = 1.0,
+        ego_radius_m: float = 1.0,
         gap_deg: tuple[float, float] = (1.0, 1.6),
     ) -> None:
         self.name = f"lidar+{classes.name}"
         self._class_set, self._classes = class_set, classes
-        self._sweeps, self._own_car_m, self._gap_deg = sweeps, own_car_m, gap_deg
+        self._sweeps, self._ego_radius_m, self._gap_deg = sweeps, ego_radius_m, gap_deg
         self.reach = sweeps
         self._last: tuple[str, list[LabelledSweep]] = ("", [])
 
@@ -101,8 +101,8 @@ class LidarLabels:
         key = f"{frame.fingerprint} {sequence.tracks_fingerprint} {len(sequence)}"
         if self._last[0] != key:
             sweeps = _nearest_sweeps(sequence, frame, self._sweeps)
-            own = self.labelled_sweep(sequence, sweeps[0], self._own_car_m)
-            far_m = OTHER_SCANS * self._own_car_m
+            own = self.labelled_sweep(sequence, sweeps[0], self._ego_radius_m)
+            far_m = OTHER_SCANS * self._ego_radius_m
             self._last = (
                 key,
                 [own, *(self.labelled_sweep(sequence, s, far_m) for s in sweeps[1:])],
@@ -110,7 +110,7 @@ class LidarLabels:
         return self._last[1]
 
     def labelled_sweep(
-        self, sequence: RecordedSequence, sweep: LidarSweep, own_car_m: float
+        self, sequence: RecordedSequence, sweep: LidarSweep, ego_radius_m: float
     ) -> LabelledSweep:
         """Read a sweep, give its points instances and classes, drop returns off the car."""
         points = read_points(sweep)
@@ -118,7 +118,7 @@ class LidarLabels:
         world = sweep.world_from_ego.apply(points_ego)
         instance = instances_of(world, sequence, sweep.stamp_ns)
         class_id, instance = self._classes.classes(sequence, sweep, points_ego, instance)
-        kept = np.hypot(points[:, 0], points[:, 1]) > own_car_m
+        kept = np.hypot(points[:, 0], points[:, 1]) > ego_radius_m
         kept &= np.isfinite(points).all(axis=1)
         return LabelledSweep(sweep.stamp_ns, world[kept], class_id[kept], instance[kept])
 

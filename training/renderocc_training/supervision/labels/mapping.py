@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_ros.config import StrictModel, load_yaml
-from renderocc_ros.paths import share_path
+from renderocc_ros.config import StrictModel, config_path, load_yaml
 
 IGNORE, SKY = "ignore", "sky"
 
@@ -130,17 +129,7 @@ def mapping_path(name: str) -> Path:
     Raises:
         ValueError: neither exists; the message lists the shipped names.
     """
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = share_path("config", "class_mappings") / f"{name}.yaml"
-    if not path.is_file():
-        shipped = sorted(
-            file.stem for file in share_path("config", "class_mappings").glob("*.yaml")
-        )
-        raise ValueError(
-            f"no mapping file '{name}'; give a path to a .yaml or one of: {', '.join(shipped)}"
-        )
-    return path
+    return config_path("class_mappings", name)
 
 
 def load_names(name: str) -> NameMapping:

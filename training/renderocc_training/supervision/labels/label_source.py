@@ -1,4 +1,4 @@
-"""Which labels to make: the choices of ``labels make``, and the labeller that they stand for."""
+"""Where 2D labels come from: a short YAML file, and the labeller that it stands for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_ros.config import StrictModel
+from renderocc_ros.config import StrictModel, config_path, load_yaml
 from renderocc_training.sequences.data_sets import DataFormat
 from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.box_semantics import BoxClasses
@@ -65,25 +65,27 @@ def default_mapping(
     if recorded is not None and recorded.is_dir():
         raise ValueError(
             f"the point labels in {recorded} are numbers of a recording's own 'label' field: say "
-            "what they mean by --mapping occ3d_ids (ids of classes, as in simulated drives), "
+            "what they mean by --set mapping=occ3d_ids (ids of classes, as in simulated drives), "
             "semantickitti, nuscenes_lidarseg, or a .yaml"
         )
     return "nuscenes_lidarseg"
 
 
-class LabelConfig(StrictModel):
-    """Sources of 2D labels; every default stands here."""
+class LabelSource(StrictModel):
+    """Where the range and the class of pixels come from; every default stands here."""
 
     depth: DepthSource = Field("lidar", description="where the range of pixels comes from")
     semantics: ClassSource = Field("boxes", description="where the class of pixels comes from")
     mapping: str | None = Field(
         None,
-        description="mapping file, or the name of a shipped one; if not given, that of "
-        "default_mapping for nuScenes",
+        description="mapping file, or the name of a shipped one; if not given, that of the data "
+        "set's layout",
     )
     sweeps: int = Field(0, ge=0, description="further LiDAR sweeps, nearest in time, to add")
-    own_car_m: float = Field(
-        1.0, ge=0, description="points nearer to the LiDAR than this are returns off the car"
+    ego_radius_m: float = Field(
+        1.0,
+        ge=0,
+        description="points nearer to the LiDAR than this are returns off the robot",
     )
     road_mask: Path | None = Field(
         None, description="map (as nuScenes has it) instead of the data set's own, for boxes"
@@ -103,7 +105,7 @@ class LabelConfig(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _sources_fit(self) -> LabelConfig:
+    def _sources_fit(self) -> LabelSource:
         if self.semantics in ("boxes", "points") and self.depth != "lidar":
             raise ValueError(
                 f"semantics = '{self.semantics}' labels LiDAR points, but depth = "
@@ -149,7 +151,12 @@ class LabelConfig(StrictModel):
         return found
 
 
-def make_labeller(config: LabelConfig, class_set: ClassSet, device: str = "cpu") -> PixelLabeller:
+def load_label_source(name: str) -> LabelSource:
+    """A label source by the name of a shipped one ("lidar", "images") or by path."""
+    return load_yaml(config_path("label_sources", name), LabelSource)
+
+
+def make_labeller(config: LabelSource, class_set: ClassSet, device: str = "cpu") -> PixelLabeller:
     """The labeller of a configuration; models are loaded now.
 
     Raises:
@@ -158,22 +165,27 @@ def make_labeller(config: LabelConfig, class_set: ClassSet, device: str = "cpu")
     images = _class_images(config, class_set, device)
     if config.depth != "lidar":
         return DenseLabels(class_set, images, _range_images(config, device), config.stride_px)
-    points = _point_classes(config, class_set)
-    lidar = LidarLabels(class_set, points, config.sweeps, config.own_car_m)
+    points = point_classes(config, class_set)
+    lidar = LidarLabels(class_set, points, config.sweeps, config.ego_radius_m)
     if images is None:
         return lidar
     return WithClassImages(class_set, lidar, images, config.stride_px)
 
 
 def open_store(
-    config: LabelConfig, class_set: ClassSet, folder: Path | None, device: str = "cpu"
+    config: LabelSource, class_set: ClassSet, folder: Path | None, device: str = "cpu"
 ) -> LabelStore:
     """Labels of a configuration, kept in a folder; see ``LabelStore``."""
     labeller = make_labeller(config, class_set, device)
     return LabelStore(labeller, folder, config.fingerprint(class_set), config.files)
 
 
-def _point_classes(config: LabelConfig, class_set: ClassSet) -> PointClasses:
+def point_classes(config: LabelSource, class_set: ClassSet) -> PointClasses:
+    """What gives the points of a LiDAR their classes.
+
+    Raises:
+        ValueError: a mapping that does not fit.
+    """
     name = str(config.mapping_file)
     if config.semantics == "boxes":
         return BoxClasses(class_set, load_boxes(name), config.road_mask)
@@ -182,7 +194,7 @@ def _point_classes(config: LabelConfig, class_set: ClassSet) -> PointClasses:
     return NoClasses()
 
 
-def _class_images(config: LabelConfig, class_set: ClassSet, device: str) -> ClassImages | None:
+def _class_images(config: LabelSource, class_set: ClassSet, device: str) -> ClassImages | None:
     name = str(config.mapping_file)
     if config.semantics == "images":
         return ClassImageFiles(class_set, load_numbers(name) if config.mapping else None)
@@ -195,7 +207,7 @@ def _class_images(config: LabelConfig, class_set: ClassSet, device: str) -> Clas
     return None
 
 
-def _range_images(config: LabelConfig, device: str) -> RangeImages | None:
+def _range_images(config: LabelSource, device: str) -> RangeImages | None:
     if config.depth == "images":
         return DepthImageFiles()
     if config.depth == "mono" and config.depth_model:
