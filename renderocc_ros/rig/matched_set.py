@@ -84,6 +84,7 @@ class MatchCounters:
         sets_complete, sets_partial: sets that went out with all cameras, and with fewer.
         sets_dropped: cycles of which no set went out, by reason.
         time_jumps: jumps of the time line that cleared the buffers.
+        backward_jumps: those of them after which all transforms that were known are of no use.
     """
 
     received: Counter[str] = field(default_factory=Counter)
@@ -94,3 +95,4 @@ class MatchCounters:
     sets_partial: int = 0
     sets_dropped: Counter[DropReason] = field(default_factory=Counter)
     time_jumps: int = 0
+    backward_jumps: int = 0

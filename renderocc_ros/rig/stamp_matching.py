@@ -54,19 +54,23 @@ class StampMatcher(Generic[Item]):
 
     Args:
         rig: names, offsets and the ``sync`` section of the rig.
+        wait_ns: of a recording, in which nobody waits for a set: how long every set waits for all
+            its images, in order, whatever ``sync`` says of time-outs.
 
     Attributes:
         counters: running totals.
         timing: period, offsets and tolerances; given or learned.
     """
 
-    def __init__(self, rig: RigConfig) -> None:
+    def __init__(self, rig: RigConfig, wait_ns: int | None = None) -> None:
         self.counters = MatchCounters()
         self._names = rig.names
         self._index = {name: index for index, name in enumerate(rig.names)}
         self._reference = self._index[rig.reference_name]
         self._sync = rig.sync
-        self._timeout_ns = _to_ns(rig.sync.timeout_s)
+        self._in_order = wait_ns is not None
+        self._timeout_ns = _to_ns(rig.sync.timeout_s) if wait_ns is None else wait_ns
+        self._silent_ns = max(SILENT_NS, wait_ns or 0)
         self._reuse_ns = _to_ns(rig.sync.reuse_max_age_s)
         self.timing = TriggerTiming(rig)
         self._now_ns = 0
@@ -107,9 +111,13 @@ class StampMatcher(Generic[Item]):
     @property
     def next_deadline_ns(self) -> int | None:
         """When ``tick`` has something to do, in the clock of ``now_ns``; None if nothing waits."""
-        if self._sync.missing == "wait" or not self._cycles:
+        if not self._times_out or not self._cycles:
             return None
         return min(cycle.opened_ns for cycle in self._cycles) + self._timeout_ns
+
+    @property
+    def _times_out(self) -> bool:
+        return self._sync.missing != "wait" or self._in_order
 
     def flush(self) -> list[MatchedSet[Item]]:
         """The recording is over: give out what still waits, as if every time-out had passed."""
@@ -181,6 +189,7 @@ class StampMatcher(Generic[Item]):
                 sets += self._close(len(self._cycles), DropReason.TIME_JUMP)
                 self._start_ns = None
             else:
+                self.counters.backward_jumps += 1
                 self._abandon()
             for survivor in held:
                 sets += self._take(survivor)
@@ -288,11 +297,11 @@ class StampMatcher(Generic[Item]):
         for place, cycle in enumerate(self._cycles):
             if self._is_complete(cycle):
                 last = place
-            elif (
-                self._sync.missing != "wait" and cycle.opened_ns + self._timeout_ns <= self._now_ns
-            ):
+            elif self._times_out and cycle.opened_ns + self._timeout_ns <= self._now_ns:
                 last, reason = place, DropReason.TIMEOUT
-        if len(self._cycles) - (last + 1) > self._sync.buffer_size:
+            elif self._in_order:
+                break
+        if not self._in_order and len(self._cycles) - (last + 1) > self._sync.buffer_size:
             last, reason = len(self._cycles) - self._sync.buffer_size - 1, DropReason.BUFFER_FULL
         return self._close(last + 1, reason)
 
@@ -303,7 +312,7 @@ class StampMatcher(Generic[Item]):
             return False
         if len(cycle.images) < self._sync.min_cameras:
             return False
-        heard_ns = cycle.time_ns - max(SILENT_NS, SILENT_PERIODS * self._period_ns)
+        heard_ns = cycle.time_ns - max(self._silent_ns, SILENT_PERIODS * self._period_ns)
         last = self._line.last_ns
         return all(
             camera in cycle.images or last.get(camera, self._start_ns or 0) < heard_ns

@@ -117,7 +117,7 @@ def test_gaps_are_not_bridged() -> None:
         tree.add("odom", "base", second * SECOND, circle(second), static=False)
     tree.lookup("odom", "base", SECOND // 2)
     tree.lookup("odom", "base", 3 * SECOND)
-    with pytest.raises(ValueError, match="in a gap of those from 0 to 3000000000"):
+    with pytest.raises(ValueError, match="in a gap of 2.000 s of those from 0 to 3000000000"):
         tree.lookup("odom", "base", 2 * SECOND)
 
 
@@ -141,8 +141,20 @@ def test_forgetting_keeps_what_later_look_ups_need(tree: TransformTree) -> None:
     tree.lookup("lidar", "camera", 0)
 
 
-def test_a_frame_that_changes_its_parent_starts_anew(tree: TransformTree) -> None:
+def test_a_frame_of_two_parents_is_followed_where_it_leads(tree: TransformTree) -> None:
+    """As where a wheel driver and a filter both say where the robot is."""
+    before = tree.lookup("map", "base", SECOND // 2)
     tree.add("map", "base", SECOND // 4, turned(2.0), static=False)
+    tree.add("wheel_odom", "base", SECOND // 2, turned(1.0), static=False)
     assert close(tree.lookup("map", "base", SECOND // 4), turned(2.0))
-    with pytest.raises(ValueError, match="after the last"):
-        tree.lookup("map", "base", SECOND // 2)
+    assert close(tree.lookup("map", "base", SECOND // 2), before)
+    assert close(tree.lookup("wheel_odom", "base", SECOND // 2), turned(1.0))
+    with pytest.raises(ValueError, match="'wheel_odom' from 'base' .*, 0.500 s after the last"):
+        tree.lookup("wheel_odom", "camera", SECOND)
+
+
+def test_a_static_transform_replaces_what_was_known_of_its_frame(tree: TransformTree) -> None:
+    tree.add("roof", "lidar", 0, turned(2.0), static=True)
+    assert close(tree.lookup("roof", "lidar", 0), turned(2.0))
+    with pytest.raises(ValueError, match="no transform links"):
+        tree.lookup("base", "lidar", 0)

@@ -44,8 +44,8 @@ def test_without_static_transforms_nothing_is_made_up(
     assert report.scenes == []
     assert "no /tf_static" in report.problems[0]
     reasons = dict(report.skipped.keys())
-    assert "no transform names the frame 'front'" in reasons["FRONT"]
-    assert report.skipped["FRONT", reasons["FRONT"]] == 30
+    assert "no transform names the frame 'front'" in reasons["images of FRONT"]
+    assert report.skipped["images of FRONT", reasons["images of FRONT"]] == 30
     assert not list((tmp_path / "out").rglob("*.jpg"))
 
 
@@ -56,9 +56,9 @@ def test_images_in_a_hole_of_the_poses_are_left_out_not_guessed(
         return None if topic == "/tf" and 40 <= number < 105 else message
 
     report = extract(drive(edit=hole).write(tmp_path / "bag"), tmp_path / "out", rig)
-    left_out = sum(n for (what, why), n in report.skipped.items() if what == "FRONT")
+    left_out = sum(n for (what, why), n in report.skipped.items() if what == "images of FRONT")
     assert left_out == 13  # poses end at 780 ms and begin again at 2100 ms
-    assert "in a gap" in next(why for what, why in report.skipped if what == "FRONT")
+    assert "in a gap" in next(why for what, why in report.skipped if what == "images of FRONT")
     kept = len(tables(tmp_path / "out").channel("FRONT"))
     before_key = sum(n for (_, why), n in report.skipped.items() if "first key frame" in why)
     assert kept + left_out == 30
@@ -81,7 +81,7 @@ def test_a_jump_of_the_clock_ends_the_scene_and_begins_another(
         if sample["next"]:
             assert 300_000 < stamps[sample["next"]] - sample["timestamp"] < 1_500_000
     taken = len(data.channel("FRONT", True)) + len(data.channel("FRONT", False))
-    lost = sum(count for (what, _), count in report.skipped.items() if what == "FRONT")
+    lost = sum(count for (what, _), count in report.skipped.items() if what == "images of FRONT")
     assert report.key_frames == sum(counts)
     assert taken <= 60
     assert lost <= 10
@@ -96,8 +96,7 @@ def test_broken_images_are_counted_and_the_stream_goes_on(
         return message
 
     report = extract(drive(edit=damage).write(tmp_path / "bag"), tmp_path / "out", rig)
-    topic = "/rear/image_raw/compressed"
-    assert report.skipped[topic, "the JPEG is cut off: it has no end marker"] == 1
+    assert report.skipped["images of REAR", "the JPEG is cut off: it has no end marker"] == 1
     assert sum(n for (_, why), n in report.skipped.items() if "no readable image" in why) == 1
     assert report.skipped["sets", "without REAR"] == 2
     assert report.key_frames == 6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,8 +21,8 @@ from renderocc_training.evaluation.stamped_topic import StampedTopic
 from renderocc_training.evaluation.truth_sources import MESSAGE, TOLERANCE_NS, find_truth_topics
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_reader import BagReader
+from renderocc_training.recording.left_out import LeftOut
 from renderocc_training.sequences.extraction.readings import finite_points
-from renderocc_training.sequences.extraction.report import without_numbers
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
@@ -63,7 +62,7 @@ class BagFrames:
         prediction_topic: str | None = None,
         lidar_topic: str | None = None,
     ) -> None:
-        self.skipped: Counter[tuple[str, str]] = Counter()
+        self.skipped = LeftOut()
         self._bag, self._predictor = bag, predictor
         self._sets: RecordedSets | None = None
         with BagReader(bag) as reader:
@@ -120,7 +119,7 @@ class BagFrames:
                 stamp_ns, cloud.header.frame_id, content.stamp_ns(cloud)
             )
         except ValueError as error:
-            self.skipped["LiDAR", without_numbers(str(error))] += 1
+            self.skipped.note("LiDAR", str(error))
             return None
         stacked = np.stack([points[axis] for axis in "xyz"], axis=1)
         return ego_from_lidar.apply(stacked).astype(np.float32)

@@ -1,9 +1,8 @@
 """One recording, read once from start to end, into one or more scenes.
 
-Images go through the live node's own stamp matching. A matched set waits until the poses at all
-its stamps are known, then it becomes a key frame or sweeps. What waits is bounded by time, so
-memory does not grow with the recording. Where the clock jumps or the drive is interrupted, a new
-scene begins.
+A posed set of images waits until its LiDAR scan, its boxes and its truth are known, then it becomes
+a key frame or sweeps. What waits is bounded by time, so memory does not grow with the recording.
+Where the clock jumps or the drive is interrupted, a new scene begins.
 """
 
 from __future__ import annotations
@@ -11,23 +10,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from renderocc_ros.geometry import CameraModel
 from renderocc_ros.rig.calibration import scaled_to_image
-from renderocc_ros.rig.matched_set import MatchedSet
-from renderocc_ros.rig.stamp_matching import StampMatcher
 from renderocc_training.recording import boxes as box_messages
 from renderocc_training.recording import message_content as content
-from renderocc_training.recording.bag_reader import BagMessage, BagReader
+from renderocc_training.recording.bag_layout import BagLayout
+from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.boxes import Box
-from renderocc_training.sequences.extraction.bag_layout import BagLayout
+from renderocc_training.recording.frame_sets import FrameSet, FrameSets
 from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
 from renderocc_training.sequences.extraction.occupancy_truth import OccupancyTruth
-from renderocc_training.sequences.extraction.pose_source import PoseSource
 from renderocc_training.sequences.extraction.readings import (
-    ImageFile,
     Reading,
     finite_points,
     image_file,
@@ -35,24 +31,14 @@ from renderocc_training.sequences.extraction.readings import (
     lidar_file,
     point_label_file,
 )
-from renderocc_training.sequences.extraction.report import ExtractionReport, without_numbers
+from renderocc_training.sequences.extraction.report import ExtractionReport
 from renderocc_training.sequences.extraction.scene_writer import SceneWriter
 
-PATIENCE_NS = 2_000_000_000  # how long a set waits for the poses at its stamps
 LIDAR_WINDOW_NS = 100_000_000  # a scan this near to the set's last image belongs to it
 BOX_WINDOW_NS = 10_000_000
 INTERRUPTION_NS = 10_000_000_000  # a gap that ends a scene; nothing waits longer
 LIDAR_CHANNEL = "LIDAR_TOP"
 LABEL_FOLDER = "labels"
-
-
-@dataclass(frozen=True, eq=False)
-class _Shot:
-    """An image with the calibration that held when it came."""
-
-    file: ImageFile
-    model: CameraModel
-    frame: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +48,6 @@ class _Scan:
     stamp_ns: int
     frame: str
     content: bytes
-
-
-@dataclass(frozen=True, eq=False)
-class _Pending:
-    """A set that waits for its poses and its LiDAR scan."""
-
-    images: MatchedSet[_Shot]
-    arrived_ns: int
-
-    @property
-    def last_ns(self) -> int:
-        return max(image.stamp_ns for image in self.images.images if image is not None)
 
 
 class BagExtractor:
@@ -87,6 +61,9 @@ class BagExtractor:
         root: the data set's folder, for labels and 3D truth.
         sweeps: keep what lies between key frames.
         report: where everything left out is counted.
+
+    Raises:
+        ValueError: the rig names no odometry frame.
     """
 
     def __init__(
@@ -99,20 +76,23 @@ class BagExtractor:
         sweeps: bool,
         report: ExtractionReport,
     ) -> None:
-        self._reader, self._layout, self._rule = reader, layout, rule
+        rig = layout.rig
+        if rig.odom_frame is None:
+            raise ValueError(
+                f"rig '{rig.name}': odom_frame is null, so nothing says where the robot was; name "
+                "the frame of its odometry"
+            )
+        self._layout, self._rule = layout, rule
         self._new_scene, self._root = new_scene, root
         self._sweeps, self._report = sweeps, report
-        self._matcher: StampMatcher[_Shot] = StampMatcher(layout.rig)
-        self._poses = PoseSource(layout.rig, report)
-        self._infos: dict[str, Any] = {}
-        self._pending: deque[_Pending] = deque()
         self._scans: deque[_Scan] = deque()
         self._boxes: deque[tuple[int, list[Box], str]] = deque()
         self._boxes_until_ns = 0
         self._truth = OccupancyTruth(root, layout.occupancy) if layout.occupancy else None
         self._scene: SceneWriter | None = None
         self._last_set_ns: int | None = None
-        self._now_ns = 0
+        self._frames = FrameSets(reader, layout, report.skipped, self._others(), self._is_ready)
+        self._poses = self._frames.poses
 
     def run(self, advance: Callable[[int], None]) -> None:
         """Read everything.
@@ -120,67 +100,26 @@ class BagExtractor:
         Args:
             advance: told the log time of every message.
         """
-        self._read_ahead()
-        truth_topics = self._truth.topics if self._truth else []
-        for message in self._reader.messages([*self._layout.topics, *truth_topics]):
-            self._now_ns = message.log_time_ns
-            try:
-                self._take(message)
-            except ValueError as error:
-                self._report.skip(message.topic, without_numbers(str(error)))
-            self._settle(self._is_ready)
-            advance(message.log_time_ns)
-        self._enqueue(self._matcher.flush())
-        self._settle(lambda pending: True)
+        self._frames.advance = advance
+        for frame_set in self._frames:
+            self._place(frame_set)
         self._flush_scans(None)
         self._end_scene()
-        for (camera, reason), count in self._matcher.counters.dropped.items():
-            self._report.skip(camera, f"not matched: {reason.value}", count)
-
-    def _read_ahead(self) -> None:
-        """Mounts and first calibrations, which may be recorded after the first images."""
-        for message in self._reader.messages(["/tf_static"]):
-            self._poses.add_transforms(self._reader.decode(message), static=True)
-        for topic, camera in self._layout.infos.items():
-            first = next(self._reader.messages([topic]), None)
-            if first is not None:
-                self._infos[camera.name] = self._reader.decode(first)
 
     # ------------------------------------------------------------------------------- messages in
 
-    def _take(self, message: BagMessage) -> None:
-        topic, decoded = message.topic, self._reader.decode(message)
-        if topic == "/tf":
-            if self._poses.jumps(decoded):
-                self._settle(lambda pending: True)
-            self._poses.add_transforms(decoded, static=False)
-        elif topic == self._layout.odometry:
-            self._poses.add_odometry(decoded)
-        elif topic in self._layout.infos:
-            self._infos[self._layout.infos[topic].name] = decoded
-        elif topic in self._layout.images:
-            self._take_image(message, decoded)
-        elif topic == self._layout.lidar:
-            self._take_scan(decoded)
-        elif topic == self._layout.boxes:
-            self._take_boxes(decoded)
-        elif self._truth is not None and topic in self._truth.topics:
-            self._truth.take(topic, decoded)
-        else:
-            self._take_label(*self._layout.labels[topic], decoded)
-
-    def _take_image(self, message: BagMessage, decoded: Any) -> None:
-        camera = self._layout.images[message.topic]
-        info = self._infos.get(camera.name)
-        if info is None:
-            raise ValueError("no CameraInfo yet")
-        file = image_file(decoded)
-        model = content.model_of_info(info, camera.rectified)
-        model = scaled_to_image(model, file.width, file.height)
-        frame = camera.frame or decoded.header.frame_id
-        shot = _Shot(file, model, frame)
-        stamp_ns = content.stamp_ns(decoded)
-        self._enqueue(self._matcher.push(camera.name, stamp_ns, shot, message.log_time_ns))
+    def _others(self) -> dict[str, Callable[[Any], None]]:
+        """What takes the messages of each topic beside images and poses."""
+        others: dict[str, Callable[[Any], None]] = {}
+        if self._layout.lidar:
+            others[self._layout.lidar] = self._take_scan
+        if self._layout.boxes:
+            others[self._layout.boxes] = self._take_boxes
+        if self._truth is not None:
+            others |= {topic: partial(self._truth.take, topic) for topic in self._truth.topics}
+        for topic, (kind, camera) in self._layout.labels.items():
+            others[topic] = partial(self._take_label, kind, camera)
+        return others
 
     def _take_scan(self, cloud: Any) -> None:
         stamp_ns = content.stamp_ns(cloud)
@@ -216,38 +155,30 @@ class BagExtractor:
 
     # ---------------------------------------------------------------------------------- sets out
 
-    def _enqueue(self, sets: list[MatchedSet[_Shot]]) -> None:
-        self._pending.extend(_Pending(images, self._now_ns) for images in sets)
-
-    def _is_ready(self, pending: _Pending) -> bool:
-        if self._now_ns - pending.arrived_ns > PATIENCE_NS:
-            return True
-        if self._layout.lidar and not (self._scans and self._scans[-1].stamp_ns >= pending.last_ns):
+    def _is_ready(self, last_ns: int) -> bool:
+        """Whether all is known that belongs to a set whose last image has this stamp."""
+        if self._layout.lidar and not (self._scans and self._scans[-1].stamp_ns >= last_ns):
             return False
-        scan = self._scan_of(pending)
-        last_ns = max(pending.last_ns, scan.stamp_ns if scan else 0)
+        scan = self._scan_at(last_ns)
+        last_ns = max(last_ns, scan.stamp_ns if scan else 0)
         if self._layout.boxes and self._boxes_until_ns < last_ns:
             return False
         if self._truth is not None and not self._truth.known_until(last_ns):
             return False
-        return self._poses.known_until(last_ns)
+        return self._poses.ego_settled(last_ns)
 
-    def _settle(self, ready: Callable[[_Pending], bool]) -> None:
-        while self._pending and ready(self._pending[0]):
-            self._place(self._pending.popleft())
-
-    def _place(self, pending: _Pending) -> None:
+    def _place(self, frame_set: FrameSet) -> None:
         """Write a set as key frame or as sweeps."""
-        stamp_ns = pending.images.stamp_ns
+        stamp_ns = frame_set.stamp_ns
         last_ns, self._last_set_ns = self._last_set_ns, stamp_ns
         if last_ns is not None and not 0 < stamp_ns - last_ns < INTERRUPTION_NS:
             self._end_scene()
-        scan = self._scan_of(pending)
-        readings = list(self._readings(pending))
+        scan = self._scan_at(frame_set.last_ns)
+        readings = list(self._readings(frame_set))
         lidar = self._lidar_reading(scan) if scan else None
         if not readings:
             return
-        whole = len(readings) == len(pending.images.names)
+        whole = len(readings) == len(self._layout.rig.names)
         whole = whole and (lidar is not None or not self._layout.lidar)
         enough = len(readings) >= self._layout.rig.sync.min_cameras
         place_m = readings[0].world_from_ego.translation
@@ -260,34 +191,35 @@ class BagExtractor:
             self._write_sweeps(readings)
             self._flush_scans(scan)
 
-    def _readings(self, pending: _Pending) -> Iterator[Reading]:
-        for name, image in zip(pending.images.names, pending.images.images, strict=True):
+    def _readings(self, frame_set: FrameSet) -> Iterator[Reading]:
+        for name in self._layout.rig.names:
+            image = frame_set.images.get(name)
             if image is None or image.reused:
                 self._report.skip("sets", f"without {name}")
                 continue
-            shot, stamp_ns = image.item, image.stamp_ns
             try:
-                ego_from_camera = self._poses.ego_from(shot.frame, stamp_ns)
-                world_from_ego = self._poses.world_from_ego(stamp_ns)
+                file = image_file(image.message)
+                model = scaled_to_image(image.model, file.width, file.height)
             except ValueError as error:
-                self._report.skip(name, without_numbers(f"no pose: {error}"))
+                self._report.skip(f"images of {name}", str(error))
+                self._report.skip("sets", f"without {name}")
                 continue
             yield Reading(
                 name,
-                stamp_ns,
-                shot.file.content,
-                shot.file.suffix,
-                ego_from_camera,
-                world_from_ego,
-                shot.model,
+                image.stamp_ns,
+                file.content,
+                file.suffix,
+                image.base_from_camera,
+                self._poses.world_from_ego(image.stamp_ns),
+                model,
             )
 
     def _lidar_reading(self, scan: _Scan) -> Reading | None:
         try:
-            ego_from_lidar = self._poses.ego_from(scan.frame, scan.stamp_ns)
+            ego_from_lidar = self._poses.base_from(scan.frame, scan.stamp_ns)
             world_from_ego = self._poses.world_from_ego(scan.stamp_ns)
         except ValueError as error:
-            self._report.skip("LiDAR", without_numbers(f"no pose: {error}"))
+            self._report.skip("LiDAR", f"no pose: {error}")
             return None
         return Reading(
             LIDAR_CHANNEL, scan.stamp_ns, scan.content, "pcd.bin", ego_from_lidar, world_from_ego
@@ -318,12 +250,10 @@ class BagExtractor:
             else:
                 self._scene.add_sweep(reading)
 
-    def _scan_of(self, pending: _Pending) -> _Scan | None:
-        """The scan nearest to the last image: a LiDAR's stamp is the end of its turn."""
-        near = [
-            scan for scan in self._scans if abs(scan.stamp_ns - pending.last_ns) <= LIDAR_WINDOW_NS
-        ]
-        return min(near, key=lambda scan: abs(scan.stamp_ns - pending.last_ns), default=None)
+    def _scan_at(self, last_ns: int) -> _Scan | None:
+        """The scan nearest to a set's last image: a LiDAR's stamp is the end of its sweep."""
+        near = [scan for scan in self._scans if abs(scan.stamp_ns - last_ns) <= LIDAR_WINDOW_NS]
+        return min(near, key=lambda scan: abs(scan.stamp_ns - last_ns), default=None)
 
     def _flush_scans(self, until: _Scan | None) -> None:
         """Write the scans before this one, or all, as sweeps."""
@@ -343,7 +273,7 @@ class BagExtractor:
         try:
             return self._poses.boxes_in_world(found, frame, at_ns)
         except ValueError as error:
-            self._report.skip("boxes", without_numbers(str(error)))
+            self._report.skip("boxes", str(error))
             return []
 
     def _end_scene(self) -> None:

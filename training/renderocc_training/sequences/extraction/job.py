@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from renderocc_ros.config import RigConfig
+from renderocc_training.recording.bag_layout import find_layout
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.sequences.extraction.bag_extractor import LABEL_FOLDER, BagExtractor
-from renderocc_training.sequences.extraction.bag_layout import find_layout
 from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
 from renderocc_training.sequences.extraction.layout_extractor import drives_of, extract_drive
 from renderocc_training.sequences.extraction.options import ExtractOptions

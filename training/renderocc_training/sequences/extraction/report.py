@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+
+from renderocc_training.recording.left_out import LeftOut
 
 
 @dataclass
@@ -28,13 +28,12 @@ class ExtractionReport:
     boxes: int = 0
     labels: int = 0
     occupancies: int = 0
-    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    skipped: LeftOut = field(default_factory=LeftOut)
     problems: list[str] = field(default_factory=list)
 
     def skip(self, what: str, why: str, count: int = 1) -> None:
         """Count something that was left out."""
-        if count:
-            self.skipped[what, why] += count
+        self.skipped.note(what, why, count)
 
     def as_json(self) -> dict[str, Any]:
         """The report for a file."""
@@ -47,10 +46,5 @@ class ExtractionReport:
     @staticmethod
     def from_json(content: dict[str, Any]) -> ExtractionReport:
         """The way back from :meth:`as_json`."""
-        skipped = Counter({(e["what"], e["why"]): e["count"] for e in content["skipped"]})
+        skipped = LeftOut({(e["what"], e["why"]): e["count"] for e in content["skipped"]})
         return ExtractionReport(**(content | {"skipped": skipped}))
-
-
-def without_numbers(text: str) -> str:
-    """The same reason for all times and sizes, so that a report counts it once."""
-    return re.sub(r"\d+(\.\d+)?", "…", text)

@@ -5,47 +5,90 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from renderocc_ros.config import CameraConfig, RigConfig
+from pydantic import Field, model_validator
+
+from renderocc_ros.config import CameraConfig, RigConfig, StrictModel
 from renderocc_training.recording.bag_reader import Topic
-from renderocc_training.sequences.extraction.options import ExtractOptions
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 RAW = "sensor_msgs/msg/Image"
+TF = "tf2_msgs/msg/TFMessage"
 OCCUPANCY = "renderocc_ros/msg/SemanticOccupancy"
 TRUTH_TOPIC = "/ground_truth/occupancy"
+LABEL_KINDS = ("depth", "classes")
+
+
+class TopicOptions(StrictModel):
+    """Which topics of a recording are read, where it leaves a choice."""
+
+    lidar: str | None = Field(
+        None, description="PointCloud2 topic; the only one if not given; empty: none"
+    )
+    odometry: str | None = Field(
+        None, description="Odometry topic that gives the ego pose; tf if not given"
+    )
+    boxes: str | None = Field(
+        None, description="Detection3DArray topic; the only one if not given; empty: none"
+    )
+    occupancy: str | None = Field(
+        None,
+        description="SemanticOccupancy topic with 3D truth; /ground_truth/occupancy if not given; "
+        "empty: none",
+    )
+    labels: tuple[str, ...] = Field(
+        (),
+        description="label images as KIND=TOPIC, where {camera} stands for the camera's name in "
+        "lower case: classes=/ground_truth/{camera}/classes",
+    )
+    namespace: str = Field("", description="namespace of the rig's relative topics")
+
+    @model_validator(mode="after")
+    def _labels_are_pairs(self) -> TopicOptions:
+        for entry in self.labels:
+            kind, equals, topic = entry.partition("=")
+            if not (kind in LABEL_KINDS and equals and topic.startswith("/")):
+                raise ValueError(
+                    f"labels: '{entry}' is not KIND=/topic with one of the kinds "
+                    f"{', '.join(LABEL_KINDS)}"
+                )
+            if set("{}") & set(topic.replace("{camera}", "")):
+                raise ValueError(f"labels: '{entry}': nothing but {{camera}} stands for a name")
+        return self
 
 
 @dataclass
 class BagLayout:
-    """The topics that an extraction reads.
+    """The topics of a recording that are read.
 
     Attributes:
         rig: the rig, reduced to the cameras that the recording has.
         images: camera by image topic.
-        infos: camera by CameraInfo topic.
+        infos: cameras by CameraInfo topic; several may share one.
         labels: (kind, camera) by label topic.
-        lidar, odometry, boxes, occupancy: topics; None if there is none.
+        lidar, odometry, boxes, occupancy, tf, tf_static: topics; None if there is none.
         problems: what the recording lacks, in sentences.
     """
 
     rig: RigConfig
     images: dict[str, CameraConfig] = field(default_factory=dict)
-    infos: dict[str, CameraConfig] = field(default_factory=dict)
+    infos: dict[str, list[CameraConfig]] = field(default_factory=dict)
     labels: dict[str, tuple[str, str]] = field(default_factory=dict)
     lidar: str | None = None
     odometry: str | None = None
     boxes: str | None = None
     occupancy: str | None = None
+    tf: str | None = None
+    tf_static: str | None = None
     problems: list[str] = field(default_factory=list)
 
     @property
     def topics(self) -> list[str]:
-        """All topics to read, but for /tf_static, which is read before."""
-        single = [topic for topic in (self.lidar, self.odometry, self.boxes) if topic]
-        return ["/tf", *self.images, *self.infos, *self.labels, *single]
+        """All topics of images and their poses, but for tf_static, which is read before."""
+        single = [topic for topic in (self.tf, self.odometry) if topic]
+        return [*single, *self.images, *self.infos]
 
 
-def find_layout(topics: dict[str, Topic], rig: RigConfig, options: ExtractOptions) -> BagLayout:
+def find_layout(topics: dict[str, Topic], rig: RigConfig, options: TopicOptions) -> BagLayout:
     """Assign the topics of a recording.
 
     Raises:
@@ -64,19 +107,36 @@ def find_layout(topics: dict[str, Topic], rig: RigConfig, options: ExtractOption
     layout.lidar = _only(topics, "sensor_msgs/msg/PointCloud2", options.lidar, "lidar")
     layout.boxes = _only(topics, "vision_msgs/msg/Detection3DArray", options.boxes, "boxes")
     layout.occupancy = _truth(topics, options.occupancy)
-    layout.odometry = options.odometry
-    if options.odometry is None and "/tf" not in topics:
-        layout.odometry = _only(topics, "nav_msgs/msg/Odometry", None, "odometry")
-    if options.odometry and options.odometry not in topics:
-        raise ValueError(f"odometry: no topic '{options.odometry}' in the recording")
-    if layout.odometry is None and "/tf" not in topics:
-        layout.problems.append("no ego poses: neither /tf nor an Odometry topic")
-    if "/tf_static" not in topics:
-        layout.problems.append("no /tf_static: where the sensors are mounted must be in /tf")
+    _find_poses(layout, topics, options)
     if layout.lidar is None and options.lidar != "":
         layout.problems.append("no LiDAR: no PointCloud2 topic")
     _find_labels(layout, topics, options)
     return layout
+
+
+def _find_poses(layout: BagLayout, topics: dict[str, Topic], options: TopicOptions) -> None:
+    """The namespace's own tf before the robot-wide one, and an odometry that was chosen before."""
+    names = [resolved("tf", options.namespace), "/tf"]
+    static = [f"{name}_static" for name in names]
+    layout.tf = next((name for name in names if name in topics), None)
+    layout.tf_static = next((name for name in static if name in topics), None)
+    layout.odometry = options.odometry
+    if options.odometry is None and layout.tf is None:
+        layout.odometry = _only(topics, "nav_msgs/msg/Odometry", None, "odometry")
+    if options.odometry and options.odometry not in topics:
+        raise ValueError(f"odometry: no topic '{options.odometry}' in the recording")
+    elsewhere = sorted(
+        topic.name.rpartition("/")[0].strip("/")
+        for topic in topics.values()
+        if topic.message_type == TF and topic.name not in (*names, *static)
+    )
+    hint = f"; --namespace {elsewhere[0]} has its own" if elsewhere else ""
+    if layout.odometry is None and layout.tf is None:
+        layout.problems.append(f"no ego poses: neither {names[0]} nor an Odometry topic{hint}")
+    if layout.tf_static is None:
+        layout.problems.append(
+            f"no {static[0]}: where the sensors are mounted must be in {names[0]}{hint}"
+        )
 
 
 def reduced(rig: RigConfig, names: Collection[str]) -> RigConfig:
@@ -95,10 +155,14 @@ def _find_camera(
     if not camera.compressed:
         names.reverse()
     image = next(
-        (name for name, kind in names if name in topics and topics[name].message_type == kind),
+        (
+            name
+            for name, kind in names
+            if name in topics and topics[name].message_type == kind and topics[name].count
+        ),
         None,
     )
-    if image is None or not topics[image].count:
+    if image is None:
         layout.problems.append(f"{camera.name}: no images on {plain}")
         return
     info = resolved(camera.camera_info_topic, namespace)
@@ -106,7 +170,7 @@ def _find_camera(
         layout.problems.append(f"{camera.name}: no CameraInfo on {info}; its images are left out")
         return
     layout.images[image] = camera
-    layout.infos[info] = camera
+    layout.infos.setdefault(info, []).append(camera)
 
 
 def resolved(topic: str, namespace: str) -> str:
@@ -146,7 +210,7 @@ def _truth(topics: dict[str, Topic], chosen: str | None) -> str | None:
     return usual if chosen is None else chosen or None
 
 
-def _find_labels(layout: BagLayout, topics: dict[str, Topic], options: ExtractOptions) -> None:
+def _find_labels(layout: BagLayout, topics: dict[str, Topic], options: TopicOptions) -> None:
     for entry in options.labels:
         kind, _, pattern = entry.partition("=")
         for camera in layout.images.values():
