@@ -27,7 +27,13 @@ CAN_CHANGE = {
 CONFIGURATION = (
     ("Rig", "config/rigs", "renderocc_ros.config", "RigConfig"),
     ("Network", "config/networks", "renderocc_ros.network_config", "NetworkConfig"),
-    ("Recipe", "config/recipes", "renderocc_training.trainer.recipe", "Recipe"),
+    ("Recipe", "config/recipes", "renderocc_training.recipe", "Recipe"),
+    (
+        "Label source",
+        "config/label_sources",
+        "renderocc_training.supervision.labels.label_source",
+        "LabelSource",
+    ),
     ("Class set", "config/classes", "renderocc_ros.config", "_ClassSetFile"),
     ("Simulated rig", "config/simulated_rigs", "renderocc_simulation.rig", "_RigFile"),
 )
