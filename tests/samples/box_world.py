@@ -70,10 +70,12 @@ class BoxWorld:
         return RigidTransform(turned(heading), place)
 
     def world_from_camera(self, place: int, time_s: float) -> RigidTransform:
-        mount = RigidTransform(
+        return self.world_from_ego(time_s) @ self.ego_from_camera(place)
+
+    def ego_from_camera(self, place: int) -> RigidTransform:
+        return RigidTransform(
             turned(self.camera_yaw_deg[place]) @ OPTICAL, np.array([1.5, 0.0, 1.3])
         )
-        return self.world_from_ego(time_s) @ mount
 
     def cast(
         self, origin: np.ndarray, direction: np.ndarray, time_s: float
@@ -167,15 +169,15 @@ class BoxWorld:
         np.pad(cloud, ((0, 0), (0, 1))).astype("<f4").tofile(points)
         cameras = tuple(self._camera(folder, place, number, time_s) for place in range(2))
         pose = self.world_from_ego(time_s)
-        sweep = LidarSweep(stamp_ns, points, "kitti", EGO_FROM_LIDAR, pose)
-        return Frame(f"frame{number}", number, stamp_ns, pose, cameras, sweep)
+        sweep = LidarSweep("lidar", stamp_ns, points, EGO_FROM_LIDAR, pose, "kitti")
+        return Frame(f"frame{number}", number, stamp_ns, pose, cameras, (sweep,))
 
     def _camera(self, folder: Path, place: int, number: int, time_s: float) -> CameraImage:
         at = time_s + self.camera_lag_s[place]
-        pose = self.world_from_camera(place, at)
+        mount, pose = self.ego_from_camera(place), self.world_from_ego(at)
         file = folder / f"{self.names[place]}{number}.jpg"
-        assert cv2.imwrite(str(file), self.picture(pose, at))
-        return CameraImage(self.names[place], round(at * 1e9), file, LENS, pose)
+        assert cv2.imwrite(str(file), self.picture(pose @ mount, at))
+        return CameraImage(self.names[place], round(at * 1e9), file, mount, pose, LENS)
 
     def picture(self, world_from_camera: RigidTransform, time_s: float) -> np.ndarray:
         """(H, W, 3) what a camera sees: brightness by distance, colour by object."""

@@ -47,7 +47,7 @@ def test_images_and_calibration_are_those_of_the_rig(
     frame = sequence.frames[2]
     for place, camera in enumerate(frame.cameras):
         assert camera is not None
-        pose = frame.world_from_ego.inverse() @ camera.world_from_camera
+        pose = frame.world_from_ego.inverse() @ camera.world_from_sensor
         assert np.allclose(sample.views.ego_from_camera[place], pose.matrix, atol=1e-5)
         target = target_model(camera.model, network_config().image)
         assert np.allclose(sample.views.intrinsics[place], target.intrinsics, atol=1e-4)
@@ -66,7 +66,7 @@ def test_depth_of_feature_pixels_is_the_nearest_labels(
             edge = np.linspace(-0.5, 7.5, 25)  # the whole feature pixel, not pixel centres alone
             u, v = np.meshgrid(edge + column * 8, edge + row * 8)
             rays = target.rays(np.stack([u.ravel(), v.ravel()], axis=1))
-            pose = camera.world_from_camera
+            pose = camera.world_from_sensor
             range_m, _ = STREET.cast(
                 pose.translation, rays @ pose.rotation.T, camera.stamp_ns * 1e-9
             )
@@ -124,7 +124,7 @@ def test_exactly_the_budget_is_drawn_from_the_rays_of_the_right_frames(
     found = rows(rays)
     assert len(set(found)) == len(found) and set(rows(every)).issuperset(found)
     own = [
-        (frame.world_from_ego.inverse() @ camera.world_from_camera).translation
+        (frame.world_from_ego.inverse() @ camera.world_from_sensor).translation
         for camera in frame.cameras
         if camera is not None
     ]
@@ -331,7 +331,7 @@ def test_mistakes_are_named(
         TrainingSource([sequence], store, network_config(), occ3d, Recipe.model_validate(content))
     camera = sequence.frames[0].cameras[0]
     assert camera is not None
-    lost = replace(camera, image=tmp_path / "gone.jpg")
+    lost = replace(camera, file=tmp_path / "gone.jpg")
     frame = replace(sequence.frames[0], cameras=(lost, sequence.frames[0].cameras[1]))
     source = make_source(replace(sequence, frames=(frame,)), mapping, occ3d)
     with pytest.raises(ValueError, match=r"gone\.jpg"):

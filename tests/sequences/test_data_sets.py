@@ -14,8 +14,8 @@ import pytest
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import RigidTransform
 from renderocc_training.sequences.data_sets import hold_out, open_sequences
-from renderocc_training.sequences.lidar_files import read_point_labels, read_points
 from renderocc_training.sequences.model import Frame, RecordedSequence, inside_box
+from renderocc_training.sequences.sensor_files import read_point_labels, read_points
 from renderocc_training.supervision.labels.interface import NoClasses
 from renderocc_training.supervision.labels.lidar_depth import LidarLabels
 from renderocc_training.supervision.labels.lidar_semantics import PointFileClasses
@@ -43,7 +43,7 @@ def test_one_ego_pose_a_frame_and_each_camera_at_its_own_stamp(boston: RecordedS
         mounts = []
         for camera in frame.cameras:
             assert camera is not None and 1e6 < frame.stamp_ns - camera.stamp_ns < 50e6
-            ego_from_camera = frame.world_from_ego.inverse() @ camera.world_from_camera
+            ego_from_camera = frame.world_from_ego.inverse() @ camera.world_from_sensor
             mounts.append(ego_from_camera.translation)
         # Where the cameras were, seen from one ego frame: up to 0.45 m behind their mounts.
         assert np.ptp(mounts, axis=0)[0] > 1.0
@@ -58,7 +58,7 @@ def test_boxes_hold_the_points_that_were_counted(boston: RecordedSequence) -> No
     }
     frame = boston.frames[7]
     assert frame.lidar is not None
-    world = (frame.world_from_ego @ frame.lidar.ego_from_lidar).apply(read_points(frame.lidar))
+    world = (frame.world_from_ego @ frame.lidar.ego_from_sensor).apply(read_points(frame.lidar))
     checked = 0
     for track in boston.tracks.values():
         pose = track.at(frame.stamp_ns)
@@ -76,13 +76,13 @@ def test_the_only_version_is_found_and_others_are_asked_for(
 ) -> None:
     root = recording("data", "nuscenes")
     with pytest.raises(ValueError, match="no scene scene-0001; there are 1: scene-0523"):
-        open_sequences(root, scenes=["scene-0001"])
+        open_sequences(root, names=["scene-0001"])
     with pytest.raises(ValueError, match="holds no tables of nuScenes.*--format"):
         open_sequences(tmp_path)
     for version in ("v1.0-mini", "v1.0-trainval"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "sample_data.json").write_text("[]")
-    with pytest.raises(ValueError, match="has tables of v1.0-mini, v1.0-trainval"):
+    with pytest.raises(ValueError, match="has tables of v1.0-mini, v1.0-trainval: give one of"):
         open_sequences(tmp_path)
     with pytest.raises(ValueError, match="is not there"):
         open_sequences(tmp_path / "nowhere")
@@ -133,10 +133,10 @@ def karlsruhe(recording: Recording) -> RecordedSequence:
 
 
 def test_a_semantickitti_sequence(karlsruhe: RecordedSequence) -> None:
-    assert len(karlsruhe) == 10 and karlsruhe.camera_names == ("image_2", "image_3")
+    assert len(karlsruhe) == 10 and karlsruhe.camera_names == ("CAM_2", "CAM_3")
     left, right = karlsruhe.frames[3].cameras
     assert left is not None and right is not None
-    baseline = left.world_from_camera.inverse().apply(right.world_from_camera.translation)
+    baseline = left.world_from_sensor.inverse().apply(right.world_from_sensor.translation)
     assert np.allclose(baseline, [0.532, 0, 0], atol=0.01)
     places = np.array([frame.world_from_ego.translation for frame in karlsruhe.frames])
     assert 6.5 < places[-1, 0] < 7.0 and abs(places[-1, 1:]).max() < 0.5  # 6.7 m straight on
@@ -145,7 +145,7 @@ def test_a_semantickitti_sequence(karlsruhe: RecordedSequence) -> None:
 def test_ground_of_semantickitti_is_at_height_zero(karlsruhe: RecordedSequence) -> None:
     sweep = karlsruhe.frames[0].lidar
     assert sweep is not None and sweep.labels is not None
-    points = sweep.ego_from_lidar.apply(read_points(sweep))
+    points = sweep.ego_from_sensor.apply(read_points(sweep))
     road = read_point_labels(sweep.labels, len(points)) == 40
     near = road & (np.hypot(points[:, 0], points[:, 1]) < 12)
     assert abs(np.median(points[near, 2])) < 0.1
@@ -161,7 +161,7 @@ def test_static_points_of_semantickitti_meet_through_the_poses(karlsruhe: Record
         points = read_points(frame.lidar)
         kind = read_point_labels(frame.lidar.labels, len(points))
         static = np.isin(kind, (40, 48, 50, 70, 71, 72, 80)) & (np.linalg.norm(points, axis=1) < 30)
-        clouds.append((frame.world_from_ego @ frame.lidar.ego_from_lidar).apply(points[static]))
+        clouds.append((frame.world_from_ego @ frame.lidar.ego_from_sensor).apply(points[static]))
     distance, _ = cKDTree(clouds[0]).query(clouds[1][::10])
     assert np.median(distance) < 0.1
 
@@ -204,12 +204,11 @@ def test_files_that_do_not_fit_are_named(karlsruhe: RecordedSequence, tmp_path: 
     assert sweep is not None and sweep.labels is not None
     with pytest.raises(ValueError, match=r"labels \d+ points, but its sweep has 3"):
         read_point_labels(sweep.labels, 3)
-    root = tmp_path / "sequences" / "07"
-    root.mkdir(parents=True)
-    with pytest.raises(ValueError, match="calib.txt' lacks|calib.txt lacks"):
+    (tmp_path / "sequences" / "07" / "velodyne").mkdir(parents=True)
+    with pytest.raises(ValueError, match="07 lacks calib.txt, poses.txt, times.txt"):
         open_sequences(tmp_path, "semantickitti")
     with pytest.raises(ValueError, match="no sequence 09"):
-        open_sequences(tmp_path, "semantickitti", scenes=["09"])
+        open_sequences(tmp_path, "semantickitti", names=["09"])
 
 
 def named_sequence(name: str, frames: int) -> RecordedSequence:

@@ -22,13 +22,12 @@ from nuscenes.utils.data_classes import LidarPointCloud
 from renderocc_ros.cli import app
 from renderocc_ros.config import load_rig
 from renderocc_ros.network_config import load_network_config
-from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
+from renderocc_training.evaluation.sequence_sets import SequenceSets
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.transform_tree import TransformTree
-from renderocc_training.sequences.nuscenes_sequences import nuscenes_sequences
-from renderocc_training.sequences.nuscenes_source import NuscenesSource
-from renderocc_training.sequences.nuscenes_to_bag import write_scene
+from renderocc_training.sequences.data_sets import open_sequences
+from renderocc_training.sequences.nuscenes_to_bag import write_sequence
 
 VERSION = "v1.0-mini"
 CHANNELS = ("FRONT", "FRONT_RIGHT", "BACK_RIGHT", "BACK", "BACK_LEFT", "FRONT_LEFT")
@@ -42,8 +41,8 @@ def devkit(nuscenes_root: Path) -> NuScenes:
 @pytest.fixture(scope="module")
 def bag(nuscenes_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bags") / "drive"
-    (scene,) = NuscenesSource(nuscenes_root, VERSION).scenes()
-    write_scene(scene, scene.readings(key_frames_only=False), path)
+    (sequence,) = open_sequences(nuscenes_root, images_between=True)
+    write_sequence(sequence, sequence.measurements(), path)
     return path
 
 
@@ -247,11 +246,11 @@ def test_markers_show_every_box_under_an_id_that_stays(bag: Path) -> None:
 
 
 def test_key_frames_alone_and_radar_is_named(tiny_nuscenes: Path, tmp_path: Path) -> None:
-    (scene,) = NuscenesSource(tiny_nuscenes, VERSION).scenes(["scene-9001"])
-    everything, key_frames = scene.readings(False), scene.readings(True)
+    (sequence,) = open_sequences(tiny_nuscenes, names=["scene-9001"], images_between=True)
+    everything, key_frames = sequence.measurements(), sequence.measurements(key_frames_only=True)
     assert len(everything) == 2 * len(key_frames) == 2 * 7 * 4
-    assert scene.skipped_channels() == ["RADAR_FRONT"]
-    counts = write_scene(scene, key_frames, tmp_path / "drive")
+    assert sequence.problems == ("neither camera nor LiDAR: RADAR_FRONT",)
+    counts = write_sequence(sequence, key_frames, tmp_path / "drive")
     assert counts["/cam_front/image_raw/compressed"] == 4
     assert not [topic for topic in counts if "radar" in topic]
 
@@ -267,24 +266,17 @@ def test_the_lens_that_extract_writes_is_read_wherever_the_tables_are(
     (mount,) = (each for each in mounts if each["sensor_token"] == "CAM_BACK")
     mount |= {"camera_distortion_model": "plumb_bob", "camera_distortion": lens}
     table.write_text(json.dumps(mounts))
-    source = NuscenesSource(root, VERSION)
-    (scene,) = source.scenes()
-    write_scene(scene, scene.readings(key_frames_only=True), tmp_path / "bag")
+    (sequence,) = open_sequences(root)
+    write_sequence(sequence, sequence.measurements(key_frames_only=True), tmp_path / "bag")
     infos = {
         name: decoded(tmp_path / "bag", f"/cam_{name.lower()}/camera_info") for name in CHANNELS
     }
-    sets = NuscenesSets(
-        source.database,
-        source.database.scene[0],
-        load_rig("nuscenes"),
-        load_network_config("nano").image,
-    )
+    sets = SequenceSets(sequence, load_rig("nuscenes"), load_network_config("nano").image)
     _, first = next(iter(sets))
-    (drive,) = nuscenes_sequences(root, VERSION)
     for name in CHANNELS:
         expected = ("plumb_bob", tuple(lens)) if name == "BACK" else ("none", ())
         models = [content.model_of_info(infos[name][0])]
-        for each in (*first.readings, *drive.frames[0].cameras):
+        for each in (*first.images, *sequence.frames[0].cameras):
             if each is not None and each.name == f"CAM_{name}":
                 models.append(each.model)
         assert len(models) == 3

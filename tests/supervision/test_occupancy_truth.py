@@ -59,15 +59,16 @@ def sequence(tmp_path: Path) -> RecordedSequence:
         ends = ego.inverse().apply(np.concatenate([wall, car]))
         file = tmp_path / f"{number}.bin"
         np.hstack([ends, np.zeros((len(ends), 2))]).astype("<f4").tofile(file)
-        sweep = LidarSweep(stamp, file, "nuscenes", moved(0, 0, 0), ego)
+        sweep = LidarSweep("lidar", stamp, file, moved(0, 0, 0), ego, "nuscenes")
         camera = CameraImage(
             "front",
             stamp,
             tmp_path / "none.jpg",
+            RigidTransform(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3)),
+            ego,
             CameraModel(100, 100, np.array([[50.0, 0, 49.5], [0, 50, 49.5], [0, 0, 1]])),
-            ego @ RigidTransform(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.zeros(3)),
         )
-        frames.append(Frame(f"t{number}", number, stamp, ego, (camera,), sweep))
+        frames.append(Frame(f"t{number}", number, stamp, ego, (camera,), (sweep,)))
         poses.append(moved(2.0 * number + 5.5, 5.5, 0.5))
         stamps.append(stamp)
     track = BoxTrack("vehicle.car", (4.0, 2.0, 2.0), tuple(stamps), tuple(poses))

@@ -118,7 +118,7 @@ def test_a_recorded_drive_becomes_weights_that_know_where_things_are(tmp_path: P
         agreement(
             model,
             TrainingSource(
-                open_sequences(tmp_path / "data", scenes=(name,)),
+                open_sequences(tmp_path / "data", names=(name,)),
                 store,
                 model.network.config,
                 model.class_set,

@@ -14,11 +14,11 @@ import matplotlib as mpl
 from nuscenes.nuscenes import NuScenes
 
 from renderocc_ros.config import load_rig
+from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.sequences.extraction.job import Job
 from renderocc_training.sequences.extraction.options import ExtractOptions
 from renderocc_training.sequences.extraction.pool import extract
-from renderocc_training.sequences.nuscenes_source import NuscenesSource
-from renderocc_training.sequences.nuscenes_to_bag import write_scene
+from renderocc_training.sequences.nuscenes_to_bag import write_sequence
 
 mpl.use("Agg")
 VERSION = "v1.0-mini"
@@ -34,8 +34,8 @@ def original(nuscenes_root: Path) -> NuScenes:
 @pytest.fixture(scope="module")
 def again(nuscenes_root: Path, tmp_path_factory: pytest.TempPathFactory) -> NuScenes:
     folder = tmp_path_factory.mktemp("round_trip")
-    (scene,) = NuscenesSource(nuscenes_root, VERSION).scenes()
-    write_scene(scene, scene.readings(key_frames_only=True), folder / "drive")
+    (sequence,) = open_sequences(nuscenes_root)
+    write_sequence(sequence, sequence.measurements(key_frames_only=True), folder / "drive")
     job = Job(folder / "drive", folder / "data", load_rig("nuscenes"), ExtractOptions())
     (report,) = extract([job], VERSION)
     assert report.skipped == {}

@@ -68,7 +68,7 @@ def moved(frame: Frame) -> Frame:
     shift = RigidTransform(np.eye(3), np.array([0.01, 0, 0]))
     camera = frame.cameras[0]
     assert camera is not None
-    other = replace(camera, world_from_camera=camera.world_from_camera @ shift)
+    other = replace(camera, world_from_ego=camera.world_from_ego @ shift)
     return replace(frame, cameras=(other, *frame.cameras[1:]))
 
 
@@ -176,7 +176,7 @@ def test_edited_label_files_make_the_labels_of_their_frame_anew(
     assert frame.cameras[0] is not None and frame.lidar is not None
     points = tmp_path / "1.label"
     sweep = replace(frame.lidar, labels=points)
-    frames = (sequence.frames[0], replace(frame, lidar=sweep), sequence.frames[2])
+    frames = (sequence.frames[0], replace(frame, lidars=(sweep,)), sequence.frames[2])
     sequence = replace(sequence, frames=frames)
     file = points if kind == "points" else label_image_file(sequence, kind, frame.cameras[0])
     config = LabelSource(

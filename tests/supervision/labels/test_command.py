@@ -79,7 +79,7 @@ def test_labels_of_a_semantickitti_world_are_exact(root: Path, occ3d: ClassSet) 
             assert camera is not None
             labels = found.of(found.camera == place).labels
             # The world of the files is the ego frame of the first image: STREET's own.
-            pose = camera.world_from_camera
+            pose = camera.world_from_sensor
             directions = camera.model.rays(labels.pixels) @ pose.rotation.T
             range_m, what = STREET.cast(pose.translation, directions, frame.stamp_ns * 1e-9)
             wrong = np.abs(labels.range_m - range_m) > 0.02 + 0.002 * range_m

@@ -37,7 +37,7 @@ MAPPING = NameMapping(
 
 def true_images(camera: CameraImage) -> tuple[np.ndarray, np.ndarray]:
     """(H, W) range, and number of what is seen."""
-    pose = camera.world_from_camera
+    pose = camera.world_from_sensor
     rays = LENS.pixel_rays().reshape(-1, 3) @ pose.rotation.T
     range_m, what = STREET.cast(pose.translation, rays, camera.stamp_ns * 1e-9)
     shape = (LENS.height, LENS.width)
@@ -314,7 +314,7 @@ def test_depth_of_a_model_that_pads_is_that_of_the_image_alone(
     processor.save_pretrained(tmp_path)
     camera = first_camera(sequence)
     ranges = load_mono_depth(str(tmp_path), np.inf).ranges(sequence, sequence.frames[0], camera)
-    image = cv2.cvtColor(cv2.imread(str(camera.image)), cv2.COLOR_BGR2RGB)
+    image = cv2.cvtColor(cv2.imread(str(camera.file)), cv2.COLOR_BGR2RGB)
     depths = []
     for padded in (False, True):
         inputs = processor(images=image, do_pad=padded, return_tensors="pt")

@@ -38,7 +38,7 @@ def sequence(tmp_path_factory: pytest.TempPathFactory) -> RecordedSequence:
 def true_range(
     world: BoxWorld, place: int, camera: CameraImage, labels: PixelLabels
 ) -> tuple[np.ndarray, np.ndarray]:
-    pose = camera.world_from_camera
+    pose = camera.world_from_sensor
     directions = camera.model.rays(labels.pixels) @ pose.rotation.T
     return world.cast(pose.translation, directions, camera.stamp_ns * 1e-9)
 
@@ -73,7 +73,7 @@ def test_without_motion_compensation_they_are_not(
     frame = sequence.frames[1]
     camera = frame.cameras[0]
     assert camera is not None
-    still = replace(camera, world_from_camera=STREET.world_from_camera(0, frame.stamp_ns * 1e-9))
+    still = replace(camera, world_from_ego=STREET.world_from_ego(frame.stamp_ns * 1e-9))
     labels = LidarLabels(occ3d, NoClasses()).label(sequence, frame, still)
     range_m, _ = true_range(STREET, 0, camera, labels)
     assert (np.abs(labels.range_m - range_m) > 0.02 + 0.002 * range_m).mean() > 0.2
@@ -98,16 +98,16 @@ def test_little_shines_through_and_nothing_is_lost(occ3d: ClassSet, tmp_path: Pa
     """A LiDAR on the roof sees the road behind a car; the camera below sees the car."""
     sequence = STREET.record(tmp_path, frames=1)
     frame = sequence.frames[0]
-    for place, camera in enumerate(frame.cameras):
+    for camera in frame.cameras:
         assert camera is not None
         points = np.fromfile(frame.lidar.file, "<f4").reshape(-1, 4)[:-1, :3]  # type: ignore[union-attr]
-        world = (frame.world_from_ego @ frame.lidar.ego_from_lidar).apply(points)  # type: ignore[union-attr]
+        world = (frame.world_from_ego @ frame.lidar.ego_from_sensor).apply(points)  # type: ignore[union-attr]
         # Everything stands in this test: the sweep's time is the camera's.
-        still = replace(camera, world_from_camera=STREET.world_from_camera(place, 0.1))
-        in_camera = still.world_from_camera.inverse().apply(world)
+        still = replace(camera, world_from_ego=STREET.world_from_ego(0.1))
+        in_camera = still.world_from_sensor.inverse().apply(world)
         pixels, inside = LENS.project(in_camera)
         range_m = np.linalg.norm(in_camera, axis=1)[inside]
-        pose = still.world_from_camera
+        pose = still.world_from_sensor
         truth, _ = STREET.cast(pose.translation, LENS.rays(pixels[inside]) @ pose.rotation.T, 0.1)
         hidden = truth < range_m * 0.9 - 0.5
         kept = visible_points(pixels[inside], range_m, LENS, (1.0, 1.6))
@@ -244,7 +244,7 @@ def test_unknown_categories_and_missing_boxes_are_errors(
     bare = replace(sequence, tracks={})
     with pytest.raises(ValueError, match="no annotated boxes"):
         LidarLabels(occ3d, BoxClasses(occ3d, MAPPING)).labelled_sweep(bare, sweep, 1.0)
-    blind = replace(sequence.frames[0], lidar=None)
+    blind = replace(sequence.frames[0], lidars=())
     camera = blind.cameras[0]
     assert camera is not None
     with pytest.raises(ValueError, match="no LiDAR sweep"):

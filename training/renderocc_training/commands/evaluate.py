@@ -35,6 +35,7 @@ from renderocc_training.evaluation.replay import (
 from renderocc_training.evaluation.results import ResultsWriter, without_nan
 from renderocc_training.evaluation.scoring import Mask
 from renderocc_training.evaluation.sequence_rays import sequence_ray_scores
+from renderocc_training.evaluation.sequence_sets import SequenceSets
 from renderocc_training.evaluation.summary import latency_summary, summarise
 from renderocc_training.evaluation.truth_sources import (
     BagTruth,
@@ -45,6 +46,7 @@ from renderocc_training.evaluation.truth_sources import (
 )
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.bag_writer import BagWriter
+from renderocc_training.sequences.data_sets import open_sequences
 
 
 def evaluate(
@@ -255,13 +257,9 @@ def _sources(
     grid, image = predictor.grid, predictor.config.image
     files = FileTruth(truth, grid, predictor.class_set) if truth is not None else None
     if _is_nuscenes(recording):
-        from renderocc_training.evaluation.nuscenes_sets import NuscenesSets
-        from renderocc_training.sequences.nuscenes_source import NuscenesSource, tables_of
-
-        database = NuscenesSource(*tables_of(recording)).database
-        for scene in database.scene:
-            sets = NuscenesSets(database, scene, rig, image)
-            yield Source(scene["name"], sets, files or NoTruth()), sets.skipped
+        for sequence in open_sequences(recording):
+            sets = SequenceSets(sequence, rig, image)
+            yield Source(sequence.name, sets, files or NoTruth()), sets.skipped
         problems += files.problems(recording.name) if files else []
         return
     sets_of_bag = RecordedSets(recording, rig, image)

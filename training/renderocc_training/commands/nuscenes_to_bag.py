@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from renderocc_training.sequences.nuscenes_source import NuscenesSource, check_files
-from renderocc_training.sequences.nuscenes_to_bag import write_scene
+from renderocc_training.sequences.data_sets import open_sequences
+from renderocc_training.sequences.nuscenes_to_bag import write_sequence
+from renderocc_training.sequences.sensor_files import check_files
 
 
 def nuscenes_to_bag(
@@ -39,30 +40,35 @@ def nuscenes_to_bag(
     """
     console = Console(stderr=True)
     with console.status("reading the tables"):
-        scenes = NuscenesSource(dataroot, version).scenes(scene or [])
-        paths = [out] if len(scenes) == 1 else [out / each.name for each in scenes]
+        sequences = open_sequences(dataroot, "nuscenes", version, scene or (), images_between=True)
+        paths = [out] if len(sequences) == 1 else [out / each.name for each in sequences]
         existing = [str(path) for path in paths if path.exists()]
         if existing:
             raise ValueError(f"not overwritten: {', '.join(existing)}; remove or choose another")
-        for each in scenes:
-            check_files(each.readings(key_frames_only))
+        for each in sequences:
+            check_files(
+                each.measurements(key_frames_only),
+                "unpack the blobs, or leave sweeps out with --key-frames-only",
+            )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        for each, path in zip(scenes, paths, strict=True):
-            readings = each.readings(key_frames_only)
-            task = progress.add_task(each.name, total=len(readings))
-            counts = write_scene(each, readings, path, partial(progress.advance, task))
-            seconds = (readings[-1].stamp_ns - readings[0].stamp_ns) * 1e-9
-            progress.console.print(_summary(path, seconds, counts, each.skipped_channels()))
+        for each, path in zip(sequences, paths, strict=True):
+            measured = each.measurements(key_frames_only)
+            task = progress.add_task(each.name, total=len(measured))
+            counts = write_sequence(each, measured, path, partial(progress.advance, task))
+            seconds = (measured[-1].stamp_ns - measured[0].stamp_ns) * 1e-9
+            progress.console.print(_summary(path, seconds, counts, each.problems))
 
 
-def _summary(path: Path, seconds: float, counts: dict[str, int], skipped: list[str]) -> Table:
+def _summary(
+    path: Path, seconds: float, counts: dict[str, int], problems: tuple[str, ...]
+) -> Table:
     megabytes = sum(file.stat().st_size for file in path.iterdir()) / 1e6
     table = Table(title=f"{path}: {seconds:.1f} s, {megabytes:.1f} MB")
     table.add_column("topic")
     table.add_column("messages", justify="right")
     for topic in sorted(counts):
         table.add_row(topic, str(counts[topic]))
-    if skipped:
-        table.caption = f"not converted: {', '.join(skipped)}"
+    if problems:
+        table.caption = "; ".join(problems)
     return table

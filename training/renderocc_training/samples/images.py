@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.rig.camera_set import CameraSet, PosedImage
-from renderocc_ros.rig.image_decoding import decode_image, reduced_model
+from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor, target_model
 from renderocc_training.samples.training_sample import CameraViews
-from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
+from renderocc_training.sequences.model import Frame, RecordedSequence
+from renderocc_training.sequences.sensor_files import read_image
 from renderocc_training.supervision.labels.cache import FrameLabels
 
 
@@ -30,7 +29,7 @@ class FrameImages:
         """
         ego_from_world = frame.world_from_ego.inverse()
         posed_images = tuple(
-            None if camera is None else self._reading(camera, ego_from_world)
+            None if camera is None else read_image(camera, ego_from_world, self._preprocess)
             for camera in frame.cameras
         )
         ready = self._preprocess(CameraSet(frame.stamp_ns, sequence.camera_names, posed_images))
@@ -67,17 +66,3 @@ class FrameImages:
             fits = (column < width) & (row < height)
             np.minimum.at(nearest[place], (row[fits], column[fits]), depth_m[fits])
         return np.where(np.isinf(nearest), np.float32(np.nan), nearest)
-
-    def _reading(self, camera: CameraImage, ego_from_world: RigidTransform) -> PosedImage:
-        reduction = self._preprocess.reduction(camera.model)
-        try:
-            image = decode_image(camera.image.read_bytes(), reduction)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{camera.image}: {error}") from error
-        return PosedImage(
-            camera.name,
-            camera.stamp_ns,
-            image,
-            reduced_model(camera.model, reduction),
-            ego_from_world @ camera.world_from_camera,
-        )

@@ -165,7 +165,7 @@ class SampleLabels:
     ) -> RayBatch:
         ego_from_world = now.world_from_ego.inverse()
         is_auxiliary = part.frame is not now
-        ego_from_camera = ego_from_world @ camera.world_from_camera
+        ego_from_camera = ego_from_world @ camera.world_from_sensor
         rays = rays_of_pixels(labels.labels, camera.model, ego_from_camera, is_auxiliary)
         if not is_auxiliary or not sequence.tracks:
             return rays

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from renderocc_training.sequences.ddad import ddad_sequences
 from renderocc_training.sequences.model import RecordedSequence
+from renderocc_training.sequences.nuscenes import nuscenes_sequences
+from renderocc_training.sequences.semantickitti import semantickitti_sequences
 
 DataFormat = Literal["nuscenes", "semantickitti", "ddad"]
 PART = re.compile(r"(.*?)(?:\[(\d*):(\d*)\])?")  # scene-0523, scene-0523[30:], scene-0523[:10]
@@ -17,7 +20,8 @@ def open_sequences(
     root: Path,
     format: DataFormat = "nuscenes",
     version: str | None = None,
-    scenes: Sequence[str] = (),
+    names: Sequence[str] = (),
+    images_between: bool = False,
 ) -> list[RecordedSequence]:
     """The sequences of a data set.
 
@@ -25,36 +29,19 @@ def open_sequences(
         root: its folder.
         format: "nuscenes" (also what ``extract`` writes), "semantickitti" or "ddad".
         version: folder of nuScenes tables; the only one there if not given.
-        scenes: names of scenes (sequences); all if empty.
+        names: of sequences (scenes); all if empty.
+        images_between: also list images between key frames, where the layout has them.
 
     Raises:
-        ValueError: the data set is not whole, or a scene is not there.
+        ValueError: the data set is not whole, or a sequence is not there.
     """
     if not root.is_dir():
         raise ValueError(f"data set folder {root} is not there")
     if format == "semantickitti":
-        from renderocc_training.sequences.semantickitti_sequences import semantickitti_sequences
-
-        return semantickitti_sequences(root, scenes)
+        return semantickitti_sequences(root, names)
     if format == "ddad":
-        from renderocc_training.sequences.ddad_sequences import ddad_sequences
-
-        return ddad_sequences(root, scenes)
-    from renderocc_training.sequences.nuscenes_sequences import nuscenes_sequences
-
-    return nuscenes_sequences(root, version or _only_version(root), scenes)
-
-
-def _only_version(root: Path) -> str:
-    found = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
-    if not found:
-        raise ValueError(
-            f"{root} holds no tables of nuScenes (v1.0-…/sample_data.json): give the folder that "
-            "has them, or the data set's --format"
-        )
-    if len(found) > 1:
-        raise ValueError(f"{root} has tables of {', '.join(found)}: choose by --version")
-    return found[0]
+        return ddad_sequences(root, names)
+    return nuscenes_sequences(root, names, version, images_between)
 
 
 def hold_out(

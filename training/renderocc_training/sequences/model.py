@@ -1,14 +1,15 @@
-"""A sequence as training sees it: key frames with cameras, LiDAR sweeps and tracked boxes.
+"""A recorded sequence: key frames with images, LiDAR sweeps and boxes, and what lies between them.
 
 ``world`` is a frame that does not move during the sequence. Each sensor has the ego pose of its own
 stamp; a frame has one more, that of its reference stamp, and all labels of a sample go there.
+Files are named here and read where their content is needed.
 """
 
 from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,49 +20,59 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.geometry.rigid_transform import interpolate
+from renderocc_training.recording.boxes import Box
 
 SweepFormat = Literal["nuscenes", "kitti", "dgp"]
+LABEL_FOLDER = "labels"  # in a data set: label images, and point labels that ``extract`` wrote
 LONGEST_GAP_NS = 1_500_000_000  # between two annotations of a box that are interpolated
 NEAREST_NS = 100_000_000  # before its first and after its last annotation a box stands
 
 
 @dataclass(frozen=True, eq=False)
-class CameraImage:
-    """One image.
+class SensorFile:
+    """What one sensor measured at one time.
 
     Attributes:
-        name: of the camera.
+        name: of the sensor.
         stamp_ns: acquisition time.
-        image: the file.
-        model: projection of that image.
-        world_from_camera: pose of the optical frame at ``stamp_ns``.
+        file: the measurement.
+        ego_from_sensor: mount.
+        world_from_ego: at ``stamp_ns``.
     """
 
     name: str
     stamp_ns: int
-    image: Path
-    model: CameraModel
-    world_from_camera: RigidTransform
+    file: Path
+    ego_from_sensor: RigidTransform
+    world_from_ego: RigidTransform
+
+    @cached_property
+    def world_from_sensor(self) -> RigidTransform:
+        """Where the sensor was; of a camera, its optical frame."""
+        return self.world_from_ego @ self.ego_from_sensor
 
 
 @dataclass(frozen=True, eq=False)
-class LidarSweep:
+class CameraImage(SensorFile):
+    """One image.
+
+    Attributes:
+        model: projection of that image.
+    """
+
+    model: CameraModel
+
+
+@dataclass(frozen=True, eq=False)
+class LidarSweep(SensorFile):
     """One sweep of a LiDAR.
 
     Attributes:
-        stamp_ns: the time that its points refer to.
-        file: the points; their layout is ``format``.
-        format: see ``renderocc_training.sequences.lidar_files``.
-        ego_from_lidar: mount.
-        world_from_ego: at ``stamp_ns``.
-        labels: a class for every point, if there is such a file.
+        format: of the file; see ``renderocc_training.sequences.sensor_files``.
+        labels: a file with a class for every point, if there is one.
     """
 
-    stamp_ns: int
-    file: Path
     format: SweepFormat
-    ego_from_lidar: RigidTransform
-    world_from_ego: RigidTransform
     labels: Path | None = None
 
 
@@ -71,15 +82,17 @@ class BoxTrack:
 
     Attributes:
         category: as the data set calls it.
-        size_m: length, width, height along the box's x, y, z.
+        size_m: length, width, height along the box's x, y, z; the largest of its annotations.
         stamps_ns: of its annotations, ascending.
         world_from_box: its centre at each of them; x points forward.
+        instance: what all its boxes have in common.
     """
 
     category: str
     size_m: tuple[float, float, float]
     stamps_ns: tuple[int, ...]
     world_from_box: tuple[RigidTransform, ...]
+    instance: str = ""
 
     def at(self, stamp_ns: int) -> RigidTransform | None:
         """``world_from_box``, interpolated between annotations; None where it is not known."""
@@ -95,6 +108,19 @@ class BoxTrack:
             return interpolate(self.world_from_box[after - 1], self.world_from_box[after], fraction)
         nearest = min(after, len(stamps) - 1)
         return self.world_from_box[nearest] if self._near(nearest, stamp_ns) else None
+
+    def velocity_m_s(self, stamp_ns: int) -> NDArray[np.float64]:
+        """(3,) in the world, at the stamp of an annotation, from those beside it.
+
+        NaN where they are missing or more than 1.5 s away, as in nuScenes.
+        """
+        here = self.stamps_ns.index(stamp_ns)
+        first, last = max(here - 1, 0), min(here + 1, len(self.stamps_ns) - 1)
+        gap_ns = self.stamps_ns[last] - self.stamps_ns[first]
+        if not 0 < gap_ns <= (last - first) * LONGEST_GAP_NS:
+            return np.full(3, np.nan)
+        way = self.world_from_box[last].translation - self.world_from_box[first].translation
+        return np.asarray(way / (gap_ns * 1e-9))
 
     @cached_property
     def travelled_m(self) -> float:
@@ -116,8 +142,9 @@ class Frame:
         stamp_ns: reference time.
         world_from_ego: ego pose at that time.
         cameras: in the rig's order; None where one is missing.
-        lidar: the key frame's own LiDAR sweep, if there is one.
-        sweeps: other sweeps around it, in the order of time.
+        lidars: a sweep of each LiDAR; labels and truth are made from the first.
+        between: measurements since the last key frame, in the order of time.
+        boxes: annotated at this frame, in the world.
     """
 
     token: str
@@ -125,8 +152,32 @@ class Frame:
     stamp_ns: int
     world_from_ego: RigidTransform
     cameras: tuple[CameraImage | None, ...]
-    lidar: LidarSweep | None = None
-    sweeps: tuple[LidarSweep, ...] = ()
+    lidars: tuple[LidarSweep, ...] = ()
+    between: tuple[SensorFile, ...] = ()
+    boxes: tuple[Box, ...] = ()
+
+    @property
+    def lidar(self) -> LidarSweep | None:
+        """The key frame's own LiDAR sweep, if there is one."""
+        return self.lidars[0] if self.lidars else None
+
+    @cached_property
+    def sweeps(self) -> tuple[LidarSweep, ...]:
+        """Other sweeps of that LiDAR since the last key frame, as far as their files are there."""
+        return tuple(
+            each
+            for each in self.between
+            if isinstance(each, LidarSweep)
+            and self.lidar is not None
+            and each.name == self.lidar.name
+            and each.file.is_file()
+        )
+
+    @property
+    def measurements(self) -> list[SensorFile]:
+        """Images and sweeps of the key frame itself, in the order of time."""
+        found = [*filter(None, self.cameras), *self.lidars]
+        return sorted(found, key=lambda each: (each.stamp_ns, each.name))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -134,14 +185,25 @@ class Frame:
         digest = hashlib.sha256(f"{self.token} {self.stamp_ns}".encode())
         digest.update(self.world_from_ego.matrix.tobytes())
         for camera in filter(None, self.cameras):
-            digest.update(f"{camera.name} {camera.stamp_ns} {camera.image.name}".encode())
-            digest.update(camera.world_from_camera.matrix.tobytes())
+            digest.update(f"{camera.name} {camera.stamp_ns} {camera.file.name}".encode())
+            digest.update(camera.world_from_sensor.matrix.tobytes())
             digest.update(f"{camera.model}".encode())
         for sweep in filter(None, (self.lidar, *self.sweeps)):
             labels = sweep.labels.name if sweep.labels else ""
             digest.update(f"{sweep.stamp_ns} {sweep.file.name} {labels}".encode())
-            digest.update((sweep.world_from_ego @ sweep.ego_from_lidar).matrix.tobytes())
+            digest.update(sweep.world_from_sensor.matrix.tobytes())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where, when and with what a sequence was recorded, as far as its data set says."""
+
+    description: str = ""
+    log: str = ""
+    vehicle: str = ""
+    date: str = ""
+    location: str = "unknown"
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +217,10 @@ class RecordedSequence:
         frames: key frames.
         tracks: annotated objects by their number; empty if there are none.
         road_mask: picture of the drivable surface, as nuScenes has it; None if there is none.
+        has_key_frames: whether the data set chose its key frames; else every frame is one.
+        after: measurements after the last key frame, in the order of time.
+        origin: where, when and with what it was recorded.
+        problems: what it lacks, in sentences.
     """
 
     name: str
@@ -163,6 +229,10 @@ class RecordedSequence:
     frames: tuple[Frame, ...]
     tracks: Mapping[int, BoxTrack] = field(default_factory=dict)
     road_mask: Path | None = None
+    has_key_frames: bool = False
+    after: tuple[SensorFile, ...] = ()
+    origin: Origin = Origin()
+    problems: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -177,6 +247,14 @@ class RecordedSequence:
         renumbered = tuple(replace(frame, number=i) for i, frame in enumerate(frames))
         return replace(self, name=f"{self.name}[{first}:{first + len(frames)}]", frames=renumbered)
 
+    def measurements(self, key_frames_only: bool = False) -> list[SensorFile]:
+        """All of its images and sweeps in the order of time."""
+        found = [each for frame in self.frames for each in frame.measurements]
+        if not key_frames_only:
+            found += [each for frame in self.frames for each in frame.between]
+            found += self.after
+        return sorted(found, key=lambda each: (each.stamp_ns, each.name))
+
     def near(self, number: int, reach: int) -> tuple[Frame, ...]:
         """Frame ``number`` and up to ``reach`` others on either side."""
         return self.frames[max(number - reach, 0) : number + reach + 1]
@@ -190,6 +268,26 @@ class RecordedSequence:
             for pose in track.world_from_box:
                 digest.update(pose.matrix.tobytes())
         return digest.hexdigest()
+
+
+def tracks_of(frames: Iterable[Frame]) -> dict[int, BoxTrack]:
+    """The boxes of each instance as one track; tracks are numbered as they appear."""
+    found: dict[str, list[tuple[int, Box]]] = {}
+    for frame in frames:
+        for box in frame.boxes:
+            found.setdefault(box.instance, []).append((frame.stamp_ns, box))
+    return dict(enumerate(_track(instance, seen) for instance, seen in found.items()))
+
+
+def _track(instance: str, seen: list[tuple[int, Box]]) -> BoxTrack:
+    length, width, height = np.max([box.size_m for _, box in seen], axis=0).tolist()
+    return BoxTrack(
+        seen[0][1].category,
+        (length, width, height),
+        tuple(stamp_ns for stamp_ns, _ in seen),
+        tuple(box.map_from_box for _, box in seen),
+        instance,
+    )
 
 
 def inside_box(

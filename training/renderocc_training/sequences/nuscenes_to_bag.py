@@ -16,47 +16,56 @@ starts at the first ego pose, so its numbers are small.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from renderocc_ros.geometry import RigidTransform
 from renderocc_training.recording import boxes, messages
 from renderocc_training.recording.bag_writer import BagWriter
 from renderocc_training.recording.messages import Message
 from renderocc_training.recording.pose_track import PoseTrack
-from renderocc_training.sequences.nuscenes_source import (
-    NuscenesScene,
-    Reading,
-    check_files,
-    read_lidar,
-    yaw_only,
+from renderocc_training.sequences.model import (
+    CameraImage,
+    LidarSweep,
+    RecordedSequence,
+    SensorFile,
 )
+from renderocc_training.sequences.sensor_files import pcd_bytes
 
 BOX_TOPIC = "/ground_truth/boxes"
 BOX_MARKER_TOPIC = "/ground_truth/box_markers"
 VELOCITY_WINDOW_NS = 200_000_000
+LIDAR_POINT = np.dtype(
+    [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("intensity", "<f4"), ("ring", "<u2")]
+)
 
 Progress = Callable[[], None]
 
 
-def frame_of(channel: str, is_camera: bool) -> str:
+def frame_of(sensor: SensorFile) -> str:
     """TF frame of a sensor."""
-    return f"{channel.lower()}_optical" if is_camera else channel.lower()
+    name = sensor.name.lower()
+    return f"{name}_optical" if isinstance(sensor, CameraImage) else name
 
 
-def write_scene(
-    scene: NuscenesScene,
-    readings: Sequence[Reading],
+def write_sequence(
+    sequence: RecordedSequence,
+    measured: Sequence[SensorFile],
     path: Path,
     advance: Progress = lambda: None,
 ) -> dict[str, int]:
-    """Write one scene's bag.
+    """Write one sequence's bag.
 
     Args:
-        readings: of this scene, in the order of their stamps.
+        measured: images and sweeps of the sequence that go into it, in the order of their stamps.
         path: folder of the new bag.
-        advance: told of every reading written.
+        advance: told of every one of them written.
 
     Returns:
         number of messages per topic.
@@ -64,23 +73,22 @@ def write_scene(
     Raises:
         ValueError: the bag exists, a file is missing or broken, or a sensor's mount changes.
     """
-    check_files(readings)
-    mounts = _mounts(readings)
-    track = _ego_track(readings)
-    map_from_odom = yaw_only(track.poses[0])
+    mounts = _mounts(measured)
+    track = _ego_track(measured)
+    map_from_odom = _yaw_only(track.poses[0])
     odom = PoseTrack(track.stamps_ns, [map_from_odom.inverse() @ pose for pose in track.poses])
-    with BagWriter(path, custom_data=_about(scene)) as bag:
-        start_ns = readings[0].stamp_ns
+    with BagWriter(path, custom_data=_about(sequence)) as bag:
+        start_ns = measured[0].stamp_ns
         bag.write("/tf_static", _static_transforms(start_ns, map_from_odom, mounts), start_ns)
-        box_frames = _box_messages(scene)
+        box_frames = _box_messages(sequence)
         upcoming = next(box_frames, None)
-        for stamp_ns, group in groupby(readings, key=lambda reading: reading.stamp_ns):
+        for stamp_ns, group in groupby(measured, key=lambda each: each.stamp_ns):
             while upcoming and upcoming[0] < stamp_ns:
                 _write_boxes(bag, *upcoming)
                 upcoming = next(box_frames, None)
             _write_pose(bag, stamp_ns, odom)
-            for reading in group:
-                _write_reading(bag, reading)
+            for each in group:
+                _write_measurement(bag, each)
                 advance()
         while upcoming:
             _write_boxes(bag, *upcoming)
@@ -88,34 +96,34 @@ def write_scene(
     return bag.counts
 
 
-def _about(scene: NuscenesScene) -> dict[str, str]:
+def _about(sequence: RecordedSequence) -> dict[str, str]:
+    origin = sequence.origin
     return {
         "source": "nuScenes",
-        "scene": scene.name,
-        "description": scene.description,
-        "log": scene.log["logfile"],
-        "vehicle": scene.log["vehicle"],
-        "date": scene.log["date_captured"],
-        "location": scene.log["location"],
+        "scene": sequence.name,
+        "description": origin.description,
+        "log": origin.log,
+        "vehicle": origin.vehicle,
+        "date": origin.date,
+        "location": origin.location,
     }
 
 
-def _mounts(readings: Sequence[Reading]) -> dict[str, RigidTransform]:
+def _mounts(measured: Sequence[SensorFile]) -> dict[str, RigidTransform]:
     """base_link_from_sensor by TF frame."""
     mounts: dict[str, RigidTransform] = {}
-    for reading in readings:
-        frame = frame_of(reading.channel, reading.camera is not None)
-        mount = mounts.setdefault(frame, reading.ego_from_sensor)
-        if not mount.is_close(reading.ego_from_sensor, 1e-9, 1e-9):
+    for each in measured:
+        mount = mounts.setdefault(frame_of(each), each.ego_from_sensor)
+        if not mount.is_close(each.ego_from_sensor, 1e-9, 1e-9):
             raise ValueError(
-                f"{reading.channel} is mounted elsewhere from {reading.stamp_ns} ns on: "
+                f"{each.name} is mounted elsewhere from {each.stamp_ns} ns on: "
                 "a static transform cannot say that"
             )
     return mounts
 
 
-def _ego_track(readings: Sequence[Reading]) -> PoseTrack:
-    poses = {reading.stamp_ns: reading.map_from_ego for reading in readings}
+def _ego_track(measured: Sequence[SensorFile]) -> PoseTrack:
+    poses = {each.stamp_ns: each.world_from_ego for each in measured}
     return PoseTrack(list(poses), list(poses.values()))
 
 
@@ -136,28 +144,49 @@ def _write_pose(bag: BagWriter, stamp_ns: int, odom: PoseTrack) -> None:
     bag.write("/odom", odometry, stamp_ns)
 
 
-def _write_reading(bag: BagWriter, reading: Reading) -> None:
-    stamp_ns, name = reading.stamp_ns, reading.channel.lower()
-    frame = frame_of(reading.channel, reading.camera is not None)
-    if reading.camera is None:
-        cloud = messages.point_cloud(stamp_ns, frame, read_lidar(reading.file))
+def _write_measurement(bag: BagWriter, measured: SensorFile) -> None:
+    stamp_ns, name, frame = measured.stamp_ns, measured.name.lower(), frame_of(measured)
+    if isinstance(measured, LidarSweep):
+        cloud = messages.point_cloud(stamp_ns, frame, _structured_points(measured))
         bag.write(f"/{name}/points", cloud, stamp_ns)
-        return
-    info = messages.camera_info(stamp_ns, frame, reading.camera)
-    bag.write(f"/{name}/camera_info", info, stamp_ns)
-    image = messages.compressed_image(stamp_ns, frame, reading.file.read_bytes())
-    bag.write(f"/{name}/image_raw/compressed", image, stamp_ns)
+    if isinstance(measured, CameraImage):
+        info = messages.camera_info(stamp_ns, frame, measured.model)
+        bag.write(f"/{name}/camera_info", info, stamp_ns)
+        image = messages.compressed_image(stamp_ns, frame, measured.file.read_bytes())
+        bag.write(f"/{name}/image_raw/compressed", image, stamp_ns)
 
 
-def _box_messages(scene: NuscenesScene) -> Iterator[tuple[int, Message, Message]]:
-    numbers: dict[str, int] = {}
-    for stamp_ns, found in scene.boxes():
-        for box in found:
-            numbers.setdefault(box.instance, len(numbers))
+def _structured_points(sweep: LidarSweep) -> NDArray[np.void]:
+    """x, y, z (m), intensity (0..255), ring of every point."""
+    columns = np.frombuffer(pcd_bytes(sweep), dtype="<f4").reshape(-1, 5).T
+    if not np.array_equal(columns[4], columns[4].astype(np.uint16)):
+        raise ValueError(f"{sweep.file}: the fifth number of a point must be its ring, a whole one")
+    points = np.empty(columns.shape[1], dtype=LIDAR_POINT)
+    for name, column in zip(LIDAR_POINT.names or (), columns, strict=True):
+        points[name] = column
+    return points
+
+
+def _yaw_only(pose: RigidTransform) -> RigidTransform:
+    """The same place and heading, upright."""
+    yaw = math.atan2(pose.rotation[1, 0], pose.rotation[0, 0])
+    return RigidTransform.from_quaternion(
+        (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)), pose.translation
+    )
+
+
+def _box_messages(sequence: RecordedSequence) -> Iterator[tuple[int, Message, Message]]:
+    tracks = {track.instance: track for track in sequence.tracks.values()}
+    numbers = {instance: number for number, instance in enumerate(tracks)}
+    for frame in sequence.frames:
+        found = [
+            replace(box, velocity_m_s=tracks[box.instance].velocity_m_s(frame.stamp_ns))
+            for box in frame.boxes
+        ]
         yield (
-            stamp_ns,
-            boxes.detections(stamp_ns, "map", found),
-            boxes.markers(stamp_ns, "map", found, numbers),
+            frame.stamp_ns,
+            boxes.detections(frame.stamp_ns, "map", found),
+            boxes.markers(frame.stamp_ns, "map", found, numbers),
         )
 
 

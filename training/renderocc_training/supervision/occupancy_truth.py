@@ -26,8 +26,8 @@ from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
 from renderocc_ros.geometry.voxel_traversal import traverse
 from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
-from renderocc_training.sequences.lidar_files import read_points
 from renderocc_training.sequences.model import CameraImage, Frame, LidarSweep, RecordedSequence
+from renderocc_training.sequences.sensor_files import read_points
 from renderocc_training.supervision.labels.interface import PointClasses
 from renderocc_training.supervision.labels.lidar_depth import instances_of
 from renderocc_training.supervision.rays.ray_batch import NO_BOX
@@ -136,7 +136,7 @@ class TruthMaker:
             yield self._split(sweep)
 
     def _split(self, sweep: LidarSweep) -> _Sweep:
-        raw = sweep.ego_from_lidar.apply(read_points(sweep))
+        raw = sweep.ego_from_sensor.apply(read_points(sweep))
         finite = np.isfinite(raw).all(axis=1)
         (x0, x1), (y0, y1) = OWN_BODY_M
         x, y = raw[:, 0], raw[:, 1]
@@ -155,7 +155,7 @@ class TruthMaker:
             assert world_from_box is not None  # or its box would hold no point
             inside = kept & (instance == number)
             objects[number] = _Cloud(world_from_box.inverse().apply(world[inside]), classes[inside])
-        origin = (sweep.world_from_ego @ sweep.ego_from_lidar).translation
+        origin = sweep.world_from_sensor.translation
         return _Sweep(
             _Cloud(world[static], classes[static]),
             objects,
@@ -265,7 +265,7 @@ def cameras_see(
         stride = max(1, model.width // CAMERA_COLUMNS)
         u, v = np.meshgrid(np.arange(0, model.width, stride), np.arange(0, model.height, stride))
         rays = model.rays(np.stack([u, v], axis=-1).reshape(-1, 2).astype(np.float64))
-        ego_from_camera = ego_from_world @ camera.world_from_camera
+        ego_from_camera = ego_from_world @ camera.world_from_sensor
         rays = rays[np.isfinite(rays).all(axis=1)] @ ego_from_camera.rotation.T
         _mark(seen, occupied, grid, ego_from_camera.translation, rays)
         ends = _facing(occupied, grid, ego_from_camera.translation)

@@ -33,12 +33,12 @@ from renderocc_training.sequences.extraction.readings import (
 )
 from renderocc_training.sequences.extraction.report import ExtractionReport
 from renderocc_training.sequences.extraction.scene_writer import SceneWriter
+from renderocc_training.sequences.model import LABEL_FOLDER
 
 LIDAR_WINDOW_NS = 100_000_000  # a scan this near to the set's last image belongs to it
 BOX_WINDOW_NS = 10_000_000
 INTERRUPTION_NS = 10_000_000_000  # a gap that ends a scene; nothing waits longer
 LIDAR_CHANNEL = "LIDAR_TOP"
-LABEL_FOLDER = "labels"
 
 
 @dataclass(frozen=True, eq=False)

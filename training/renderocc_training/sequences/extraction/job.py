@@ -14,20 +14,20 @@ from typing import Any, Literal
 from renderocc_ros.config import RigConfig
 from renderocc_training.recording.bag_layout import find_layout
 from renderocc_training.recording.bag_reader import BagReader
-from renderocc_training.sequences.extraction.bag_extractor import LABEL_FOLDER, BagExtractor
+from renderocc_training.sequences.data_sets import open_sequences
+from renderocc_training.sequences.extraction.bag_extractor import BagExtractor
 from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
-from renderocc_training.sequences.extraction.layout_extractor import drives_of, extract_drive
+from renderocc_training.sequences.extraction.layout_extractor import SequenceExtractor
 from renderocc_training.sequences.extraction.options import ExtractOptions
-from renderocc_training.sequences.extraction.readings import Reading
 from renderocc_training.sequences.extraction.records import SceneTables, token
 from renderocc_training.sequences.extraction.report import ExtractionReport
 from renderocc_training.sequences.extraction.scene_writer import SceneIdentity, SceneWriter
-from renderocc_training.sequences.layouts.drive import LayoutDrive
+from renderocc_training.sequences.model import RecordedSequence
+from renderocc_training.sequences.nuscenes import FRAGMENTS
 
 Layout = Literal["bag", "nuscenes", "semantickitti", "ddad"]
 
 FORMAT = 3  # counted up when what is written changes
-FRAGMENTS = ".extraction"
 DONE = "done.json"
 PROGRESS = "progress"
 PROGRESS_PERIOD_S = 0.2
@@ -63,7 +63,9 @@ def run_job(job: Job) -> ExtractionReport:
     """
     try:
         if job.layout != "bag":
-            return _extract_data_set(job, drives_of(job.source, job.layout))
+            return _extract_data_set(
+                job, open_sequences(job.source, job.layout, images_between=True)
+            )
         with BagReader(job.source, salvage=True) as reader:
             return _extract_bag(job, reader)
     except ValueError as error:
@@ -160,21 +162,18 @@ def _extract_bag(job: Job, reader: BagReader) -> ExtractionReport:
     return fragment.finish()
 
 
-def _extract_data_set(job: Job, drives: list[LayoutDrive]) -> ExtractionReport:
-    content = [(drive.name, drive.start_ns, drive.count) for drive in drives]
+def _extract_data_set(job: Job, sequences: list[RecordedSequence]) -> ExtractionReport:
     report = ExtractionReport(str(job.source))
-    fragment = _Fragment(job, token(job.layout, content), drives[0].start_ns, report)
+    starts_ns = [sequence.measurements()[0].stamp_ns for sequence in sequences]
+    names = [_scene_name(job, sequence) for sequence in sequences]
+    content = list(zip(names, starts_ns, map(len, sequences), strict=True))
+    fragment = _Fragment(job, token(job.layout, content), starts_ns[0], report)
     earlier = fragment.earlier()
     if earlier is not None:
         return earlier
     fragment.begin()
     progress = _Progress(job.progress_file)
-    total, done = sum(drive.count for drive in drives), 0
-
-    def write_point_labels(reading: Reading, labels: bytes) -> None:
-        folder = job.root / LABEL_FOLDER / "points" / reading.channel
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{reading.stamp_ns // 1000}.label").write_bytes(labels)
+    total, done = sum(map(len, sequences)), 0
 
     def advance() -> None:
         nonlocal done
@@ -182,18 +181,23 @@ def _extract_data_set(job: Job, drives: list[LayoutDrive]) -> ExtractionReport:
         progress.tell(done / total)
 
     with SceneTables(fragment.folder) as tables:
-        for drive in drives:
+        for sequence, name in zip(sequences, names, strict=True):
             about = {
-                "name": drive.name,
-                "description": drive.description,
-                "log": drive.name,
-                "vehicle": drive.vehicle,
-                "date": drive.date,
-                "location": job.options.location or drive.location,
+                "name": name,
+                "description": sequence.origin.description,
+                "log": name,
+                "vehicle": sequence.origin.vehicle,
+                "date": sequence.origin.date,
+                "location": job.options.location or sequence.origin.location,
             }
             scene = fragment.new_scene(tables, about)
-            extract_drive(drive, scene, write_point_labels, job.options, report, advance)
+            SequenceExtractor(job.root, scene, job.options, report).run(sequence, advance)
     return fragment.finish()
+
+
+def _scene_name(job: Job, sequence: RecordedSequence) -> str:
+    """Those of nuScenes are names already; others count from 00."""
+    return sequence.name if job.layout == "nuscenes" else f"{job.layout}-{sequence.name}"
 
 
 def finished(folder: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The drives of a data set in another layout, into scenes."""
+"""The sequences of a data set in another layout, into scenes."""
 
 from __future__ import annotations
 
@@ -10,66 +10,89 @@ from renderocc_training.sequences.extraction.options import ExtractOptions
 from renderocc_training.sequences.extraction.readings import Reading
 from renderocc_training.sequences.extraction.report import ExtractionReport
 from renderocc_training.sequences.extraction.scene_writer import SceneWriter
-from renderocc_training.sequences.layouts.drive import LayoutDrive, LayoutFrame
+from renderocc_training.sequences.model import (
+    LABEL_FOLDER,
+    CameraImage,
+    Frame,
+    LidarSweep,
+    RecordedSequence,
+    SensorFile,
+)
+from renderocc_training.sequences.sensor_files import check_files, pcd_bytes, read_point_labels
+
+POINT_BYTES = 20  # of a .pcd.bin
 
 
-def drives_of(source: Path, layout: str) -> list[LayoutDrive]:
-    """The drives of a data set.
+class SequenceExtractor:
+    """Writes one sequence; key frames are the data set's own, or by the options.
 
     Args:
-        layout: nuscenes, semantickitti or ddad.
+        root: folder of the new data set.
+        scene: takes key frames and sweeps.
+
+    Raises:
+        ValueError: a file is missing or damaged.
     """
-    if layout == "nuscenes":  # needs nuscenes-devkit, the others do not
-        from renderocc_training.sequences.layouts.nuscenes import nuscenes_drives
 
-        return nuscenes_drives(source)
-    if layout == "semantickitti":
-        from renderocc_training.sequences.layouts.semantickitti import semantickitti_drives
+    def __init__(
+        self, root: Path, scene: SceneWriter, options: ExtractOptions, report: ExtractionReport
+    ) -> None:
+        self._root, self._scene, self._options, self._report = root, scene, options, report
+        self._rule = KeyFrameRule(options.key_frame_s, options.key_frame_m)
 
-        return semantickitti_drives(source)
-    from renderocc_training.sequences.layouts.ddad import ddad_drives
+    def run(self, sequence: RecordedSequence, advance: Callable[[], None]) -> None:
+        """Read and write it; ``advance`` is told of every frame."""
+        self._report.problems += sequence.problems
+        check_files(
+            sequence.measurements(key_frames_only=not self._options.sweeps),
+            "unpack the data set again, or leave out what lies between key frames (--no-sweeps)",
+        )
+        for frame in sequence.frames:
+            place_m = frame.world_from_ego.translation
+            is_key = sequence.has_key_frames or self._rule.takes(
+                frame.stamp_ns, place_m, whole=True, enough=True
+            )
+            self._write(frame, is_key)
+            advance()
+        self._scene.close()
 
-    return ddad_drives(source)
+    def _write(self, frame: Frame, is_key: bool) -> None:
+        for each in (*frame.between, *(() if is_key else frame.measurements)):
+            if not self._options.sweeps:
+                self._report.skip(each.name, "between key frames")
+            elif not self._scene.key_frames:
+                self._report.skip(each.name, "before the first key frame")
+            else:
+                self._scene.add_sweep(self._read(each))
+        if is_key:
+            readings = [self._read(each) for each in frame.measurements]
+            self._scene.add_key_frame(frame.stamp_ns, readings, frame.boxes)
 
-
-def extract_drive(
-    drive: LayoutDrive,
-    scene: SceneWriter,
-    write_point_labels: Callable[[Reading, bytes], None],
-    options: ExtractOptions,
-    report: ExtractionReport,
-    advance: Callable[[], None],
-) -> None:
-    """Write one drive; key frames are the data set's own, or by the options."""
-    rule = KeyFrameRule(options.key_frame_s, options.key_frame_m)
-    report.problems += drive.problems
-    for frame in drive.frames():
-        _extract_frame(frame, rule, scene, options, report)
-        for reading in frame.readings:
-            if reading.camera is None and frame.point_labels is not None:
-                write_point_labels(reading, frame.point_labels)
-                report.labels += 1
-        advance()
-    scene.close()
-
-
-def _extract_frame(
-    frame: LayoutFrame,
-    rule: KeyFrameRule,
-    scene: SceneWriter,
-    options: ExtractOptions,
-    report: ExtractionReport,
-) -> None:
-    place_m = frame.readings[0].world_from_ego.translation
-    by_rule = rule.takes(frame.stamp_ns, place_m, whole=True, enough=True)
-    is_key = by_rule if frame.is_key is None else frame.is_key
-    sweeps = [*frame.sweeps, *([] if is_key else frame.readings)]
-    for reading in sweeps:
-        if not options.sweeps:
-            report.skip(reading.channel, "between key frames")
-        elif not scene.key_frames:
-            report.skip(reading.channel, "before the first key frame")
+    def _read(self, measured: SensorFile) -> Reading:
+        if isinstance(measured, LidarSweep):
+            content, suffix, camera = pcd_bytes(measured), "pcd.bin", None
+            if measured.labels is not None:
+                self._write_point_labels(measured, len(content) // POINT_BYTES)
         else:
-            scene.add_sweep(reading)
-    if is_key:
-        scene.add_key_frame(frame.stamp_ns, frame.readings, frame.boxes)
+            assert isinstance(measured, CameraImage)
+            content, suffix = measured.file.read_bytes(), measured.file.suffix[1:]
+            camera = measured.model
+        return Reading(
+            measured.name,
+            measured.stamp_ns,
+            content,
+            suffix,
+            measured.ego_from_sensor,
+            measured.world_from_ego,
+            camera,
+        )
+
+    def _write_point_labels(self, sweep: LidarSweep, points: int) -> None:
+        """As SemanticKITTI keeps them; its own keep the instances in the upper 16 bits."""
+        assert sweep.labels is not None
+        labels = read_point_labels(sweep.labels, points)
+        file = self._root / LABEL_FOLDER / "points" / sweep.name / f"{sweep.stamp_ns // 1000}.label"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        own = sweep.labels.suffix == file.suffix
+        file.write_bytes(sweep.labels.read_bytes() if own else labels.astype("<u4").tobytes())
+        self._report.labels += 1

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from renderocc_training.sequences.extraction.job import DONE, FRAGMENTS, finished
+from renderocc_training.sequences.extraction.job import DONE, finished
 from renderocc_training.sequences.extraction.records import (
     SCENE_TABLES,
     SHARED_TABLES,
@@ -19,6 +19,7 @@ from renderocc_training.sequences.extraction.records import (
     read_lines,
     token,
 )
+from renderocc_training.sequences.nuscenes import FRAGMENTS
 
 # nuScenes' map is an image whose lower left corner is the origin, so coordinates must be positive.
 MARGIN_M = 100.0

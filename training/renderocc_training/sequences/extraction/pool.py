@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from renderocc_ros.processes import worker_processes
-from renderocc_training.sequences.extraction.job import FRAGMENTS, Job, run_job
+from renderocc_training.sequences.extraction.job import Job, run_job
 from renderocc_training.sequences.extraction.merge import merge_tables
 from renderocc_training.sequences.extraction.report import ExtractionReport
+from renderocc_training.sequences.nuscenes import FRAGMENTS
 
 POLL_S = 0.2
 

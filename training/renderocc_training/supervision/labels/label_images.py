@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
+from renderocc_training.sequences.model import LABEL_FOLDER, CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.mapping import NumberMapping
 
-FOLDER = "labels"
 MICROSECOND_NS = 1000
 
 
@@ -76,7 +75,7 @@ def ranges_of_depth(depth_m: NDArray[np.float32], camera: CameraImage) -> NDArra
 
 def label_image_file(sequence: RecordedSequence, kind: str, camera: CameraImage) -> Path:
     """Where a camera's label image of a kind ("classes" or "depth") lies."""
-    folder = sequence.root / FOLDER / kind / camera.name
+    folder = sequence.root / LABEL_FOLDER / kind / camera.name
     return folder / f"{camera.stamp_ns // MICROSECOND_NS}.png"
 
 

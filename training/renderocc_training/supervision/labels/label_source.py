@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import StrictModel, config_path, load_yaml
 from renderocc_training.sequences.data_sets import DataFormat
-from renderocc_training.sequences.model import Frame, RecordedSequence
+from renderocc_training.sequences.model import LABEL_FOLDER, Frame, RecordedSequence
 from renderocc_training.supervision.labels.box_semantics import BoxClasses
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.labels.dense import DenseLabels, WithClassImages
@@ -21,7 +21,6 @@ from renderocc_training.supervision.labels.interface import (
     PointClasses,
     RangeImages,
 )
-from renderocc_training.supervision.labels.label_images import FOLDER as LABEL_FOLDER
 from renderocc_training.supervision.labels.label_images import (
     ClassImageFiles,
     DepthImageFiles,

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_training.sequences.lidar_files import read_points
 from renderocc_training.sequences.model import (
     CameraImage,
     Frame,
@@ -21,6 +20,7 @@ from renderocc_training.sequences.model import (
     RecordedSequence,
     inside_box,
 )
+from renderocc_training.sequences.sensor_files import read_points
 from renderocc_training.supervision.labels.interface import PointClasses, no_labels
 from renderocc_training.supervision.labels.occlusion import visible_points
 from renderocc_training.supervision.rays.ray_batch import NO_BOX, PixelLabels
@@ -82,7 +82,7 @@ class LidarLabels:
             for place, sweep in enumerate(self._labelled(sequence, frame))
         ]
         points, class_id, instance = (np.concatenate(column) for column in zip(*parts, strict=True))
-        in_camera = camera.world_from_camera.inverse().apply(points)
+        in_camera = camera.world_from_sensor.inverse().apply(points)
         pixels, inside = camera.model.project(in_camera)
         range_m = np.linalg.norm(in_camera, axis=1)
         seen = np.flatnonzero(inside & (range_m > CLOSEST_M))
@@ -114,7 +114,7 @@ class LidarLabels:
     ) -> LabelledSweep:
         """Read a sweep, give its points instances and classes, drop returns off the car."""
         points = read_points(sweep)
-        points_ego = sweep.ego_from_lidar.apply(points)
+        points_ego = sweep.ego_from_sensor.apply(points)
         world = sweep.world_from_ego.apply(points_ego)
         instance = instances_of(world, sequence, sweep.stamp_ns)
         class_id, instance = self._classes.classes(sequence, sweep, points_ego, instance)

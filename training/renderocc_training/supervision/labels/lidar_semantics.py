@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_training.sequences.lidar_files import read_point_labels
 from renderocc_training.sequences.model import LidarSweep, RecordedSequence
+from renderocc_training.sequences.sensor_files import read_point_labels
 from renderocc_training.supervision.labels.interface import PointLabels
 from renderocc_training.supervision.labels.mapping import NumberMapping
 from renderocc_training.supervision.rays.ray_batch import NO_BOX, STANDS

@@ -50,7 +50,7 @@ class MonoDepthImages:
         self, sequence: RecordedSequence, frame: Frame, camera: CameraImage
     ) -> NDArray[np.float32]:
         """(H, W) metres along each pixel's ray; NaN beyond what is trusted."""
-        image = decode_image(camera.image.read_bytes())
+        image = decode_image(camera.file.read_bytes())
         inputs = self._processor(images=image, return_tensors="pt")
         depth = self._model(**inputs.to(self._device)).predicted_depth[0].float().cpu().numpy()
         size = (camera.model.width, camera.model.height)

@@ -67,7 +67,7 @@ class SegmentationImages:
         self, sequence: RecordedSequence, frame: Frame, camera: CameraImage
     ) -> NDArray[np.uint8]:
         """(H, W) class ids; sky is the class set's free id."""
-        image = decode_image(camera.image.read_bytes())
+        image = decode_image(camera.file.read_bytes())
         return self.segment(image)
 
     @torch.no_grad()

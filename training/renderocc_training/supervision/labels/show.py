@@ -63,7 +63,7 @@ def frame_picture(
 
 
 def _column(camera: CameraImage, labels: PixelLabels, class_set: ClassSet, width: int) -> Picture:
-    image = decode_image(camera.image.read_bytes())
+    image = decode_image(camera.file.read_bytes())
     size = (width, round(image.shape[0] * width / image.shape[1]))
     pictures = [
         cv2.resize(overlay(image, labels, class_set, by), size, interpolation=cv2.INTER_AREA)

@@ -1,1 +1,0 @@
-"""Data sets in their own layouts, as drives that can be extracted like recordings."""

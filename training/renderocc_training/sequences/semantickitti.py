@@ -1,0 +1,153 @@
+"""SemanticKITTI: images, Velodyne sweeps, point labels and poses below ``sequences/NN``.
+
+Axes: camera x right, y down, z forward; Velodyne x forward, y left, z up. The ego frame here has
+the Velodyne's axes and lies on the ground below it; the world is the ego frame of the first pose.
+Poses are ``cam0_of_frame_0 from cam0``, and all sensors of a frame share its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_training.sequences.model import (
+    CameraImage,
+    Frame,
+    LidarSweep,
+    Origin,
+    RecordedSequence,
+)
+
+Array = NDArray[np.float64]
+
+LIDAR_HEIGHT_M = 1.73  # Geiger et al. 2013, figure 3
+EGO_FROM_LIDAR = RigidTransform(np.eye(3), np.array([0.0, 0.0, LIDAR_HEIGHT_M]))
+CAMERAS = {"CAM_2": ("image_2", "P2"), "CAM_3": ("image_3", "P3")}
+LIDAR = "LIDAR_TOP"
+FILES = ("calib.txt", "poses.txt", "times.txt")
+
+
+def semantickitti_sequences(root: Path, names: Sequence[str] = ()) -> list[RecordedSequence]:
+    """The sequences of these names ("00"), or all.
+
+    Args:
+        root: folder that holds ``sequences``, or one sequence's own.
+
+    Raises:
+        ValueError: a sequence, or a file that it needs, is not there.
+    """
+    folders = {path.parent.name: path.parent for path in sorted(root.glob("sequences/*/velodyne"))}
+    if not folders and (root / "velodyne").is_dir():
+        folders = {root.absolute().name: root}
+    if not folders:
+        raise ValueError(f"{root} holds no sequences/NN/velodyne: give SemanticKITTI's own folder")
+    unknown = [name for name in names if name not in folders]
+    if unknown:
+        raise ValueError(f"no sequence {', '.join(unknown)} in {root}; there: {', '.join(folders)}")
+    return [_sequence(root, name, folders[name]) for name in names or folders]
+
+
+def _sequence(root: Path, name: str, folder: Path) -> RecordedSequence:
+    missing = [file for file in FILES if not (folder / file).is_file()]
+    if missing:
+        raise ValueError(f"{folder} lacks {', '.join(missing)}")
+    calibration = _read_calibration(folder / "calib.txt")
+    seconds = _read_numbers(folder / "times.txt").reshape(-1)
+    poses = _read_numbers(folder / "poses.txt").reshape(-1, 3, 4)
+    ego_from_cam0 = EGO_FROM_LIDAR @ rigid(calibration["Tr"]).inverse()
+    clouds = sorted((folder / "velodyne").glob("*.bin"))
+    known = min(len(seconds), len(poses))
+    if clouds and int(clouds[-1].stem) >= known:
+        raise ValueError(
+            f"{folder}: scan {int(clouds[-1].stem)} has no pose or no time; there are {known}"
+        )
+    frames = []
+    for number, cloud in enumerate(clouds):
+        place = int(cloud.stem)
+        stamp_ns = round(float(seconds[place]) * 1e9)
+        world_from_ego = ego_from_cam0 @ rigid(poses[place]) @ ego_from_cam0.inverse()
+        cameras = tuple(
+            _camera(folder, name, cloud.stem, calibration, stamp_ns, ego_from_cam0, world_from_ego)
+            for name in CAMERAS
+        )
+        labels = folder / "labels" / f"{cloud.stem}.label"
+        sweep = LidarSweep(
+            LIDAR, stamp_ns, cloud, EGO_FROM_LIDAR, world_from_ego, "kitti",
+            labels if labels.is_file() else None,
+        )  # fmt: skip
+        token = f"{name}_{cloud.stem}"
+        frames.append(Frame(token, number, stamp_ns, world_from_ego, cameras, (sweep,)))
+    return RecordedSequence(
+        name,
+        root,
+        tuple(CAMERAS),
+        tuple(frames),
+        origin=_origin(name),
+        problems=() if (folder / "labels").is_dir() else (f"{folder}: no labels for the points",),
+    )
+
+
+def _origin(name: str) -> Origin:
+    date = "2011-09-26" if name == "03" else "2011-10-03"
+    return Origin("SemanticKITTI", f"semantickitti-{name}", "kitti", date, "karlsruhe")
+
+
+def _camera(
+    folder: Path,
+    name: str,
+    stem: str,
+    calibration: dict[str, Array],
+    stamp_ns: int,
+    ego_from_cam0: RigidTransform,
+    world_from_ego: RigidTransform,
+) -> CameraImage | None:
+    """A rectified camera; P = K [I | t] with t the place of camera 0 in its frame."""
+    images, key = CAMERAS[name]
+    files = (folder / images / f"{stem}.{suffix}" for suffix in ("png", "jpg"))
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return None
+    intrinsics, shift = calibration[key][:, :3], calibration[key][:, 3]
+    camera_from_cam0 = RigidTransform(np.eye(3), np.linalg.solve(intrinsics, shift))
+    with Image.open(file) as image:
+        model = CameraModel(image.width, image.height, intrinsics)
+    mount = ego_from_cam0 @ camera_from_cam0.inverse()
+    return CameraImage(name, stamp_ns, file, mount, world_from_ego, model)
+
+
+def _read_calibration(file: Path) -> dict[str, Array]:
+    """Lines ``name: twelve numbers`` as (3, 4) matrices."""
+    matrices = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        name, colon, numbers = line.partition(":")
+        values = np.array(numbers.split(), dtype=np.float64)
+        if colon and values.size == 12:
+            matrices[name.strip()] = values.reshape(3, 4)
+    for key, meaning in (("Tr", "camera from Velodyne"), ("P2", "camera 2"), ("P3", "camera 3")):
+        if key not in matrices:
+            raise ValueError(
+                f"{file} has no line '{key}:' ({meaning}): take the calib.txt of the odometry "
+                "calibration"
+            )
+    return matrices
+
+
+def _read_numbers(file: Path) -> Array:
+    try:
+        return np.loadtxt(file, ndmin=1)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def rigid(matrix: Array) -> RigidTransform:
+    """From (3, 4) numbers that were rounded for printing: the nearest rotation.
+
+    The orthogonal Procrustes solution U·Vᵀ of the singular value decomposition.
+    """
+    left, _, right = np.linalg.svd(matrix[:, :3])
+    return RigidTransform(left @ right, matrix[:, 3])
