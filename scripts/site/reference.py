@@ -117,7 +117,7 @@ def _parameters() -> str:
     rows = []
     for name, spec in SPECS.items():
         choices = ", ".join(f"`{choice}`" for choice in spec.choices if choice)
-        bounds = "" if spec.lowest is None else f"{spec.lowest:g} to {spec.highest:g}"
+        bounds = "" if spec.lowest is None else f"{spec.lowest:g} to {spec.highest:,.12g}"
         meaning = _escaped(spec.description)
         accepted = choices or bounds
         default = json.dumps(DEFAULTS[name], ensure_ascii=False)

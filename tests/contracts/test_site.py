@@ -1,0 +1,53 @@
+"""The reference pages of the documentation site say what the code says."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+
+import pytest
+
+from renderocc_ros.cli import GROUPS
+from tests.contracts.checkout import ROOT
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "scripts" / "site"))
+    return importlib.import_module("reference")
+
+
+@pytest.mark.ros
+def test_reference_pages_follow_the_code(reference: ModuleType) -> None:
+    pages = reference.pages()
+    for name in (name for names in GROUPS.values() for name in names):
+        assert f"### renderocc {name}\n" in pages["commands"]
+    assert "### renderocc labels make\n" in pages["commands"]
+    assert "| `--checkpoint` |  | model to run" in pages["commands"]
+    assert "| `marker_limit` | `50000` | 1 to 10,000,000 |" in pages["parameters"]
+    assert "| `sync.missing` |" in pages["parameters"]
+    assert "uint8 UNKNOWN=255" in pages["messages"]
+    assert "### `architecture.depth.stereo`\n" in pages["configuration"]
+    assert '| `missing` | `wait`, `skip`, `mask`, `reuse` | `"mask"` |' in pages["configuration"]
+
+
+def test_help_becomes_markdown_that_shows_every_letter(reference: ModuleType) -> None:
+    help_text = (
+        "Write ``x_1``.\n\nsee <out>/a_b[0]\n\nExample: renderocc labels show <out> --set a[0]=b"
+    )
+    shown = list(reference._paragraphs(help_text))
+    assert shown[:4] == ["Write `x_1`.", "", "see &lt;out>/a\\_b\\[0]", ""]
+    assert shown[4:7] == ["```", "renderocc labels show <out> --set a[0]=b", "```"]
+
+
+def test_links_out_of_the_documents_lead_to_pages_of_their_own() -> None:
+    pytest.importorskip("mkdocs", reason="pip install -r requirements/docs.txt")
+    sys.path.insert(0, str(ROOT / "scripts" / "site"))
+    hooks = importlib.import_module("hooks")
+    assert hooks._resolve("nav2.md", "../config/node.yaml") == "config/node.yaml"
+    assert hooks._resolve("nav2.md", "evaluate.md") is None
+    assert hooks._resolve("repository/SECURITY.md", "package.xml") == "package.xml"
+    assert hooks._page_of("config/node.yaml") == "repository/config/node.yaml.md"
+    assert hooks._page_of("docs/train.md") == "train.md"
+    assert hooks._shown("config/node.yaml").startswith("# node.yaml\n")
