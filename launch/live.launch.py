@@ -35,6 +35,7 @@ ARGUMENTS = {
     "node_name": ("renderocc", "name of the node; two side by side need two"),
     "use_sim_time": ("false", "take the time from /clock"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
+    "respawn": ("false", "start the node again, after two seconds, when it ends by itself"),
     "rviz": ("false", "open rviz2 with the shipped configuration"),
 }
 
@@ -56,16 +57,21 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
         condition=IfCondition(LaunchConfiguration("rviz")),
     )
-    return LaunchDescription([*declared, OpaqueFunction(function=occupancy_node), rviz])
+    # rviz first: where it is not installed the launch ends there, before it has started anything.
+    return LaunchDescription([*declared, rviz, OpaqueFunction(function=occupancy_node)])
 
 
 def occupancy_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node with those parameters that were given; its end is the end of the launch."""
+    """The node with those parameters that were given; its end, unless it respawns, ends all."""
     given = {name: LaunchConfiguration(name).perform(context) for name in PARAMETERS}
     chosen = {name: value for name, value in given.items() if value}
     if "autostart" in chosen:
         chosen["autostart"] = chosen["autostart"].lower() in ("true", "1")
-    use_sim_time = LaunchConfiguration("use_sim_time").perform(context).lower() in ("true", "1")
+    use_sim_time, respawn = (
+        LaunchConfiguration(name).perform(context).lower() in ("true", "1")
+        for name in ("use_sim_time", "respawn")
+    )
+    ended = None if respawn else Shutdown(reason="the occupancy node has ended")
     return [
         Node(
             package="renderocc_ros",
@@ -78,6 +84,8 @@ def occupancy_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             ],
             arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
             output="screen",
-            on_exit=Shutdown(reason="the occupancy node has ended"),
+            respawn=respawn,
+            respawn_delay=2.0,
+            on_exit=ended,
         )
     ]

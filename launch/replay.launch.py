@@ -5,6 +5,8 @@ ros2 launch renderocc_ros replay.launch.py bag:=drive rig:=my_rig.yaml rviz:=tru
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -36,7 +38,15 @@ def generate_launch_description() -> LaunchDescription:
         PythonLaunchDescriptionSource(LIVE),
         launch_arguments={"use_sim_time": LaunchConfiguration("clock")}.items(),
     )
-    return LaunchDescription([*declared, live, OpaqueFunction(function=player)])
+    there = OpaqueFunction(function=require_bag)
+    return LaunchDescription([*declared, there, live, OpaqueFunction(function=player)])
+
+
+def require_bag(context: LaunchContext) -> None:
+    """End the launch, before anything has started, where there is no such recording."""
+    bag = LaunchConfiguration("bag").perform(context)
+    if not Path(bag).expanduser().exists():
+        raise ValueError(f"bag:={bag}: there is no such file or folder")
 
 
 def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from message_filters import SimpleFilter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from renderocc_ros.config import CameraConfig
 from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.image_messages import peek_header
-from renderocc_ros.node.qos import QUIET_SUBSCRIPTION, mismatch, overridden
+from renderocc_ros.node.qos import NO_SUBSCRIPTION_EVENTS, QOS_OVERRIDES, mismatch, overridden
 from renderocc_ros.node.statistics import Arrivals
 from renderocc_ros.rig.calibration import camera_model
 
@@ -82,8 +82,9 @@ class CameraInput(SimpleFilter):
             camera.camera_info_topic,
             self._take_info,
             QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            event_callbacks=QUIET_SUBSCRIPTION,
+            raw=True,
+            qos_overriding_options=QOS_OVERRIDES,
+            event_callbacks=NO_SUBSCRIPTION_EVENTS,
         )
         self._images = node.create_subscription(
             CompressedImage if camera.compressed else Image,
@@ -91,7 +92,7 @@ class CameraInput(SimpleFilter):
             self._take_image,
             self._qos,
             raw=True,
-            event_callbacks=QUIET_SUBSCRIPTION,
+            event_callbacks=NO_SUBSCRIPTION_EVENTS,
         )
 
     def destroy(self) -> None:
@@ -150,23 +151,24 @@ class CameraInput(SimpleFilter):
         arrived_s = time.perf_counter() - _waited_s(info["received_timestamp"])
         try:
             stamp_ns, frame = peek_header(serialised)
+            self.frame = self.config.frame or frame
+            self.signalMessage(ArrivedImage(stamp_ns, self.frame, serialised, arrived_s))
         except ValueError as error:
             self._on_bad(self.config.name, str(error))
-            return
-        self.frame = self.config.frame or frame
-        self.signalMessage(ArrivedImage(stamp_ns, self.frame, serialised, arrived_s))
+        except Exception as error:  # whatever one image does, the others go on
+            self._on_bad(self.config.name, f"{type(error).__name__}: {error}")
 
-    def _take_info(self, info: Any) -> None:
+    def _take_info(self, serialised: bytes) -> None:
         self.info_arrivals.note()
-        said = calibration_of(info)
-        if said == self._last_info:
-            return
-        self._last_info = said
         try:
-            self.model = camera_model(**said, rectified=self.config.rectified)
+            values = calibration_of(deserialize_message(serialised, CameraInfo))
+            if values == self._last_info:
+                return
+            self._last_info = values
+            self.model = camera_model(**values, rectified=self.config.rectified)
             self.info_problem = ""
-        except ValueError as error:
-            self.model = None
+        except Exception as error:  # of the middleware too: it costs this camera alone
+            self.model = self._last_info = None
             self.info_problem = f"CameraInfo on {self.info_topic}: {error}"
 
 

@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from renderocc_ros.node.camera_input import CameraInput
 from renderocc_ros.node.statistics import Percentiles
+from renderocc_ros.node.transform_input import TransformInput
 from renderocc_ros.rig.stamp_matching import StampMatcher
 
 if TYPE_CHECKING:
@@ -117,6 +118,13 @@ class Changes:
         return broken, mended
 
 
+def transforms_finding(transforms: TransformInput) -> Finding:
+    """What of /tf and /tf_static cannot be, or contradicts itself."""
+    wrong = transforms.problems()
+    values = {"refused": str(transforms.refused)}
+    return Finding("transforms", WARN if wrong else OK, "; ".join(wrong) or "as sent", values)
+
+
 def latency_finding(percentiles: Mapping[str, Percentiles]) -> Finding:
     """Duration of each stage."""
     values = {}
@@ -173,7 +181,11 @@ def overall(state: str, findings: Sequence[Finding], counts: Mapping[str, int]) 
 def to_message(
     findings: Sequence[Finding], node_name: str, hardware_id: str, stamp: Any
 ) -> DiagnosticArray:
-    """All findings, named ``<node>: <part>`` as diagnostic_aggregator expects."""
+    """All findings, named ``<node>: <part>`` as diagnostic_updater does it.
+
+    Args:
+        node_name: with its namespace, without a leading slash.
+    """
     message = DiagnosticArray()
     message.header.stamp = stamp
     message.status = [

@@ -20,13 +20,17 @@ def peek_header(serialised: bytes) -> tuple[int, str]:
     Nothing else is deserialised, so a stale image costs next to nothing.
 
     Raises:
-        ValueError: the bytes end before the header does.
+        ValueError: the bytes end before the header does, or the stamp is none.
     """
     try:
         order = "<" if serialised[1] & 1 else ">"  # OMG CDR: the encapsulation's second byte
         seconds, nanoseconds, length = struct.unpack_from(f"{order}iII", serialised, 4)
     except (struct.error, IndexError) as error:
         raise ValueError(f"a message of {len(serialised)} bytes has no whole header") from error
+    if seconds < 0 or nanoseconds >= NANOSECONDS:
+        raise ValueError(f"its stamp cannot be: {seconds} s and {nanoseconds} ns")
+    if seconds == nanoseconds == 0:
+        raise ValueError("its stamp is zero: the driver is to stamp its images")
     frame = bytes(serialised[16 : 16 + max(0, length - 1)]).decode(errors="replace")
     return seconds * NANOSECONDS + nanoseconds, frame
 

@@ -9,17 +9,18 @@ from functools import partial
 from typing import Any
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from tf2_ros import Buffer, TransformListener
+from tf2_ros import Buffer
 
 from renderocc_ros.config import RigConfig, SyncConfig, validate
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
 from renderocc_ros.node.clock_events import on_backward_jump
-from renderocc_ros.node.diagnostics import Finding, camera_finding
+from renderocc_ros.node.diagnostics import Finding, camera_finding, transforms_finding
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.pose_filter import PoseFilter
 from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.node.synchroniser import CameraSynchroniser
+from renderocc_ros.node.transform_input import TransformInput
 from renderocc_ros.node.transforms import SetPoses
 from renderocc_ros.rig.matched_set import MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
@@ -83,10 +84,13 @@ class Inputs:
             depth=parameters.image_depth,
             reliability=ReliabilityPolicy[parameters.image_reliability.upper()],
         )
+        self._jumps_seen, self._newest_ns = 0, 0
         # Of what waits, an executor takes first what was subscribed to first: the transforms that
         # a set needs before its images, so it need not wait for them.
         self._buffer = Buffer()
-        self._listener = TransformListener(self._buffer, node, spin_thread=False)
+        self._transforms = TransformInput(
+            self._buffer, node, lambda: self._newest_ns, self._on_jump
+        )
         self.cameras = {
             camera.name: CameraInput(node, camera, qos, self._on_bad) for camera in used.cameras
         }
@@ -106,7 +110,6 @@ class Inputs:
             frame_of=lambda image: image.frame,
         )
         self._poses.registerCallback(self._on_posed)
-        self._jumps_seen, self._newest_ns = 0, 0
         for camera in self.cameras.values():
             camera.registerCallback(self._watch_time)
         self._clock_jumps = on_backward_jump(node, self._on_jump)
@@ -125,11 +128,12 @@ class Inputs:
         return counts
 
     def findings(self) -> list[Finding]:
-        """The state of every camera, for diagnostics."""
-        return [
+        """The state of every camera and of the transforms, for diagnostics."""
+        cameras = [
             camera_finding(camera, self.matcher, self._poses.problems.get(name, ""))
             for name, camera in self.cameras.items()
         ]
+        return [*cameras, transforms_finding(self._transforms)]
 
     def destroy(self) -> None:
         """Unsubscribe from everything."""
@@ -138,7 +142,7 @@ class Inputs:
         self._poses.close()
         for camera in self.cameras.values():
             camera.destroy()
-        self._listener.unregister()
+        self._transforms.destroy()
 
     def _prefetch(self, image: ArrivedImage) -> None:
         self._poses.prefetch(image.frame, image.stamp_ns)
@@ -175,17 +179,18 @@ class Inputs:
 
     def _watch_time(self, image: ArrivedImage) -> None:
         """A bag that starts again moves the stamps back, though the clock may go on."""
+        newest_ns = self.matcher.newest_ns or self._newest_ns
         if self.matcher.counters.time_jumps != self._jumps_seen:
             self._jumps_seen = self.matcher.counters.time_jumps
-            if image.stamp_ns < self._newest_ns:
+            if newest_ns < self._newest_ns:
                 self._on_jump()
-            self._newest_ns = image.stamp_ns
-        self._newest_ns = max(self._newest_ns, image.stamp_ns)
+        self._newest_ns = newest_ns
 
     def _on_jump(self) -> None:
         """Old transforms would shadow those of the new time line."""
         self._poses.clear()
         self._buffer.clear()
+        self._transforms.clear()
         self._counters.add("time_jumps")
         self._on_time_jump()
 

@@ -6,6 +6,7 @@ How images become voxels while it is active is told in ``pipeline``.
 from __future__ import annotations
 
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
@@ -30,7 +31,7 @@ from renderocc_ros.node.outputs import Outputs
 from renderocc_ros.node.parameters import Change
 from renderocc_ros.node.pipeline import Pipeline
 from renderocc_ros.node.process import run_until_signalled
-from renderocc_ros.node.qos import QUIET_PUBLISHER
+from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS
 from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.occupancy.occ3d_files import write_prediction
 from renderocc_ros.paths import shipped_weights
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 SUCCESS = TransitionCallbackReturn.SUCCESS
 STOP_S = 0.6  # an inference that takes longer is left behind at the end of the process
 DEACTIVATE_S = 10.0  # and is waited for so long on deactivate, which is to give its memory back
+
+CALLBACK_ERROR_S = 1.5  # so long it is told
 
 LifecycleCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
@@ -92,10 +95,11 @@ class OccupancyNode(LifecycleNode):
         self._times, self._counters = StageTimes(), Counters()
         self._changes = diagnostics.Changes()
         self._problem = ""  # why the last transition failed
+        self._callback_error = float("-inf"), ""  # when, and what
         self._configured: _Configured | None = None
         self._pipeline: Pipeline | None = None
         self._diagnostics = self.create_publisher(
-            DiagnosticArray, "/diagnostics", 10, event_callbacks=QUIET_PUBLISHER
+            DiagnosticArray, "/diagnostics", 10, event_callbacks=NO_PUBLISHER_EVENTS
         )
         # Of the machine's time: that of a recording may stand still.
         self._diagnostics_timer = self.create_timer(
@@ -181,6 +185,13 @@ class OccupancyNode(LifecycleNode):
             self._release()
         self._problem = f"{transition} failed: {reason}"
         self.get_logger().error(self._problem)
+
+    def callback_failed(self, error: Exception) -> None:
+        """Note an error that came out of a callback, which is one of this program."""
+        self._counters.add("callback_errors")
+        self._callback_error = time.monotonic(), f"{type(error).__name__}: {error}"
+        where = "".join(traceback.format_exception(error))
+        self.get_logger().error(f"a callback failed: {where}", throttle_duration_sec=5.0)
 
     def _load(self, rig: RigConfig) -> Predictor:
         started_s = time.perf_counter()
@@ -274,6 +285,9 @@ class OccupancyNode(LifecycleNode):
         findings = []
         if self._problem:
             findings.append(diagnostics.problem("lifecycle", self._problem))
+        failed_s, error = self._callback_error
+        if time.monotonic() - failed_s < CALLBACK_ERROR_S:
+            findings.append(diagnostics.problem("callbacks", f"a callback failed: {error}"))
         clock = self.get_clock()
         if clock.ros_time_is_active and clock.now().nanoseconds == 0:
             publishers = self.count_publishers("/clock")
@@ -299,7 +313,7 @@ class OccupancyNode(LifecycleNode):
         self._diagnostics.publish(
             diagnostics.to_message(
                 findings,
-                self.get_fully_qualified_name(),
+                self.get_fully_qualified_name().lstrip("/"),
                 self._configured.rig.name if self._configured else self._settings.rig,
                 self.get_clock().now().to_msg(),
             )
@@ -320,7 +334,16 @@ def _run(args: list[str] | None) -> None:
         executor.add_node(node)
         if node.get_parameter("autostart").value:
             node.bring_up()
-        executor.spin()
+        while True:
+            try:
+                executor.spin()
+                return
+            except ExternalShutdownException:
+                return
+            except Exception as error:
+                if not rclpy.ok():
+                    raise
+                node.callback_failed(error)  # and the others go on
     finally:
         if node is not None:
             node.stop()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
@@ -20,7 +19,7 @@ from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.node.costmap import Sight, layers_between, to_costmap
 from renderocc_ros.node.diagnostics import OK, WARN, Finding
 from renderocc_ros.node.parameters import NodeParameters
-from renderocc_ros.node.qos import QUIET_PUBLISHER, mismatch
+from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS, QOS_OVERRIDES, mismatch
 from renderocc_ros.node.rendered_views import RenderedViews
 from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.occupancy import markers
@@ -64,19 +63,22 @@ class Outputs:
         self.last_result: SemanticOccupancy | None = None
         self._views = RenderedViews(node, rig.names, times)
         self._times, self._counters = times, counters
-        overrides = QoSOverridingOptions.with_default_policies
         self._publishers = {
             name: node.create_lifecycle_publisher(
                 kind,
                 f"~/{name}",
-                RELIABLE,
-                qos_overriding_options=overrides(),
-                event_callbacks=QUIET_PUBLISHER,
+                LATCHED if name == "costmap" else RELIABLE,
+                qos_overriding_options=QOS_OVERRIDES,
+                event_callbacks=NO_PUBLISHER_EVENTS,
             )
             for name, kind in TYPES.items()
         }
         self._classes = node.create_lifecycle_publisher(
-            SemanticClasses, "~/classes", LATCHED, event_callbacks=QUIET_PUBLISHER
+            SemanticClasses,
+            "~/classes",
+            LATCHED,
+            qos_overriding_options=QOS_OVERRIDES,
+            event_callbacks=NO_PUBLISHER_EVENTS,
         )
         self._plain_markers = not markers.is_exact()
 

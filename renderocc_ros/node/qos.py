@@ -6,12 +6,23 @@ from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 
 # For topics of which the node's own diagnostics tell what does not fit together: the executor looks
 # at each of rclpy's default event handlers, two a topic, anew with every message that comes.
-QUIET_SUBSCRIPTION = SubscriptionEventCallbacks(use_default_callbacks=False)
-QUIET_PUBLISHER = PublisherEventCallbacks(use_default_callbacks=False)
+NO_SUBSCRIPTION_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
+NO_PUBLISHER_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
+
+# What a user may set of a topic, by the parameters qos_overrides.<topic>.publisher.* and so on.
+QOS_OVERRIDES = QoSOverridingOptions(
+    (
+        QoSPolicyKind.HISTORY,
+        QoSPolicyKind.DEPTH,
+        QoSPolicyKind.RELIABILITY,
+        QoSPolicyKind.DURABILITY,
+    )
+)
 
 
 def overridden(node: Any, topic: str, qos: QoSProfile) -> QoSProfile:

@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_ros.node.qos import QUIET_PUBLISHER
+from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS, QOS_OVERRIDES
 from renderocc_ros.node.statistics import StageTimes
 from renderocc_ros.occupancy.ros_messages import to_array, to_header
 from renderocc_ros.rig.camera_set import CameraSet
@@ -40,7 +40,8 @@ class RenderedViews:
                 Image,
                 f"~/rendered/{topic_token(name)}/{kind}",
                 QOS,
-                event_callbacks=QUIET_PUBLISHER,
+                qos_overriding_options=QOS_OVERRIDES,
+                event_callbacks=NO_PUBLISHER_EVENTS,
             )
             for name in names
             for kind in ("semantics", "depth")

@@ -151,7 +151,7 @@ class SetProcessor:
         camera = self._cameras[name]
         try:
             decoded = decoding.result.result()
-        except ValueError as error:
+        except Exception as error:  # of whatever kind: it costs this camera alone
             camera.image_problem = f"image on {camera.topic}: {error}"
             self._counters.add("bad_images")
             self._counters.add(f"bad_images.{name}")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import tf2_ros
-import yaml
 from rclpy.time import Time
 
 from renderocc_ros.geometry import RigidTransform
@@ -68,7 +67,7 @@ class TransformReader:
 
     def prefetch(self, frame: str, stamp_ns: int) -> None:
         """Read what ``poses`` will need of an image, if TF has it, while its set is incomplete."""
-        with suppress(tf2_ros.TransformException):
+        with suppress(tf2_ros.TransformException, ValueError, OverflowError):
             if frame:
                 self._read(self._base, frame, stamp_ns)
             if self._odom is not None:
@@ -123,6 +122,9 @@ class TransformReader:
             return self._read(target, source, stamp_ns)
         except tf2_ros.TransformException as error:
             raise self._explained(target, source, stamp_ns, error) from error
+        except (ValueError, OverflowError) as error:  # a time, or a rotation, that cannot be
+            reason = f"no transform {target} ← {source} at {_seconds(stamp_ns)}: {error}"
+            raise TransformMissing(reason, False, ()) from error
 
     def _read(self, target: str, source: str, stamp_ns: int) -> RigidTransform:
         """From TF, once: the latest answers are kept."""
@@ -140,7 +142,7 @@ class TransformReader:
         self, target: str, source: str, stamp_ns: int, error: Exception
     ) -> TransformMissing:
         wanted = f"no transform {target} ← {source} at {_seconds(stamp_ns)}"
-        awaited = (target, source, Time(nanoseconds=stamp_ns))
+        awaited = (target, source, Time(nanoseconds=max(stamp_ns, 0)))
         if isinstance(error, tf2_ros.InvalidArgumentException):
             return TransformMissing(f"{wanted}: {error}", False, awaited)
         try:
@@ -154,11 +156,9 @@ class TransformReader:
         return TransformMissing(f"{reason} (latest {_seconds(latest_ns)})", False, awaited)
 
     def _unconnected(self, target: str, source: str) -> str:
-        known = dict(yaml.safe_load(self._buffer.all_frames_as_yaml()) or {})
-        frames = set(known) | {entry["parent"] for entry in known.values()}
-        unknown = [frame for frame in (target, source) if frame not in frames]
-        if not frames:
+        if not self._buffer.all_frames_as_string():
             return "nothing has come on /tf and /tf_static yet"
+        unknown = [name for name in (target, source) if not self._buffer._frameExists(name)]
         if unknown:
             return f"TF has no frame {' and no frame '.join(map(repr, unknown))}"
         return "the two frames are in separate trees"

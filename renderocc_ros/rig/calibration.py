@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel
 
 # Names that drivers use besides those of sensor_msgs/distortion_models.hpp.
 MODEL_NAMES = {"": "none", "fisheye": "equidistant", "radtan": "plumb_bob"}
 ASPECT_TOLERANCE = 0.01
+# Of the longer side: lenses from 179 degrees to 0.6, and a centre that may lie outside of a crop.
+FOCAL_SIZES, CENTRE_SIZES = np.array((0.005, 100.0)), np.array((-10.0, 11.0))
 
 
 def camera_model(
@@ -56,6 +59,7 @@ def camera_model(
         intrinsics = np.array(k, np.float64).reshape(3, 3)
     if name == "none" or (name in ("plumb_bob", "rational_polynomial") and not any(coefficients)):
         name, coefficients = "none", ()
+    _require_plausible(intrinsics, int(width), int(height))
     model = CameraModel(int(width), int(height), intrinsics, name, coefficients)
     left, top, roi_width, roi_height = map(int, roi)
     if roi_width and roi_height:
@@ -83,3 +87,17 @@ def scaled_to_image(model: CameraModel, width: int, height: int) -> CameraModel:
             "CameraInfo that belongs to the image (with its roi, if the driver crops)"
         )
     return model.resized(width, height)
+
+
+def _require_plausible(intrinsics: NDArray[np.float64], width: int, height: int) -> None:
+    """Refuse a focal length or a centre that no lens has; a calibration may be off, not absurd."""
+    size, names = max(width, height), ("fx", "fy", "cx", "cy")
+    values = (intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2])
+    for name, value in zip(names, values, strict=True):
+        focal = name.startswith("f")
+        lowest, highest = (FOCAL_SIZES if focal else CENTRE_SIZES) * np.array(size)
+        if np.isfinite(value) and value != 0 and not lowest <= value <= highest:
+            raise ValueError(
+                f"{name} = {value:.6g} px cannot be that of an image of {width}x{height}: give "
+                f"{lowest:.6g} to {highest:.6g}"
+            )

@@ -141,6 +141,11 @@ class StampMatcher(Generic[Item]):
         self._abandon()
 
     @property
+    def newest_ns(self) -> int | None:
+        """Stamp of the newest image on the time line; None while there is none."""
+        return self._line.newest_ns
+
+    @property
     def waiting(self) -> dict[str, int]:
         """Images taken in and neither used nor dropped yet, by camera."""
         images = [*self._held, *(image for queue in self._unlearned for image in queue)]

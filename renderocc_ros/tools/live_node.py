@@ -58,7 +58,7 @@ class NodeStatus:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         named = ((*status.name.partition(": "), status) for status in message.status)
-        parts = {part: status for node, _, part, status in named if node == NODE}
+        parts = {part: status for node, _, part, status in named if node == NODE.lstrip("/")}
         if not parts:
             return
         with self.changed:

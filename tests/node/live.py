@@ -111,16 +111,16 @@ class Listener:
         return lambda: words in self.message(part, node)
 
     def message(self, part: str, node: str = "/renderocc") -> str:
-        status = self.status.get(f"{node}: {part}")
+        status = self.status.get(_name(node, part))
         return "" if status is None else str(status.message)
 
     def values(self, part: str, node: str = "/renderocc") -> dict[str, str]:
-        status = self.status.get(f"{node}: {part}")
+        status = self.status.get(_name(node, part))
         return {} if status is None else {pair.key: pair.value for pair in status.values}
 
     def is_ok(self, part: str, node: str = "/renderocc") -> Callable[[], bool]:
         """A condition: the level of a part is OK."""
-        name = f"{node}: {part}"
+        name = _name(node, part)
         return lambda: name in self.status and self.status[name].level == DiagnosticStatus.OK
 
     def _keep(self, topic: str, message: Any) -> None:
@@ -133,6 +133,11 @@ class Listener:
             self.evaluated_ns.append(stamp_ns_of(message.header.stamp))
             self.status.update({status.name: status for status in message.status})
             self._changed.notify_all()
+
+
+def _name(node: str, part: str) -> str:
+    """Of a status, as diagnostic_updater makes it."""
+    return f"{node.lstrip('/')}: {part}"
 
 
 @contextmanager
