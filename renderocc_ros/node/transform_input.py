@@ -151,10 +151,9 @@ class TransformInput:
         else:
             return
         count = self._node.count_publishers("/tf_static")
-        self._contradictions[child] = (
-            count,
-            f"/tf_static: {child} {what}; {count} publishers: the last one counts, stop the other",
-        )
+        if count > 1:  # a single source may correct itself
+            text = f"/tf_static: {child} {what}; {count} publishers, the last one counts: stop one"
+            self._contradictions[child] = count, text
 
     def _is_in_time(self, parent: str, child: str, stamp_ns: int, pose: Floats) -> bool:
         """Whether a moving transform follows those before it; notes what does not."""
