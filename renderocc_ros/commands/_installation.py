@@ -73,8 +73,8 @@ def _ros() -> Iterator[Check]:
     reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
     profile = os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE", "")
     profile = profile or os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", "")
-    told = f"domain {domain}, discovery {reach}" + (f", profile {profile}" if profile else "")
-    yield Check("ok", "network", told)
+    shown = f"domain {domain}, discovery {reach}" + (f", profile {profile}" if profile else "")
+    yield Check("ok", "network", shown)
 
 
 def _opencv() -> Iterator[Check]:
@@ -100,10 +100,10 @@ def _torch() -> Iterator[Check]:
     if torch.cuda.is_available():
         capability = "{}.{}".format(*torch.cuda.get_device_capability())
         built = torch.cuda.get_arch_list()
-        told = f"{torch.cuda.get_device_name()}, compute {capability}, CUDA {torch.version.cuda}"
+        shown = f"{torch.cuda.get_device_name()}, compute {capability}, CUDA {torch.version.cuda}"
         fits = any(arch.endswith(capability.replace(".", "")) for arch in built)
         cure = f"this PyTorch is built for {', '.join(built)}: install one for this GPU"
-        yield Check("ok", "GPU", told) if fits else Check("note", "GPU", told, cure)
+        yield Check("ok", "GPU", shown) if fits else Check("note", "GPU", shown, cure)
     elif shutil.which("nvidia-smi"):
         cure = "a driver is there: install a PyTorch with CUDA from pytorch.org"
         yield Check("note", "GPU", "PyTorch does not see it", cure)

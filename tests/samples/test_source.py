@@ -23,7 +23,7 @@ from renderocc_training.samples.training_sample import collate
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.voxel_votes import count_votes, voted_labels
 from renderocc_training.supervision.rays.ray_batch import RayBatch
-from renderocc_training.trainer.objective import Objective, Sealed
+from renderocc_training.trainer.objective import Objective, Opaque
 
 
 def test_a_sample_has_what_the_trainer_takes(
@@ -202,16 +202,16 @@ def test_all_rays_hit_and_the_traced_part_of_them_passes(
     labels, frame = make_source(sequence, mapping, occ3d)._labels, sequence.frames[1]
     parts = labels.frames(sequence, frame)
     every = labels.all_rays(sequence, frame, parts)
-    hitting, passing = labels.voting_rays(sequence, frame, parts, traced=len(every) // 4)
-    assert 0.23 < len(passing) / len(every) < 0.27
+    hitting, followed = labels.voting_rays(sequence, frame, parts, traced=len(every) // 4)
+    assert 0.23 < len(followed) / len(every) < 0.27
     known = set(map(tuple, np.column_stack([every.direction, every.start_m])))
-    assert known.issuperset(map(tuple, np.column_stack([passing.direction, passing.start_m])))
+    assert known.issuperset(map(tuple, np.column_stack([followed.direction, followed.start_m])))
     all_votes = count_votes(every, GRID, occ3d)
-    votes = count_votes(hitting, GRID, occ3d, passing)
+    votes = count_votes(hitting, GRID, occ3d, followed)
     assert np.array_equal(votes.hits, all_votes.hits)
     assert np.array_equal(votes.hits_of_unknown, all_votes.hits_of_unknown)
-    assert (votes.passes <= all_votes.passes).all()
-    assert 0.2 < votes.passes.sum() / all_votes.passes.sum() < 0.3
+    assert (votes.misses <= all_votes.misses).all()
+    assert 0.2 < votes.misses.sum() / all_votes.misses.sum() < 0.3
 
 
 def test_votes_find_walls_ground_and_cars(
@@ -275,7 +275,7 @@ def test_stereo_takes_one_more_past_frame_and_is_trained(
     assert there == [[True, False], [True, True]]
     network = build_network(config, len(occ3d), seed=0)
     terms = Objective(network, occ3d, recipe())(
-        Sealed(collate(samples)), torch.Generator().manual_seed(0)
+        Opaque(collate(samples)), torch.Generator().manual_seed(0)
     )
     torch.stack(list(terms.values())).sum().backward()
     trained = dict(network.named_parameters())["depth_head.match.0.weight"].grad
@@ -293,7 +293,7 @@ def test_losses_are_finite_and_reach_every_part(
     network = build_network(network_config(), len(occ3d))
     objective = Objective(network, occ3d, wanted)
     samples = [source.sample(index, np.random.default_rng(0)) for index in (0, 3)]
-    terms = objective(Sealed(collate(samples)), torch.Generator().manual_seed(0))
+    terms = objective(Opaque(collate(samples)), torch.Generator().manual_seed(0))
     torch.stack(list(terms.values())).sum().backward()
     assert all(torch.isfinite(term) for term in terms.values())
     used = {term: value for term, value in wanted.losses.model_dump().items() if value}

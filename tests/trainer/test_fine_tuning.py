@@ -39,7 +39,7 @@ from renderocc_training.rendering import paper_head
 from renderocc_training.samples.training_sample import CameraViews, TrainingSample, collate
 from renderocc_training.trainer import objective as objective_module
 from renderocc_training.trainer.loop import StepReport, make_fabric, train
-from renderocc_training.trainer.objective import Objective, Sealed
+from renderocc_training.trainer.objective import Objective, Opaque
 
 CONFIG = {**NETWORK, "architecture": {"kind": "official"}, "threshold": 8.5, "cameras": 1}
 STEP_M = 1.0  # that the camera drives between two frames
@@ -211,7 +211,7 @@ def test_a_killed_run_goes_on_exactly_though_layers_are_dropped_at_random(tmp_pa
 
 
 def test_computing_blocks_again_changes_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = Sealed(batch_of(3, 4))
+    batch = Opaque(batch_of(3, 4))
     found = []
     for kept in (False, True):
         if kept:
@@ -234,7 +234,7 @@ def test_half_precision_finds_the_same_field_and_gradients() -> None:
             field, _ = network.field_and_depth(batch.current, batch.past)
             torch.clear_autocast_cache()
             torch.manual_seed(3)
-            terms = asked.train()(Sealed(batch), torch.Generator().manual_seed(0))
+            terms = asked.train()(Opaque(batch), torch.Generator().manual_seed(0))
         torch.stack(list(terms.values())).sum().backward()
         assert field.density.dtype == torch.float32
         gradients = {name: value.grad for name, value in network.named_parameters()}
@@ -260,7 +260,7 @@ def test_the_paper_recipe_renders_the_official_density_itself(
     losses = {"range_silog": 1.0, "semantics": 1.0}
     recipe = toy_recipe(losses=losses, rays={"budget": 512, "rendered": 128, "head": "paper"})
     network, batch = official(), batch_of(7)
-    terms = Objective(network, CLASSES, recipe).eval()(Sealed(batch), torch.Generator())
+    terms = Objective(network, CLASSES, recipe).eval()(Opaque(batch), torch.Generator())
     expected = network([camera_frame(batch.current, pose(0.0))]).density
     torch.testing.assert_close(seen[0], expected)
     assert all(value.isfinite() for value in terms.values())

@@ -32,7 +32,7 @@ from renderocc_training.trainer.loop import (
     train,
     usable_precision,
 )
-from renderocc_training.trainer.objective import Objective, Sealed, render_field
+from renderocc_training.trainer.objective import Objective, Opaque, render_field
 from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.run_state import claim
@@ -285,7 +285,7 @@ def test_a_sample_without_any_label_trains_on_the_others() -> None:
     )
     objective = Objective(toy_network(), CLASSES, toy_recipe()).eval()
     alone, beside = (
-        objective(Sealed(collate(batch)), torch.Generator().manual_seed(0))
+        objective(Opaque(collate(batch)), torch.Generator().manual_seed(0))
         for batch in ([sample, sample], [sample, blank])
     )
     for name, value in beside.items():
@@ -302,13 +302,13 @@ def test_a_surface_before_the_grid_says_nothing_of_it() -> None:
         ranges = np.full_like(sample.rays.range_m, range_m)
         far = replace(sample, rays=replace(sample.rays, origin=away, range_m=ranges))
         terms = Objective(toy_network(), CLASSES, rendering).eval()(
-            Sealed(collate([far])), torch.Generator().manual_seed(0)
+            Opaque(collate([far])), torch.Generator().manual_seed(0)
         )
         assert all((value > 0) == says for value in terms.values()), (range_m, terms)
 
 
 def test_class_weights_of_a_recipe_reach_the_semantic_losses_and_no_other() -> None:
-    batch = Sealed(collate([ToyWorld().sample(i, np.random.default_rng(i)) for i in (0, 5)]))
+    batch = Opaque(collate([ToyWorld().sample(i, np.random.default_rng(i)) for i in (0, 5)]))
     plain, weighted = (
         Objective(toy_network(), CLASSES, toy_recipe(class_weights=name)).eval()(
             batch, torch.Generator().manual_seed(0)
@@ -357,7 +357,7 @@ def test_a_recipe_can_ask_for_free_space_where_no_vote_is() -> None:
     sample = ToyWorld().sample(0, np.random.default_rng(0))
     assert sample.votes is not None and (sample.votes == 255).any()
     asked = toy_recipe(losses={"votes": 1.0, "unlabelled": 0.5})
-    batch, generator = Sealed(collate([sample])), torch.Generator().manual_seed(0)
+    batch, generator = Opaque(collate([sample])), torch.Generator().manual_seed(0)
     found = Objective(toy_network(), CLASSES, asked).eval()(batch, generator)
     field = toy_network().eval()(batch.batch.current, batch.batch.past)
     unknown = batch.batch.votes == 255
@@ -435,7 +435,7 @@ import sys, torch, numpy as np
 sys.path.insert(0, sys.argv[1])
 from toy_world import *
 from renderocc_training.samples.training_sample import collate
-from renderocc_training.trainer.objective import Objective, Sealed, render_field
+from renderocc_training.trainer.objective import Objective, Opaque, render_field
 from renderocc_training.trainer.loop import make_fabric
 recipe = toy_recipe(losses={"votes": 1.0, "votes_semantics": 1.0, "lifting_depth": 1.0})
 fabric = make_fabric(recipe, devices=int(sys.argv[2]))
@@ -444,7 +444,7 @@ world = ToyWorld()
 mine = list(range(4))[fabric.global_rank :: fabric.world_size]
 objective = fabric.setup(Objective(toy_network(), CLASSES, recipe).eval())
 batch = collate([world.sample(i, np.random.default_rng(i)) for i in mine])
-fabric.backward(sum(objective(Sealed(batch), torch.Generator()).values()))
+fabric.backward(sum(objective(Opaque(batch), torch.Generator()).values()))
 if fabric.is_global_zero:
     parameters = objective.module.network.named_parameters()
     torch.save({n: p.grad for n, p in parameters if p.grad is not None}, sys.argv[3])

@@ -110,14 +110,14 @@ class Instant:
                 # Few rays meet what moves, and whether they do costs less to ask than where.
                 rays = np.flatnonzero(scene.run(start, towards, dists=far, query="OCCLUDED") >= 0)
                 asked = start[rays], towards[rays], far[rays]
-            found = scene.run(*asked, output=1)
+            hits = scene.run(*asked, output=1)
             self.rays += count
-            met = (found["primID"] >= 0) & (found["tfar"] < reach[rays])
+            met = (hits["primID"] >= 0) & (hits["tfar"] < reach[rays])
             nearer = rays[met]
-            reach[nearer] = found["tfar"][met]
-            face[nearer] = found["primID"][met].astype(np.int64) + offset
-            u[nearer], v[nearer] = found["u"][met], found["v"][met]
-            normal[nearer] = found["Ng"][met]
+            reach[nearer] = hits["tfar"][met]
+            face[nearer] = hits["primID"][met].astype(np.int64) + offset
+            u[nearer], v[nearer] = hits["u"][met], hits["v"][met]
+            normal[nearer] = hits["Ng"][met]
         reach[lost], face[lost] = np.inf, MISS
         length = np.sqrt(np.einsum("ij,ij->i", normal, normal))
         along = np.einsum("ij,ij->i", normal, towards)

@@ -78,25 +78,25 @@ def check_truth(frames: Iterable[TruthFrame]) -> TruthScores:
     Raises:
         ValueError: no key frame has depth inside the grid.
     """
-    tally: dict[str, list[int]] = {}
+    counts: dict[str, list[int]] = {}
     count = 0
     for frame in frames:
         count += 1
         for name, passed in _frame_checks(frame):
-            hits = tally.setdefault(name, [0, 0])
+            hits = counts.setdefault(name, [0, 0])
             hits[0] += int(np.count_nonzero(passed))
             hits[1] += int(passed.size)
 
     def share(name: str) -> float | None:
-        good, total = tally.get(name, (0, 0))
+        good, total = counts.get(name, (0, 0))
         return good / total if total else None
 
-    if not tally.get("grid", [0, 0])[1]:
+    if not counts.get("grid", [0, 0])[1]:
         raise ValueError("no key frame of this recording has depth inside its truth grid")
     return TruthScores(
         frames=count,
-        pixels=tally["grid"][1],
-        points=tally.get("hidden", (0, 0))[1],
+        pixels=counts["grid"][1],
+        points=counts.get("hidden", (0, 0))[1],
         grid_meets_depth=share("grid") or 0.0,
         depth_in_occupied=share("occupied") or 0.0,
         class_agrees=share("class") or 0.0,
@@ -185,11 +185,11 @@ def _normals(image: TruthImage, known: NDArray[np.int64], points: Floats) -> Flo
     normals = np.full_like(picture, np.nan)
     across = picture[1:-1, 2:] - picture[1:-1, :-2]
     normals[1:-1, 1:-1] = np.cross(across, picture[2:, 1:-1] - picture[:-2, 1:-1])
-    found = normals.reshape(-1, 3)[known]
-    length = np.linalg.norm(found, axis=1, keepdims=True)
+    sums = normals.reshape(-1, 3)[known]
+    length = np.linalg.norm(sums, axis=1, keepdims=True)
     # Without neighbours there is no plane: infinitely far from every cell.
     with np.errstate(invalid="ignore"):
-        return np.where(length > 0, found / np.maximum(length, 1e-12), np.inf)
+        return np.where(length > 0, sums / np.maximum(length, 1e-12), np.inf)
 
 
 def _march(
@@ -205,15 +205,15 @@ def _march(
     eye = image.ego_from_camera.translation
     directions = (points - eye) / ranges[:, None]
     origins = np.broadcast_to(eye, directions.shape)
-    found = first_hits(occupied, frame.grid, origins, directions)
+    first = first_hits(occupied, frame.grid, origins, directions)
     voxel = frame.grid.resolution_m
-    not_behind = found.hit & (found.enter_m <= ranges + voxel)
-    offset = frame.grid.centres(found.cells) - points
+    not_behind = first.hit & (first.enter_m <= ranges + voxel)
+    offset = frame.grid.centres(first.cells) - points
     with np.errstate(invalid="ignore"):
         beside = np.abs(np.einsum("ij,ij->i", offset, normals)) <= voxel
-    beside &= ranges - found.enter_m < CLOSE_VOXELS * voxel
-    yield "grid", not_behind & (near[tuple(found.cells.T)] | beside)
-    yield "ray", not_behind & (found.leave_m >= ranges - voxel)
+    beside &= ranges - first.enter_m < CLOSE_VOXELS * voxel
+    yield "grid", not_behind & (near[tuple(first.cells.T)] | beside)
+    yield "ray", not_behind & (first.leave_m >= ranges - voxel)
 
 
 def _lidar(image: TruthImage, points: Floats) -> Iterable[tuple[str, NDArray[np.bool_]]]:

@@ -6,7 +6,7 @@ import ctypes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BYTES = 1 << 30
-LARGEST_BYTES = 1 << 25  # the most that every glibc takes
+MAX_BYTES = 1 << 25  # the most that every glibc takes
 
 
 def keep_memory() -> None:
@@ -17,4 +17,4 @@ def keep_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
+        mallopt(M_MMAP_THRESHOLD, MAX_BYTES)

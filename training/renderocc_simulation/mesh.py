@@ -1,7 +1,7 @@
 """Triangles with classes and materials, and the shapes that everything in a town is made of.
 
 Frames: every asset is built in its own frame, x forward, y left, z up, origin on the ground.
-Alphabet: P points, F faces, N points of a ring.
+Notation: P points, F faces, N points of a ring.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The colours of surfaces: for each texture kind, reflectance at points of a surface.
 
-Alphabet: N points; ``at`` (3, N) texture coordinates; ``on`` (2, N) metres on the surface, upwards
+Notation: N points; ``at`` (3, N) texture coordinates; ``on`` (2, N) metres on the surface, upwards
 second where the surface stands; ``foot`` (N,) metres that a pixel covers; colours (3, N). Lines
 thinner than a pixel fade instead of flickering.
 """

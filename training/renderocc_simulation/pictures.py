@@ -48,7 +48,7 @@ def read_key_frame(path: Path, number: int) -> KeyFrame:
 
 def _images(path: Path, truth: TruthFrame) -> dict[str, Picture]:
     """The image that was taken with each depth image."""
-    found: dict[str, tuple[int, Picture]] = {}
+    shown: dict[str, tuple[int, Picture]] = {}
     with BagReader(path) as bag:
         topics = [t for t in bag.topics if t.endswith(("/image_raw", "/image_raw/compressed"))]
         window = (truth.stamp_ns - 200_000_000, truth.stamp_ns + 200_000_000)
@@ -56,17 +56,17 @@ def _images(path: Path, truth: TruthFrame) -> dict[str, Picture]:
             message = bag.decode(recorded)
             gap = abs(stamp_ns(message) - truth.stamp_ns)
             frame = message.header.frame_id
-            if frame in found and found[frame][0] <= gap:
+            if frame in shown and shown[frame][0] <= gap:
                 continue
             if recorded.topic.endswith("/compressed"):
                 bgr = cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR)
                 if bgr is None:
                     continue
-                found[frame] = (gap, np.asarray(bgr[..., ::-1], dtype=np.uint8))
+                shown[frame] = (gap, np.asarray(bgr[..., ::-1], dtype=np.uint8))
             else:
                 shape = (message.height, message.width, 3)
-                found[frame] = (gap, np.asarray(message.data, np.uint8).reshape(shape))
-    return {image.camera: found[image.frame][1] for image in truth.images if image.frame in found}
+                shown[frame] = (gap, np.asarray(message.data, np.uint8).reshape(shape))
+    return {image.camera: shown[image.frame][1] for image in truth.images if image.frame in shown}
 
 
 def depth_picture(image: TruthImage) -> Picture:

@@ -13,9 +13,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["32-true", "bf16-mixed"]
 
-# A cell is called free only after this many passes: one pixel may be mislabelled.
-MIN_PASSES = 2
-# Share of the votes that hits need: hits are few and exact, passes many and grazing.
+# A cell is called free only after this many misses: one pixel may be mislabelled.
+MIN_MISSES = 2
+# Share of the votes that hits need: hits are few and exact, misses many and grazing.
 MIN_HIT_SHARE = 0.02
 
 
@@ -66,7 +66,7 @@ class RayConfig(StrictModel):
         description="rays per sample that are followed for the cells that they pass, for votes; "
         "all rays vote for the cells that they end in",
     )
-    min_passes: int = Field(MIN_PASSES, gt=0, description="passes that make a cell free")
+    min_misses: int = Field(MIN_MISSES, gt=0, description="misses that make a cell free")
     min_hit_share: Share = Field(
         MIN_HIT_SHARE,
         description="share of a cell's votes that hits need: low for exact ranges, higher (0.2) "

@@ -43,7 +43,7 @@ def test_counts_are_those_of_dense_sampling() -> None:
     ends = random.uniform((-4, -4, -1), (4, 4, 2), (60, 3))
     rays = rays_to(ends, (0.1, 0.2, 0.3), CAR)
     votes = count_votes(rays, grid, CLASSES)
-    passes, hits = np.zeros(grid.size, dtype=int), np.zeros(grid.size, dtype=int)
+    misses, hits = np.zeros(grid.size, dtype=int), np.zeros(grid.size, dtype=int)
     for origin, direction, range_m in zip(rays.origin, rays.direction, rays.range_m, strict=True):
         t = np.arange(1e-4, range_m, 1e-3)[:, None]
         cells, inside = grid.index_of(origin.astype(np.float64) + t * direction)
@@ -53,9 +53,9 @@ def test_counts_are_those_of_dense_sampling() -> None:
             hits[tuple(end)] += 1
             visited.discard(tuple(end))
         for cell in visited:
-            passes[cell] += 1
+            misses[cell] += 1
     assert np.array_equal(votes.hits[..., CAR], hits)
-    assert np.abs(votes.passes - passes).sum() <= 4  # cells cut by less than the sampling step
+    assert np.abs(votes.misses - misses).sum() <= 4  # cells cut by less than the sampling step
 
 
 @pytest.mark.parametrize("height", [-0.95, -0.8, -0.63, -0.5, -0.25, -0.15, 0.0, 0.15])
@@ -78,7 +78,7 @@ def test_rays_to_the_sky_free_all_they_pass_and_unknown_ranges_say_nothing() -> 
     sky = RayBatch(**{**vars(one), "range_m": np.full(4, np.inf, dtype=np.float32)})
     assert (voted_labels(count_votes(sky, grid, CLASSES), CLASSES) == FREE).all()
     unknown = RayBatch(**{**vars(one), "range_m": np.full(4, np.nan, dtype=np.float32)})
-    assert count_votes(unknown, grid, CLASSES).passes.sum() == 0
+    assert count_votes(unknown, grid, CLASSES).misses.sum() == 0
     labels = voted_labels(count_votes(one, grid, CLASSES), CLASSES)
     assert labels.ravel().tolist() == [FREE] * 5 + [CAR] + [IGNORE_ID] * 4
 

@@ -149,8 +149,8 @@ def _show(report: dict[str, Any], console: Console) -> None:
         *((f"dropped: {reason}", count) for reason, count in report["dropped"].items()),
         *((f"{name} messages received", n) for name, n in report["received"].items()),
     ]
-    for words, number in rows:
-        counts.add_row(words, str(number))
+    for label, number in rows:
+        counts.add_row(label, str(number))
     console.print(counts)
     latency = Table("stage", "p50 ms", "p95 ms", title="latency")
     for stage, value in report["latency_ms"].items():

@@ -86,7 +86,7 @@ def evaluate(
         tuple[float, float, float],
         typer.Option(help="x y z of the LiDAR in the ego frame, metres: where --rays start"),
     ] = (0.94, 0.0, 1.84),
-    predictions: Annotated[bool, typer.Option(help="keep what the model said, as .npz")] = True,
+    predictions: Annotated[bool, typer.Option(help="keep the predicted voxels, as .npz")] = True,
     images: Annotated[bool, typer.Option(help="keep small pictures, for the report")] = True,
     bag: Annotated[
         Path | None, typer.Option(help="also write the predictions as a new bag (MCAP)")
@@ -346,7 +346,7 @@ def _show(content: dict[str, Any], console: Console) -> None:
     for name, iou in scores["class_iou"].items():
         table.add_row(name, _percent(iou))
     table.add_section()
-    for key, words in (
+    for key, label in (
         ("miou", "mean (mIoU)"),
         ("miou_moving", "mean of what moves"),
         ("miou_static", "mean of what stands"),
@@ -355,7 +355,7 @@ def _show(content: dict[str, Any], console: Console) -> None:
         ("recall", "recall"),
         ("flicker", "flicker"),
     ):
-        table.add_row(words, _percent(scores.get(key)))
+        table.add_row(label, _percent(scores.get(key)))
     ece = content["calibration"]["expected_calibration_error"]
     table.add_row("calibration error (ECE)", _percent(ece))
     console.print(table)

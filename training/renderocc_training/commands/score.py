@@ -25,7 +25,7 @@ from renderocc_training.evaluation.scoring import (
     Mask,
     SampleCounts,
     count_folder,
-    said_grids,
+    grids_of,
     scores_as_json,
     total,
 )
@@ -95,13 +95,13 @@ def score(
 def _grid(files: FilePairs, voxel_m: float | None) -> VoxelGrid:
     """The grid that the first files say; else Occ3D's box in cells of ``voxel_m``."""
     token, prediction, truth = files.pairs[0]
-    for name, said in said_grids(prediction, read_prediction(prediction).shape, truth):
-        if voxel_m is not None and not np.isclose(voxel_m, said.resolution_m):
+    for name, own in grids_of(prediction, read_prediction(prediction).shape, truth):
+        if voxel_m is not None and not np.isclose(voxel_m, own.resolution_m):
             raise ValueError(
-                f"--voxel-m {voxel_m} contradicts the {name} of {token}, which says {said}: leave "
+                f"--voxel-m {voxel_m} contradicts the {name} of {token}, which says {own}: leave "
                 "--voxel-m out"
             )
-        return said
+        return own
     return _occ3d_grid(voxel_m or OCC3D_VOXEL_M)
 
 

@@ -79,9 +79,9 @@ def count_sample(
     token, predicted_path, truth_path = pair
     try:
         predicted, truth = read_prediction(predicted_path), read_truth(truth_path)
-        for name, said in said_grids(predicted_path, predicted.shape, truth_path):
-            if not said.is_close(grid):
-                raise ValueError(f"{name} says {said}, scored is {grid}: score each grid by itself")
+        for name, own in grids_of(predicted_path, predicted.shape, truth_path):
+            if not own.is_close(grid):
+                raise ValueError(f"{name} says {own}, scored is {grid}: score each grid by itself")
         for name, shape in (("prediction", predicted.shape), ("truth", truth.labels.shape)):
             if shape != grid.size:
                 raise ValueError(
@@ -98,18 +98,18 @@ def count_sample(
     return SampleCounts(confusion, rays, 1)
 
 
-def said_grids(prediction: Path, size: tuple[int, ...], truth: Path) -> list[tuple[str, VoxelGrid]]:
+def grids_of(prediction: Path, size: tuple[int, ...], truth: Path) -> list[tuple[str, VoxelGrid]]:
     """("prediction" or "truth", grid) where a file tells it, or ``grid.json`` beside it.
 
     Args:
         size: of the prediction.
     """
     beside = grid_beside(truth)
-    said = (
+    own = (
         ("prediction", grid_of_prediction(prediction, size)),
         ("truth", beside[0] if beside else None),
     )
-    return [(name, grid) for name, grid in said if grid is not None]
+    return [(name, grid) for name, grid in own if grid is not None]
 
 
 def count_folder(
@@ -144,7 +144,7 @@ def total(counts: Iterable[SampleCounts]) -> SampleCounts:
 
 
 def scores_as_json(counts: SampleCounts, class_set: ClassSet, mask: Mask) -> dict[str, Any]:
-    """Scores as a JSON object, shares from 0 to 1; NaN where nothing can be said."""
+    """Scores as a JSON object, shares from 0 to 1; NaN where a score is undefined."""
     voxels = voxel_scores(counts.confusion)
     moving, static = moving_and_static(voxels.class_iou, class_set)
     scores: dict[str, Any] = {

@@ -84,12 +84,12 @@ def ray_queries(
     on_ground = torch.isin(class_id, ground) & finite
     free = free & ~(on_ground[:, None] & (points[..., 2] < end[..., 2] + grid.resolution_m))
 
-    said = torch.full_like(cell, IGNORE_ID)
+    unknown = torch.full_like(cell, IGNORE_ID)
     return RayQueries(
         cell=torch.cat([end_cell, cell], dim=1).view(batch, -1),
         occupied=torch.cat([occupied, torch.zeros_like(free)], dim=1).view(batch, -1),
         free=torch.cat([torch.zeros_like(occupied), free], dim=1).view(batch, -1),
-        class_id=torch.cat([class_id[:, None], said], dim=1).view(batch, -1),
+        class_id=torch.cat([class_id[:, None], unknown], dim=1).view(batch, -1),
     )
 
 

@@ -4,7 +4,7 @@
 It is there for comparison: rendered depth is not metric, the contraction cuts the corners of the
 grid, logits are composited. The default recipe corrects all that.
 
-Alphabet: R rays, S samples along each, K classes, P samples that survive a filter; t is the
+Notation: R rays, S samples along each, K classes, P samples that survive a filter; t is the
 distance along a ray in units of the scene's radius, s = 1 - 1/(1+t).
 """
 

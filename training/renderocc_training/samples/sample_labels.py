@@ -30,7 +30,7 @@ from renderocc_training.supervision.rays.weighted_sampling import (
     tempered_class_weights,
 )
 
-LARGEST_WEIGHT = 1e6
+MAX_WEIGHT = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class SampleLabels:
         class_id = np.concatenate([part.labels.labels.class_id for part in parts])
         by_frame = np.concatenate([part.weight for part in parts])
         weight = ray_weights(class_id, self._class_weights(class_id), by_frame)
-        weight = np.minimum(weight, LARGEST_WEIGHT)
+        weight = np.minimum(weight, MAX_WEIGHT)
         chosen = drawn(weight, self.config.budget, random)
         ends = np.cumsum([len(part.labels) for part in parts])
         batches, start = [], 0
@@ -104,13 +104,13 @@ class SampleLabels:
         usable = [np.flatnonzero(part.weight > 0) for part in parts]
         share = traced / max(sum(len(each) for each in usable), 1)
         random = np.random.default_rng(0)
-        hitting, passing = [], []
+        hitting, followed = [], []
         for part, each in zip(parts, usable, strict=True):
             rays = self._moved_rays(sequence, frame, part, each, part.weight[each])
             hitting.append(rays)
             some = rays[random.random(len(each)) < share]
-            passing.append(self._silenced(sequence, frame, part, some))
-        return RayBatch.concatenate(hitting), RayBatch.concatenate(passing)
+            followed.append(self._silenced(sequence, frame, part, some))
+        return RayBatch.concatenate(hitting), RayBatch.concatenate(followed)
 
     def own_rays(self, sequence: RecordedSequence, frame: Frame) -> RayBatch:
         """Every ray of the frame itself."""

@@ -106,15 +106,15 @@ class TrainingSource:
     ) -> NDArray[np.uint8]:
         """(X, Y, Z) what all rays of the sample say about each voxel; kept on disk."""
         file, key = self._votes_file(sequence, frame), self._votes_key(sequence, frame)
-        found = read_arrays(file, key) if file else None
-        if found is not None:
-            return found["votes"]
+        cached = read_arrays(file, key) if file else None
+        if cached is not None:
+            return cached["votes"]
         if parts is None:
             parts = self._labels.frames(sequence, frame)
         config = self._labels.config
-        rays, passing = self._labels.voting_rays(sequence, frame, parts, config.traced)
-        votes = count_votes(rays, self._grid, self._class_set, passing)
-        labels = voted_labels(votes, self._class_set, config.min_passes, config.min_hit_share)
+        rays, followed = self._labels.voting_rays(sequence, frame, parts, config.traced)
+        votes = count_votes(rays, self._grid, self._class_set, followed)
+        labels = voted_labels(votes, self._class_set, config.min_misses, config.min_hit_share)
         if file:
             file.parent.mkdir(exist_ok=True)
             write_arrays(file, key, {"votes": labels})
@@ -132,7 +132,7 @@ class TrainingSource:
         config = self._labels.config
         reach = max((abs(offset) for offset in config.auxiliary_frames), default=0)
         near = sequence.near(frame.number, reach)
-        rules = (config.auxiliary_frames, config.traced, config.min_passes, config.min_hit_share)
+        rules = (config.auxiliary_frames, config.traced, config.min_misses, config.min_hit_share)
         parts = [str(VOTES_FORMAT), f"{self._grid}", f"{rules}", f"{self._class_set}"]
         parts += [self._labels.store.key(sequence, each) for each in near]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""One step's food: images of now and before, and the labelled rays that supervise them."""
+"""Input of one training step: current and past images, and the rays that supervise them."""
 
 from __future__ import annotations
 

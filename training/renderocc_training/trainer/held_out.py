@@ -98,12 +98,12 @@ def _look(
     )
     batch = collate([sample]).to(next(network.parameters()).device)
     field = network.eval().field_and_depth(batch.current, batch.past)[0]
-    found, samples = render_field(field, network, batch.rays.rays, recipe)
+    rendered, samples = render_field(field, network, batch.rays.rays, recipe)
     inside = batch.rays.valid[0] & samples.inside(batch.rays.range_m[0])
     label_m = torch.where(inside, batch.rays.range_m[0], torch.nan)
     labelled = torch.where(inside, batch.rays.class_id[0], IGNORE_ID)
     # What meets nothing has no likeliest class: the first one would be blamed for it.
-    met = torch.where(found.opacity > 0, found.classes.argmax(dim=1), class_set.free_id)
+    met = torch.where(rendered.opacity > 0, rendered.classes.argmax(dim=1), class_set.free_id)
     grid, threshold = network.grid, network.config.opacity_threshold
     occupancy = read_out(field, grid.resolution_m, threshold).labels[0].cpu().numpy()
     voted = source.votes(sequence, frame)
@@ -112,7 +112,7 @@ def _look(
         truth.labels(sequence, frame, grid) if truth else np.full(grid.size, IGNORE_ID, np.uint8)
     )
     return _Seen(
-        found.range_m.cpu().numpy(),
+        rendered.range_m.cpu().numpy(),
         label_m.cpu().numpy(),
         confusion_matrix(
             labelled.cpu().numpy().astype(np.uint8),

@@ -20,7 +20,7 @@ from renderocc_ros.network.renderocc import Network
 from renderocc_training.recipe import Precision, Recipe
 from renderocc_training.samples.augmentation import mirrored, recoloured
 from renderocc_training.samples.training_sample import TrainingBatch, TrainingSample, collate
-from renderocc_training.trainer.objective import Objective, Sealed
+from renderocc_training.trainer.objective import Objective, Opaque
 from renderocc_training.trainer.run_state import read_state, write_state
 from renderocc_training.trainer.schedule import (
     AveragedWeights,
@@ -173,8 +173,8 @@ def train(
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
             torch.manual_seed(generator.initial_seed())  # of what a network drops at random
             with fabric.no_backward_sync(objective, enabled=part < recipe.accumulate - 1):
-                found = _step_terms(objective, batch, generator, fabric, recipe.accumulate)
-            for name, value in found.items():
+                terms = _step_terms(objective, batch, generator, fabric, recipe.accumulate)
+            for name, value in terms.items():
                 terms[name] = terms.get(name, 0.0) + value
         norm = fabric.clip_gradients(
             objective, optimiser, max_norm=recipe.optimiser.clip_norm, error_if_nonfinite=False
@@ -261,9 +261,9 @@ def _step_terms(
 ) -> dict[str, float]:
     """Forward and backward of one batch; returns the terms as numbers."""
     try:
-        found = objective(Sealed(batch), generator)
-        total = torch.stack(list(found.values())).sum() / parts
-        numbers = {name: float(value.detach()) / parts for name, value in found.items()}
+        terms = objective(Opaque(batch), generator)
+        total = torch.stack(list(terms.values())).sum() / parts
+        numbers = {name: float(value.detach()) / parts for name, value in terms.items()}
         if not torch.isfinite(total):
             bad = {name: value for name, value in numbers.items() if not np.isfinite(value)}
             raise TrainingStopped(

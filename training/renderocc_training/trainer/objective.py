@@ -32,7 +32,7 @@ from renderocc_training.supervision.class_weights import published_counts
 LossTerms = dict[str, Tensor]  # weighted scalars by their name in the recipe; summed, minimised
 
 
-class Sealed:
+class Opaque:
     """A batch that Fabric hands through: it would take a frozen dataclass apart to cast it."""
 
     def __init__(self, batch: TrainingBatch) -> None:
@@ -49,22 +49,22 @@ class Objective(torch.nn.Module):
         self.recipe = recipe
         self.grid = network.grid
 
-    def forward(self, sealed: Sealed, generator: torch.Generator) -> LossTerms:
+    def forward(self, opaque: Opaque, generator: torch.Generator) -> LossTerms:
         """Terms of one batch.
 
         Args:
-            sealed: a batch on the network's device.
+            opaque: a batch on the network's device.
             generator: on the CPU; draws query points and rendering intervals.
         """
-        batch = sealed.batch
+        batch = opaque.batch
         field, depth = self.network.field_and_depth(batch.current, batch.past)
         field = OccupancyField(field.density.float(), field.semantics.float())
         weights = self.recipe.losses
-        found: dict[str, Tensor] = {}
+        terms: dict[str, Tensor] = {}
         if weights.query or weights.query_semantics:
             queries = self._queries(batch.rays, generator)
             named = torch.where(queries.occupied, queries.class_id, IGNORE_ID)
-            found["query"], found["query_semantics"] = losses.query_loss(
+            terms["query"], terms["query_semantics"] = losses.query_loss(
                 field, self.grid, queries, self._class_weights(named)
             )
         for name, labels in (("votes", batch.votes), ("truth", batch.truth)):
@@ -74,22 +74,22 @@ class Objective(torch.nn.Module):
                 occupancy, semantics = losses.voxel_label_loss(
                     field, self.grid, labels, self._class_weights(labels)
                 )
-                found[name], found[f"{name}_semantics"] = occupancy, semantics
+                terms[name], terms[f"{name}_semantics"] = occupancy, semantics
         if weights.unlabelled and batch.votes is not None:
-            found["unlabelled"] = losses.unlabelled_loss(field, self.grid, batch.votes)
+            terms["unlabelled"] = losses.unlabelled_loss(field, self.grid, batch.votes)
         if weights.render:
             chosen = self._rays_to_render(batch.rays, generator)
             if self.recipe.rays.head == "paper":
-                found |= self._rendered_as_published(field, chosen)
+                terms |= self._rendered_as_published(field, chosen)
             else:
-                found |= self._rendered(field, chosen, generator)
+                terms |= self._rendered(field, chosen, generator)
         if weights.total_variation:
             cells = opacity(field.density, self.grid.resolution_m)
-            found["total_variation"] = losses.total_variation_loss(cells)
+            terms["total_variation"] = losses.total_variation_loss(cells)
         if weights.lifting_depth:
-            found["lifting_depth"] = self._lifting_depth(depth, batch.depth_m)
-        used = {name: getattr(weights, name) for name in found if getattr(weights, name)}
-        return {name: weight * found[name] for name, weight in used.items()}
+            terms["lifting_depth"] = self._lifting_depth(depth, batch.depth_m)
+        used = {name: getattr(weights, name) for name in terms if getattr(weights, name)}
+        return {name: weight * terms[name] for name, weight in used.items()}
 
     def _class_weights(self, class_id: Tensor) -> Tensor | None:
         if self.recipe.class_weights == "none":
@@ -147,12 +147,12 @@ class Objective(torch.nn.Module):
         )
         same = torch.eye(3, device=rays.device).expand(batch, 3, 3)
         counts = published_counts(self.class_set) or (1000,) * len(self.class_set)
-        found = paper_losses(density, field.semantics.movedim(1, -1), rays, same, scene, counts)
+        terms = paper_losses(density, field.semantics.movedim(1, -1), rays, same, scene, counts)
         return {
-            "range_silog": found["loss_render_depth"],
-            "semantics": found["loss_render_semantic"],
-            "opacity_entropy": found["loss_sdf_entropy"],
-            "distortion": found["loss_sdf_distortion"],
+            "range_silog": terms["loss_render_depth"],
+            "semantics": terms["loss_render_semantic"],
+            "opacity_entropy": terms["loss_sdf_entropy"],
+            "distortion": terms["loss_sdf_distortion"],
         }
 
     def _rendered(
@@ -226,8 +226,8 @@ def render_field(
         samples = sample_by_weight(samples, coarse, recipe.rays.fine_intervals, generator)
     if recipe.rays.sampling == "occupied":
         with torch.no_grad():
-            found = ray_densities(network.grid, field.density, rays, samples, recipe.rays.lookup)
-        solid = opacity(found, network.grid.resolution_m) >= recipe.rays.empty_below
+            near = ray_densities(network.grid, field.density, rays, samples, recipe.rays.lookup)
+        solid = opacity(near, network.grid.resolution_m) >= recipe.rays.empty_below
         samples = keep_where(samples, solid)
     probability = field.semantics.softmax(dim=1).movedim(1, -1)
     lookup = recipe.rays.lookup

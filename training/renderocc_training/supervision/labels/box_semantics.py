@@ -106,9 +106,9 @@ class _RoadMap:
         row = np.floor(points[:, 1] / MAP_CELL_M).astype(int) - self.bottom
         height, width = self.road.shape
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        found = np.zeros(len(points), dtype=bool)
-        found[inside] = self.road[row[inside], column[inside]]
-        return found
+        on_road = np.zeros(len(points), dtype=bool)
+        on_road[inside] = self.road[row[inside], column[inside]]
+        return on_road
 
 
 def near_ground(points_ego: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -96,14 +96,14 @@ class LabelStore:
     def labels(self, sequence: RecordedSequence, frame: Frame) -> FrameLabels:
         """Labels of all cameras of a frame."""
         key = self.key(sequence, frame)
-        found = self._recent.get(key)
-        if found is None:
-            found = self._read(sequence, frame, key)
-            self._recent[key] = found
+        frame_labels = self._recent.get(key)
+        if frame_labels is None:
+            frame_labels = self._read(sequence, frame, key)
+            self._recent[key] = frame_labels
             if len(self._recent) > KEPT_IN_MEMORY:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(key)
-        return found
+        return frame_labels
 
     def _read(self, sequence: RecordedSequence, frame: Frame, key: str) -> FrameLabels:
         file = self.file(frame)

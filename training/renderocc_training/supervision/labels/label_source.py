@@ -136,18 +136,18 @@ class LabelSource(StrictModel):
 
     def files(self, sequence: RecordedSequence, frame: Frame) -> list[Path]:
         """Files beside images and sweeps that a frame's labels are made from: maps, label files."""
-        found: list[Path] = []
+        inputs: list[Path] = []
         road_mask = self.road_mask or sequence.road_mask
         if self.semantics == "boxes" and road_mask is not None:
-            found.append(road_mask)
+            inputs.append(road_mask)
         if self.semantics == "points":
             sweeps = filter(None, (frame.lidar, *frame.sweeps))
-            found += [sweep.labels for sweep in sweeps if sweep.labels is not None]
+            inputs += [sweep.labels for sweep in sweeps if sweep.labels is not None]
         cameras = [camera for camera in frame.cameras if camera is not None]
         for kind, source in (("depth", self.depth), ("classes", self.semantics)):
             if source == "images":
-                found += [label_image_file(sequence, kind, camera) for camera in cameras]
-        return found
+                inputs += [label_image_file(sequence, kind, camera) for camera in cameras]
+        return inputs
 
 
 def load_label_source(name: str) -> LabelSource:

@@ -28,11 +28,11 @@ class NameMapping(StrictModel):
 
     @model_validator(mode="after")
     def _names_once(self) -> NameMapping:
-        found: dict[str, str] = {}
+        targets: dict[str, str] = {}
         for target, name in self.pairs():
-            if found.setdefault(_plain(name), target) != target:
+            if targets.setdefault(_plain(name), target) != target:
                 raise ValueError(
-                    f"'{name}' stands under '{found[_plain(name)]}' and under '{target}'"
+                    f"'{name}' stands under '{targets[_plain(name)]}' and under '{target}'"
                 )
         return self
 

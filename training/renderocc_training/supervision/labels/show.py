@@ -50,12 +50,12 @@ def frame_picture(
     width: int = 800,
 ) -> Picture:
     """All cameras of a frame: above by range, below by class."""
-    found = store.labels(sequence, frame)
+    of_frame = store.labels(sequence, frame)
     columns = []
     for place, camera in enumerate(frame.cameras):
         if camera is None:
             continue
-        labels = found.of(found.camera == place).labels
+        labels = of_frame.of(of_frame.camera == place).labels
         columns.append(_column(camera, labels, class_set, width))
     rows = [columns[start : start + 3] for start in range(0, len(columns), 3)]
     height = max(column.shape[0] for column in columns)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_training.recipe import MIN_HIT_SHARE, MIN_PASSES
-from renderocc_training.supervision.labels.passes import PassingRays, count_passes
+from renderocc_training.recipe import MIN_HIT_SHARE, MIN_MISSES
+from renderocc_training.supervision.labels.ray_misses import TracedRays, count_misses
 from renderocc_training.supervision.rays.ray_batch import RayBatch
 
 
@@ -24,61 +24,61 @@ class VoxelVotes:
     """Votes of rays.
 
     Attributes:
-        passes: (X, Y, Z) int32, rays that go through the cell.
+        misses: (X, Y, Z) int32, rays that go through the cell.
         hits: (X, Y, Z, C) int32, rays that end in it, by class.
         hits_of_unknown: (X, Y, Z) int32, rays that end in it and whose class is not known.
     """
 
-    passes: NDArray[np.int32]
+    misses: NDArray[np.int32]
     hits: NDArray[np.int32]
     hits_of_unknown: NDArray[np.int32]
 
 
 def count_votes(
-    rays: RayBatch, grid: VoxelGrid, class_set: ClassSet, passing: RayBatch | None = None
+    rays: RayBatch, grid: VoxelGrid, class_set: ClassSet, followed: RayBatch | None = None
 ) -> VoxelVotes:
-    """Count hits and passes of valid rays whose range is known; sky passes to the far end.
+    """Count hits and misses of valid rays whose range is known; rays of the sky miss every cell.
 
-    ``passing`` are those of the rays whose passes count, all if not given. A part is enough: a cell
-    that the ray of a pixel passes its neighbours pass too, while far ahead each row of pixels hits
-    ground that no other does.
+    ``followed`` are those of the rays whose misses count, all if not given. A part is enough: the
+    rays of neighbouring pixels pass the same cells, while far ahead each row of pixels hits ground
+    that no other does.
 
     Far ahead one pixel row covers metres of ground, and its ray skims over cells that hold ground
-    themselves. So a ray that ends on a ground class counts as passing only where it runs at least
+    themselves. So a ray that ends on a ground class misses only the cells that it leaves at least
     one cell above its own end.
     """
     known = _known(rays)
-    followed = known if passing is None else _known(passing)
-    passes = count_passes(
-        PassingRays(
+    followed = known if followed is None else _known(followed)
+    misses = count_misses(
+        TracedRays(
             followed.origin.astype(np.float64),
             followed.direction.astype(np.float64),
             followed.start_m.astype(np.float64),
             followed.range_m.astype(np.float64),
-            _lowest_pass(followed, class_set.ground_ids, grid.resolution_m),
+            _lowest_miss(followed, class_set.ground_ids, grid.resolution_m),
         ),
         grid,
     )
-    return VoxelVotes(passes, *_hits(known, grid, class_set))
+    return VoxelVotes(misses, *_hits(known, grid, class_set))
 
 
 def voted_labels(
     votes: VoxelVotes,
     class_set: ClassSet,
-    min_passes: int = MIN_PASSES,
+    min_misses: int = MIN_MISSES,
     min_hit_share: float = MIN_HIT_SHARE,
 ) -> NDArray[np.uint8]:
     """(X, Y, Z) uint8 labels: class, free, or ``IGNORE_ID`` where the votes say too little.
 
     A cell is occupied if hits are at least ``min_hit_share`` of its votes; its class is the one
-    with most hits, or ``OCCUPIED_ID`` if no hit has a class. It is free after ``min_passes`` passes
+    with most hits, or ``OCCUPIED_ID`` if no hit has a class. It is free after ``min_misses`` misses
     and no such majority.
     """
     by_class = votes.hits.sum(axis=-1)
     hits = by_class + votes.hits_of_unknown
     labels = np.full(hits.shape, IGNORE_ID, dtype=np.uint8)
-    labels[votes.passes >= min_passes] = class_set.free_id
-    occupied = (hits > 0) & (hits >= min_hit_share * (hits + votes.passes))
+    labels[votes.misses >= min_misses] = class_set.free_id
+    occupied = (hits > 0) & (hits >= min_hit_share * (hits + votes.misses))
     labels[occupied] = OCCUPIED_ID
     with_class = occupied & (by_class > 0)
     labels[with_class] = votes.hits[with_class].argmax(axis=-1)
@@ -89,10 +89,10 @@ def _known(rays: RayBatch) -> RayBatch:
     return rays[rays.valid & ~np.isnan(rays.range_m)]
 
 
-def _lowest_pass(
+def _lowest_miss(
     rays: RayBatch, ground_ids: Collection[int], clearance_m: float
 ) -> NDArray[np.float64]:
-    """(R,) height in metres below which a ray's passes do not count."""
+    """(R,) height in metres below which a ray's misses do not count."""
     on_ground = np.isin(rays.class_id, list(ground_ids)) & np.isfinite(rays.range_m)
     length_m = np.where(on_ground, rays.range_m, 0).astype(np.float64)
     ends_m = rays.origin[:, 2] + length_m * rays.direction[:, 2]

@@ -125,16 +125,19 @@ def silent_through_boxes(
     What moved into the way of an auxiliary ray is there now, though the ray passed.
     """
     poses = {number: tracks[number].at(now_ns) for number in numbers}
-    there = [(number, pose) for number, pose in poses.items() if pose is not None]
-    if not there or not len(rays):
+    boxed = [(number, pose) for number, pose in poses.items() if pose is not None]
+    if not boxed or not len(rays):
         return rays
-    boxes = [ego_from_world @ pose for _, pose in there]
-    of_box = np.array([number for number, _ in there])[:, None]
+    boxes = [ego_from_world @ pose for _, pose in boxed]
+    of_box = np.array([number for number, _ in boxed])[:, None]
     until = np.zeros(len(rays), dtype=np.float32)
     for first in range(0, len(rays), CHUNK):
         some = slice(first, first + CHUNK)
         enter, leave = _through_boxes(
-            rays.origin[some], rays.direction[some], boxes, [tracks[number] for number, _ in there]
+            rays.origin[some],
+            rays.direction[some],
+            boxes,
+            [tracks[number] for number, _ in boxed],
         )
         range_m = rays.range_m[some]
         crossed = (enter < leave) & (enter < range_m) & (rays.instance[some] != of_box)

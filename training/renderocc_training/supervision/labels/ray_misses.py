@@ -1,8 +1,7 @@
-"""Which cells rays pass: counted for all rays of a sample, plainly and fast.
+"""Misses: how many rays of a sample pass through each cell, counted plainly and fast.
 
-A ray passes a cell if it leaves it before its own end, enters it after its start, and leaves it
-no lower than its ``lowest_m``. The alphabet: t is a distance along a ray in metres, R the number
-of rays.
+A ray misses a cell if it enters it after its start, leaves it before its own end, and leaves it no
+lower than its ``lowest_m``. Notation: t is a distance along a ray in metres, R the number of rays.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ CLEAN_UP = 12  # steps after which rays that have ended are taken out
 
 
 @dataclass(frozen=True, eq=False)
-class PassingRays:
+class TracedRays:
     """R rays.
 
     Attributes:
         origin, direction: (R, 3) metres, unit vectors.
         start_m, range_m: (R,) where they begin to count and end; inf for the sky.
-        lowest_m: (R,) height below which a pass does not count; −inf for none.
+        lowest_m: (R,) height below which a miss does not count; −inf for none.
     """
 
     origin: Floats
@@ -39,38 +38,38 @@ class PassingRays:
     def __len__(self) -> int:
         return len(self.range_m)
 
-    def __getitem__(self, chosen: slice | NDArray[np.bool_]) -> PassingRays:
-        return PassingRays(*(column[chosen] for column in vars(self).values()))
+    def __getitem__(self, chosen: slice | NDArray[np.bool_]) -> TracedRays:
+        return TracedRays(*(column[chosen] for column in vars(self).values()))
 
 
-def count_passes_plain(rays: PassingRays, grid: VoxelGrid) -> NDArray[np.int32]:
-    """(X, Y, Z) number of rays that pass each cell; the words above, line by line."""
-    passes = np.zeros(grid.cell_count, dtype=np.int64)
+def count_misses_plain(rays: TracedRays, grid: VoxelGrid) -> NDArray[np.int32]:
+    """(X, Y, Z) number of rays that miss each cell: the definition above, line by line."""
+    misses = np.zeros(grid.cell_count, dtype=np.int64)
     for crossing in traverse(grid, rays.origin, rays.direction):
         ray = crossing.rays
         height = rays.origin[ray, 2] + crossing.leave_m * rays.direction[ray, 2]
         through = (crossing.leave_m < rays.range_m[ray]) & (height >= rays.lowest_m[ray])
         through &= crossing.enter_m >= rays.start_m[ray]
         cells = grid.flat_index(crossing.cells[through])
-        passes += np.bincount(cells, minlength=grid.cell_count)
-    return passes.astype(np.int32).reshape(grid.size)
+        misses += np.bincount(cells, minlength=grid.cell_count)
+    return misses.astype(np.int32).reshape(grid.size)
 
 
-def count_passes(rays: PassingRays, grid: VoxelGrid) -> NDArray[np.int32]:
-    """The same as ``count_passes_plain``, several times faster.
+def count_misses(rays: TracedRays, grid: VoxelGrid) -> NDArray[np.int32]:
+    """The same as ``count_misses_plain``, several times faster.
 
     It steps as Amanatides and Woo (1987) do, but keeps each axis in its own array and stops a ray
     at its end, and so reads far less memory.
     """
-    passes = np.zeros(grid.cell_count, dtype=np.int64)
+    misses = np.zeros(grid.cell_count, dtype=np.int64)
     for first in range(0, len(rays), CHUNK):
-        cells = _passed_cells(rays[first : first + CHUNK], grid)
-        passes += np.bincount(cells, minlength=grid.cell_count)
-    return passes.astype(np.int32).reshape(grid.size)
+        cells = _missed_cells(rays[first : first + CHUNK], grid)
+        misses += np.bincount(cells, minlength=grid.cell_count)
+    return misses.astype(np.int32).reshape(grid.size)
 
 
-def _passed_cells(rays: PassingRays, grid: VoxelGrid) -> NDArray[np.int64]:
-    """Flat cells of all passes of a few rays."""
+def _missed_cells(rays: TracedRays, grid: VoxelGrid) -> NDArray[np.int64]:
+    """Flat cells of all misses of a few rays."""
     t, t_box = clip_to_box(rays.origin, rays.direction, grid.origin_m, grid.upper_m)
     inside = t < t_box
     rays, t, t_box = rays[inside], t[inside], t_box[inside]
@@ -89,14 +88,14 @@ def _passed_cells(rays: PassingRays, grid: VoxelGrid) -> NDArray[np.int64]:
     limits = (rays.start_m, rays.range_m.copy(), rays.lowest_m, height, climb, t_box)
     # One row per axis, contiguous; then everything that is per ray.
     state = [np.ascontiguousarray(c.T) for c in (borders, lengths, flat_step, room)]
-    found: list[NDArray[np.int64]] = []
+    missed: list[NDArray[np.int64]] = []
     count = 0
     while len(t):
         (border, length, hop, left), (begin, end, lowest, z, dz, box) = state, limits
         nearest = np.minimum(np.minimum(border[0], border[1]), border[2])
         t_next = np.minimum(nearest, box)
         through = (t_next > t) & (t_next < end) & (t >= begin) & (z + t_next * dz >= lowest)
-        found.append(flat[through])
+        missed.append(flat[through])
         over_x = border[0] == nearest
         over_y = ~over_x & (border[1] == nearest)
         for axis, over in enumerate((over_x, over_y, ~(over_x | over_y))):
@@ -110,4 +109,4 @@ def _passed_cells(rays: PassingRays, grid: VoxelGrid) -> NDArray[np.int64]:
         if count % CLEAN_UP == 0 or not on.any():
             t, flat = t[on], flat[on]
             state, limits = [c[:, on] for c in state], tuple(c[on] for c in limits)  # type: ignore[assignment]
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+    return np.concatenate(missed) if missed else np.zeros(0, np.int64)
