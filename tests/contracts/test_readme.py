@@ -12,7 +12,7 @@ import pytest
 from renderocc_ros.cli import GROUPS
 from tests.contracts.checkout import ROOT
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("d*/**/*.md")])  # docs/, docker/
 COMMANDS = {name for names in GROUPS.values() for name in names}
 RUN_COMMANDS = {"demo", "test", "shell", "build", "bench", "clean"}
 ANY_PROGRAM = {"python", "bash", "pytest"}  # what ./run is shown to call besides its own commands

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from types import ModuleType
 
@@ -10,6 +11,7 @@ import pytest
 
 from renderocc_ros.cli import GROUPS
 from tests.contracts.checkout import ROOT
+from tests.contracts.test_imports import LAYERS
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +53,19 @@ def test_links_out_of_the_documents_lead_to_pages_of_their_own() -> None:
     assert hooks._page_of("config/node.yaml") == "repository/config/node.yaml.md"
     assert hooks._page_of("docs/train.md") == "train.md"
     assert hooks._shown("config/node.yaml").startswith("# node.yaml\n")
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_the_architecture_page_draws_the_layers_of_the_import_test(package: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rows = [f"| {', '.join(f'`{part}`' for part in line)} |" for line in LAYERS[package]]
+    table = "\n".join([f"| {package} |", "|---|", *rows])
+    assert table in page, f"docs/architecture.md needs this table:\n{table}"
+
+
+def test_the_architecture_page_names_files_that_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    roots = (ROOT / "renderocc_ros", ROOT / "training" / "renderocc_training", ROOT)
+    named = set(re.findall(r"[a-z_0-9/]+/(?:[a-z_0-9]+\.py)?(?=[ ,;:.]|$)", page, re.M))
+    assert len(named) > 20
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
