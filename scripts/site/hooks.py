@@ -72,7 +72,8 @@ def _page_of(path: str) -> str:
     """The source of the site's page that shows a file of the repository."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
-    return f"repository/{path}" if path.endswith(".md") else f"repository/{path}.md"
+    shown = path.lstrip(".")  # the site leaves hidden folders out
+    return f"repository/{shown}" if path.endswith(".md") else f"repository/{shown}.md"
 
 
 def _shown(path: str) -> str:
