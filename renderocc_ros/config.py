@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
+from renderocc_ros.files import file_name
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.paths import share_path
 
@@ -64,6 +65,11 @@ class CameraConfig(StrictModel):
     rectified: bool = Field(
         False, description="the images are rectified: project with P, without distortion"
     )
+
+    @field_validator("name")
+    @classmethod
+    def _names_files(cls, name: str) -> str:
+        return file_name(name, "camera")
 
     @field_validator("image_topic", "info_topic")
     @classmethod

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever ends the process that writes them."""
+"""Names of files, and files that are there whole or not at all, whatever ends their writer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+LONGEST_NAME = 150  # bytes; file systems take 255, and names of files are made longer here
+
+
+def file_name(name: str, what: str) -> str:
+    """The name, if one file or folder in any folder can be called so.
+
+    Args:
+        what: it names, for the message.
+
+    Raises:
+        ValueError: it is empty, leads elsewhere, or has characters that file systems refuse.
+    """
+    plain = name.isprintable() and not {"/", "\\"} & set(name)
+    if not plain or name in ("", ".", "..") or len(name.encode()) > LONGEST_NAME:
+        raise ValueError(
+            f"{what} {name!r:.80} is no file name, and files are called by it: rename it (no / or "
+            f"\\, not . or .., 1 to {LONGEST_NAME} bytes)"
+        )
+    return name
 
 
 @contextmanager

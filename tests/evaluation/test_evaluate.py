@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,18 @@ def test_rays_start_at_the_lidar_of_every_frame(drive: Path, tmp_path: Path) -> 
         (folder / "predictions" / f"{frame.token}.npz").write_bytes(true.read_bytes())
     perfect = sequence_ray_scores(folder, poses, results.grid, results.class_set, (0.9, 0.0, 1.8))
     assert perfect["ray_iou"] == 1.0 and perfect["at_m"] == {"1": 1.0, "2": 1.0, "4": 1.0}
+
+
+def test_two_bags_of_one_name_are_scored_apart(drive: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / drive.name
+    shutil.copytree(drive, other)
+    code, out, err = evaluate(drive, other, "--out", tmp_path / "out", "--json", "--no-images")
+    assert code == 0, err
+    content = json.loads(out)
+    frames = read_results(tmp_path / "out").frames
+    assert len(frames) == len({frame.token for frame in frames}) == content["frames_scored"] == 8
+    assert {frame.source for frame in frames} == {"town", "town-2"}
+    assert f"{other}: called 'town-2', there is another 'town'" in content["problems"]
 
 
 def test_nuscenes_folders_are_evaluated_in_the_frame_of_their_truth(

@@ -293,8 +293,8 @@ def test_label_images_are_kept_losslessly(drive: Any, rig: RigConfig, tmp_path: 
     assert any("REAR: no label images" in problem for problem in report.problems)
     stamp_us = (drive.start_ns + 7 * 100 * MS) // 1000
     labels = tmp_path / "out" / "labels"
-    classes = cv2.imread(str(labels / "classes" / "FRONT" / f"{stamp_us}.png"), -1)
-    depth = cv2.imread(str(labels / "depth" / "FRONT" / f"{stamp_us}.png"), -1)
+    classes = cv2.imread(str(labels / "classes" / "FRONT" / f"bag__FRONT__{stamp_us}.png"), -1)
+    depth = cv2.imread(str(labels / "depth" / "FRONT" / f"bag__FRONT__{stamp_us}.png"), -1)
     assert (classes.dtype, set(classes.ravel())) == (np.uint8, {7})
     assert (depth.dtype, set(depth.ravel())) == (np.uint16, {8500})
 
@@ -404,7 +404,7 @@ def test_point_classes_stay_with_their_points(drive: Any, rig: RigConfig, tmp_pa
     assert report.skipped["LiDAR points", "not finite"] == 30
     assert report.labels == 30
     stamp_us = (drive.start_ns + 430 * MS) // 1000
-    classes = np.fromfile(out / f"labels/points/LIDAR_TOP/{stamp_us}.label", "<u4")
+    classes = np.fromfile(out / f"labels/points/LIDAR_TOP/bag__LIDAR_TOP__{stamp_us}.label", "<u4")
     assert classes.tolist() == [0, 1, 2, *range(4, 50)]
     (scan,) = out.glob(f"s*/LIDAR_TOP/*__{stamp_us}.pcd.bin")
     assert len(np.fromfile(scan, "<f4")) == 49 * 5

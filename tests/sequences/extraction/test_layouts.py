@@ -114,7 +114,8 @@ def test_semantickitti_keeps_its_geometry_files_and_labels(
         stored = np.fromfile(tmp_path / "out" / lidar["filename"], "<f4").reshape(-1, 5)
         np.testing.assert_array_equal(stored[:, :4], points)
         label = folder / "labels" / f"{scan.stem}.label"
-        kept = tmp_path / "out/labels/points/LIDAR_TOP" / f"{lidar['timestamp']}.label"
+        name = Path(lidar["filename"]).name.removesuffix(".pcd.bin")
+        kept = tmp_path / "out/labels/points/LIDAR_TOP" / f"{name}.label"
         assert kept.read_bytes() == label.read_bytes()
         homogeneous = np.c_[points[:, :3].astype(float), np.ones(len(points))]
         for camera in ("2", "3"):

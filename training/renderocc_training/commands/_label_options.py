@@ -6,13 +6,15 @@ every command that makes labels takes the same label source and the same ``--set
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from renderocc_ros.settings import Settings, sort_settings, with_settings
-from renderocc_training.sequences.data_sets import DataFormat
+from renderocc_training.sequences.data_sets import DataFormat, open_sequences
+from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.label_source import (
     LabelSource,
     default_mapping,
@@ -50,6 +52,17 @@ Set = Annotated[
         "--set", metavar="KEY=VALUE", help="another value of a key of the label source; repeatable"
     ),
 ]
+
+
+def opened(
+    root: Path, format: DataFormat, version: str | None, names: Sequence[str] = ()
+) -> list[RecordedSequence]:
+    """The sequences of a command's options; what they lack is said."""
+    sequences = open_sequences(root, format, version, names)
+    for sequence in sequences:
+        for problem in sequence.problems:
+            typer.secho(f"{sequence.name}: {problem}", fg="yellow", err=True)
+    return sequences
 
 
 def chosen_label_source(

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from renderocc_ros.checkpoint import file_sha256
 from renderocc_ros.config import RigConfig, load_rig
+from renderocc_ros.files import file_name
 from renderocc_ros.occupancy.occ3d_files import read_occupancy
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import is_file_name, model_file
@@ -47,6 +48,7 @@ from renderocc_training.evaluation.truth_sources import (
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.bag_writer import BagWriter
 from renderocc_training.sequences.data_sets import open_sequences
+from renderocc_training.sequences.model import unique_names
 
 
 def evaluate(
@@ -185,6 +187,7 @@ def evaluated(
         what ``results.json`` holds, without its frames.
     """
     problems: list[str] = []
+    names = _Names(problems)
     with ExitStack() as stack:
         output = None
         if bag is not None:
@@ -195,7 +198,7 @@ def evaluated(
         with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
             for recording in recordings:
                 for source, left_out in _sources(
-                    recording, predictor, rig, truth, truth_topic, labels or {}, problems, stack
+                    recording, names, predictor, rig, truth, truth_topic, labels or {}, stack
                 ):
                     task = progress.add_task(source.name, total=None)
                     evaluation.run(source, lambda _, task=task: progress.advance(task))  # type: ignore[misc]
@@ -243,23 +246,37 @@ def _is_nuscenes(recording: Path) -> bool:
     )
 
 
+class _Names:
+    """Gives each source a name that no other has, and says where it had to be changed."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems, self._given = problems, [""]
+
+    def __call__(self, wanted: str, source: Path) -> str:
+        *_, name = self._given = unique_names([*self._given, file_name(wanted, "recording")])
+        if name != wanted:
+            self.problems.append(f"{source}: called '{name}', there is another '{wanted}'")
+        return name
+
+
 def _sources(
     recording: Path,
+    names: _Names,
     predictor: Predictor,
     rig: RigConfig,
     truth: Path | None,
     truth_topic: str | None,
     labels: Mapping[str, str],
-    problems: list[str],
     stack: ExitStack,
 ) -> Iterator[tuple[Source, Counter[tuple[str, str]]]]:
     """The parts of a recording, and the counter of what each leaves out."""
-    grid, image = predictor.grid, predictor.config.image
+    grid, image, problems = predictor.grid, predictor.config.image, names.problems
     files = FileTruth(truth, grid, predictor.class_set) if truth is not None else None
     if _is_nuscenes(recording):
         for sequence in open_sequences(recording):
-            sets = SequenceSets(sequence, rig, image)
-            yield Source(sequence.name, sets, files or NoTruth()), sets.skipped
+            sets, name = SequenceSets(sequence, rig, image), names(sequence.name, recording)
+            problems += [f"{name}: {problem}" for problem in sequence.problems]
+            yield Source(name, sets, files or NoTruth()), sets.skipped
         problems += files.problems(recording.name) if files else []
         return
     sets_of_bag = RecordedSets(recording, rig, image)
@@ -274,7 +291,7 @@ def _sources(
     images = BagLabels(reader, labels, rig.names) if labels else None
     if images is not None and not images:
         problems.append(f"{recording.name}: no label images on {', '.join(labels.values())}")
-    stem = recording.stem if recording.is_file() else recording.name
+    stem = names(recording.stem if recording.is_file() else recording.resolve().name, recording)
     tokens = ((f"{stem}_{each.stamp_ns}", each) for each in sets_of_bag)
     yield Source(stem, tokens, beside, images), sets_of_bag.skipped
     problems += files.problems(recording.name) if files else []

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from renderocc_ros.config import load_rig, validate
+from renderocc_ros.files import file_name
 from renderocc_training.sequences.extraction.job import Job, Layout
 from renderocc_training.sequences.extraction.options import ExtractOptions
 from renderocc_training.sequences.extraction.pool import extract as extract_all
@@ -98,8 +99,7 @@ def extract(
         "location": location,
     }
     options = validate(given, ExtractOptions, "options")
-    if version in ("", "..") or Path(version).name != version:
-        raise ValueError(f"--version '{version}' must be the name of a folder in --out")
+    file_name(version, "--version, the name of a folder in --out,")
     twice = [str(bag) for bag, count in Counter(bags).items() if count > 1]
     if twice:
         raise ValueError(f"given more than once: {', '.join(twice)}")

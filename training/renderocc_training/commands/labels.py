@@ -27,8 +27,8 @@ from renderocc_training.commands._label_options import (
     Version,
     chosen_label_source,
     label_settings,
+    opened,
 )
-from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.labels.label_source import open_store
@@ -66,7 +66,7 @@ def make(
     )
     if processes > 1 and device != "cpu":
         raise ValueError(f"--processes {processes} with --device {device}: a GPU takes one process")
-    sequences = open_sequences(root, format, version, scenes or ())
+    sequences = opened(root, format, version, scenes or ())
     places = [(sequence, frame.number) for sequence in sequences for frame in sequence.frames]
     store = open_store(source, load_class_set(class_set), out, device)
     todo = [
@@ -112,7 +112,7 @@ def show(
     classes = load_class_set(class_set)
     store = open_store(source, classes, labels, device)
     out.mkdir(parents=True, exist_ok=True)
-    for sequence in open_sequences(root, format, version, scenes or ()):
+    for sequence in opened(root, format, version, scenes or ()):
         for frame in _spread(sequence, frames):
             picture = frame_picture(sequence, frame, store, classes)
             file = out / f"{sequence.name}-{frame.number:04d}.png"

@@ -34,12 +34,13 @@ from renderocc_training.commands._label_options import (
     Semantics,
     Version,
     chosen_label_source,
+    opened,
 )
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.recipe import Recipe, load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder
-from renderocc_training.sequences.data_sets import hold_out, open_sequences
+from renderocc_training.sequences.data_sets import hold_out
 from renderocc_training.supervision.labels.label_source import LabelSource, open_store
 from renderocc_training.trainer.held_out import held_out_table, score_held_out
 from renderocc_training.trainer.loop import (
@@ -138,7 +139,7 @@ def train(
     config = model.config
     volumes = None if truth is None else TruthFolder.open(truth, class_set)
     store = open_store(source, class_set, labels or out / "labels")
-    sequences = open_sequences(root, format, version)
+    sequences = opened(root, format, version)
     training, rest = hold_out(sequences, held_out or ())
     fabric = make_fabric(plan, _number(devices), nodes)
     fabric.launch()

@@ -27,8 +27,8 @@ from renderocc_training.commands._label_options import (
     Version,
     chosen_label_source,
     label_settings,
+    opened,
 )
-from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.supervision.labels.label_source import point_classes
 from renderocc_training.supervision.occupancy_truth import TruthMaker, TruthOptions
 
@@ -79,7 +79,7 @@ def truth(
         )
     given = None if source.semantics == "none" else point_classes(source, classes)
     table = Table("sequence", "frames", "occupied", "without class", "seen by cameras", "by LiDAR")
-    for sequence in open_sequences(root, format, version, scenes or ()):
+    for sequence in opened(root, format, version, scenes or ()):
         maker = TruthMaker(sequence, given, cells, classes, options)
         describe_grid(out / sequence.name, cells, classes.name)
         sums = np.zeros(4)

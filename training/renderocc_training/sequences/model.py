@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.files import file_name
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.geometry.rigid_transform import interpolate
 from renderocc_training.recording.boxes import Box
@@ -45,6 +46,14 @@ class SensorFile:
     file: Path
     ego_from_sensor: RigidTransform
     world_from_ego: RigidTransform
+
+    def __post_init__(self) -> None:
+        file_name(self.name, "sensor")
+
+    @property
+    def label_name(self) -> str:
+        """What files of labels for it are called: its file's name without suffixes."""
+        return self.file.with_suffix("").name.removesuffix(".pcd")
 
     @cached_property
     def world_from_sensor(self) -> RigidTransform:
@@ -156,6 +165,9 @@ class Frame:
     between: tuple[SensorFile, ...] = ()
     boxes: tuple[Box, ...] = ()
 
+    def __post_init__(self) -> None:
+        file_name(self.token, "token")
+
     @property
     def lidar(self) -> LidarSweep | None:
         """The key frame's own LiDAR sweep, if there is one."""
@@ -181,16 +193,16 @@ class Frame:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with stamps, poses, calibration and file names; not with the files' content."""
+        """Changes with stamps, poses, calibration, names and sizes of files; not with folders."""
         digest = hashlib.sha256(f"{self.token} {self.stamp_ns}".encode())
         digest.update(self.world_from_ego.matrix.tobytes())
         for camera in filter(None, self.cameras):
-            digest.update(f"{camera.name} {camera.stamp_ns} {camera.file.name}".encode())
+            digest.update(f"{camera.name} {camera.stamp_ns} {_state(camera.file)}".encode())
             digest.update(camera.world_from_sensor.matrix.tobytes())
             digest.update(f"{camera.model}".encode())
         for sweep in filter(None, (self.lidar, *self.sweeps)):
             labels = sweep.labels.name if sweep.labels else ""
-            digest.update(f"{sweep.stamp_ns} {sweep.file.name} {labels}".encode())
+            digest.update(f"{sweep.stamp_ns} {_state(sweep.file)} {labels}".encode())
             digest.update(sweep.world_from_sensor.matrix.tobytes())
         return digest.hexdigest()
 
@@ -233,6 +245,9 @@ class RecordedSequence:
     after: tuple[SensorFile, ...] = ()
     origin: Origin = Origin()
     problems: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        file_name(self.name, "sequence")
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -288,6 +303,36 @@ def _track(instance: str, seen: list[tuple[int, Box]]) -> BoxTrack:
         tuple(box.map_from_box for _, box in seen),
         instance,
     )
+
+
+def label_file(root: Path, kind: str, measured: SensorFile, suffix: str) -> Path:
+    """Where labels for a measurement lie: in a file of the same name, or of its stamp if there is
+    only that.
+
+    Args:
+        root: folder of the data set.
+        kind: depth, classes, or points.
+    """
+    folder = root / LABEL_FOLDER / kind / measured.name
+    named = folder / f"{measured.label_name}{suffix}"
+    stamped = folder / f"{measured.stamp_ns // 1000}{suffix}"
+    return stamped if stamped.is_file() and not named.is_file() else named
+
+
+def _state(file: Path) -> str:
+    try:
+        return f"{file.name} {file.stat().st_size}"
+    except OSError:
+        return f"{file.name} missing"
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """The names, those that came before with "-2", "-3" … behind."""
+    found: list[str] = []
+    for name in names:
+        candidates = (name, *(f"{name}-{number}" for number in range(2, len(found) + 2)))
+        found.append(next(each for each in candidates if each not in found))
+    return found
 
 
 def inside_box(

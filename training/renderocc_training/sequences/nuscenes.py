@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,14 +20,15 @@ from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.geometry.rigid_transform import interpolate
 from renderocc_training.recording.boxes import Box
 from renderocc_training.sequences.model import (
-    LABEL_FOLDER,
     CameraImage,
     Frame,
     LidarSweep,
     Origin,
     RecordedSequence,
     SensorFile,
+    label_file,
     tracks_of,
+    unique_names,
 )
 from renderocc_training.sequences.nuscenes_tables import Record, Tables, find_tables
 
@@ -48,13 +50,15 @@ def nuscenes_sequences(
         ValueError: tables are missing or damaged, or a scene is not there.
     """
     tables = Tables(*find_tables(root, version))
-    scenes = {scene.text("name"): scene for scene in tables.all("scene")}
+    records = tables.all("scene")
+    unique = unique_names(scene.text("name") for scene in records)
+    scenes = dict(zip(unique, records, strict=True))
     unknown = [name for name in names if name not in scenes]
     if unknown:
         known = ", ".join(sorted(scenes)[:20])
         raise ValueError(f"no scene {', '.join(unknown)}; there are {len(scenes)}: {known}")
     reader = _Reader(tables, images_between)
-    return [reader.sequence(scenes[name]) for name in names or scenes]
+    return [reader.sequence(name, scenes[name]) for name in names or scenes]
 
 
 class _Reader:
@@ -70,7 +74,7 @@ class _Reader:
         self._mounts: dict[str, tuple[Record, str, str, RigidTransform]] = {}
         self._model = cache(_camera_model)
 
-    def sequence(self, scene: Record) -> RecordedSequence:
+    def sequence(self, name: str, scene: Record) -> RecordedSequence:
         samples = sorted(self._samples[scene.token], key=lambda each: each.integer("timestamp"))
         if not samples:
             raise ValueError(f"{scene}: no record of sample.json belongs to it")
@@ -86,7 +90,7 @@ class _Reader:
             for number, sample in enumerate(samples)
         )
         return RecordedSequence(
-            scene.text("name"),
+            name,
             self._tables.root,
             cameras,
             frames,
@@ -153,12 +157,12 @@ class _Reader:
         if kind == "camera":
             model = self._model(mount, record.integer("width"), record.integer("height"))
             return CameraImage(name, stamp_ns, file, ego_from_sensor, world_from_ego, model)
+        sweep = LidarSweep(name, stamp_ns, file, ego_from_sensor, world_from_ego, "nuscenes")
         labels = self._point_labels.get(record.token)
         if labels is None:
-            extracted = f"{record.integer('timestamp')}.label"
-            labels = self._tables.root / LABEL_FOLDER / "points" / name / extracted
-            labels = labels if labels.is_file() else None
-        return LidarSweep(name, stamp_ns, file, ego_from_sensor, world_from_ego, "nuscenes", labels)
+            extracted = label_file(self._tables.root, "points", sweep, ".label")
+            labels = extracted if extracted.is_file() else None
+        return replace(sweep, labels=labels)
 
     def _mount(self, record: Record) -> tuple[Record, str, str, RigidTransform]:
         """calibrated_sensor of a measurement, channel, modality, ``ego_from_sensor``."""

@@ -32,7 +32,7 @@ from renderocc_training.sequences.extraction.readings import (
     point_label_file,
 )
 from renderocc_training.sequences.extraction.report import ExtractionReport
-from renderocc_training.sequences.extraction.scene_writer import SceneWriter
+from renderocc_training.sequences.extraction.scene_writer import SceneWriter, measurement_name
 from renderocc_training.sequences.model import LABEL_FOLDER
 
 LIDAR_WINDOW_NS = 100_000_000  # a scan this near to the set's last image belongs to it
@@ -59,6 +59,7 @@ class BagExtractor:
         rule: which sets become key frames.
         new_scene: gives the writer of the next scene.
         root: the data set's folder, for labels and 3D truth.
+        log: what names of files begin with.
         sweeps: keep what lies between key frames.
         report: where everything left out is counted.
 
@@ -73,6 +74,7 @@ class BagExtractor:
         rule: KeyFrameRule,
         new_scene: Callable[[], SceneWriter],
         root: Path,
+        log: str,
         sweeps: bool,
         report: ExtractionReport,
     ) -> None:
@@ -83,7 +85,7 @@ class BagExtractor:
                 "the frame of its odometry"
             )
         self._layout, self._rule = layout, rule
-        self._new_scene, self._root = new_scene, root
+        self._new_scene, self._root, self._log = new_scene, root, log
         self._sweeps, self._report = sweeps, report
         self._scans: deque[_Scan] = deque()
         self._boxes: deque[tuple[int, list[Box], str]] = deque()
@@ -133,7 +135,7 @@ class BagExtractor:
         self._scans.append(_Scan(stamp_ns, cloud.header.frame_id, lidar_file(kept)))
         labels = point_label_file(kept)
         if labels is not None:
-            self._write_label(f"points/{LIDAR_CHANNEL}", stamp_ns, "label", labels)
+            self._write_label("points", LIDAR_CHANNEL, stamp_ns, "label", labels)
         while stamp_ns - self._scans[0].stamp_ns > INTERRUPTION_NS:
             self._flush_scans(self._scans[1])
 
@@ -145,10 +147,13 @@ class BagExtractor:
             self._boxes.popleft()
 
     def _take_label(self, kind: str, camera: str, decoded: Any) -> None:
-        self._write_label(f"{kind}/{camera}", content.stamp_ns(decoded), "png", label_file(decoded))
+        self._write_label(kind, camera, content.stamp_ns(decoded), "png", label_file(decoded))
 
-    def _write_label(self, folder: str, stamp_ns: int, suffix: str, file: bytes) -> None:
-        path = self._root / LABEL_FOLDER / folder / f"{stamp_ns // 1000}.{suffix}"
+    def _write_label(
+        self, kind: str, channel: str, stamp_ns: int, suffix: str, file: bytes
+    ) -> None:
+        name = measurement_name(self._log, channel, stamp_ns)
+        path = self._root / LABEL_FOLDER / kind / channel / f"{name}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file)
         self._report.labels += 1

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from renderocc_ros.config import RigConfig
+from renderocc_ros.files import file_name
 from renderocc_training.recording.bag_layout import find_layout
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.sequences.extraction.bag_extractor import BagExtractor
+from renderocc_training.sequences.extraction.identity import claim_key, claim_name, content_of
 from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
 from renderocc_training.sequences.extraction.layout_extractor import SequenceExtractor
 from renderocc_training.sequences.extraction.options import ExtractOptions
@@ -27,7 +29,7 @@ from renderocc_training.sequences.nuscenes import FRAGMENTS
 
 Layout = Literal["bag", "nuscenes", "semantickitti", "ddad"]
 
-FORMAT = 3  # counted up when what is written changes
+FORMAT = 4  # counted up when what is written changes
 DONE = "done.json"
 PROGRESS = "progress"
 PROGRESS_PERIOD_S = 0.2
@@ -106,10 +108,22 @@ class _Fragment:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
 
+    def scene_key(self, number: int) -> str:
+        """What tokens of the scene of this number are made from."""
+        return f"{self.key} {number}"
+
+    def claim_name(self, wanted: str) -> str:
+        """The name of the next scene, which no other one in the data set has."""
+        name = claim_name(self.job.root, wanted, self.scene_key(len(self.writers) + 1))
+        if name != wanted and not self.writers:
+            self.report.problems.append(
+                f"called '{name}': the data set has another '{wanted}' already"
+            )
+        return name
+
     def new_scene(self, tables: SceneTables, about: Mapping[str, str]) -> SceneWriter:
         """The writer of the next scene; ``about`` has what SceneIdentity names."""
-        number = len(self.writers) + 1
-        identity = SceneIdentity(key=f"{self.key} {number}", **about)
+        identity = SceneIdentity(key=self.scene_key(len(self.writers) + 1), **about)
         self.writers.append(SceneWriter(self.job.root, tables, identity))
         return self.writers[-1]
 
@@ -133,8 +147,7 @@ class _Fragment:
 def _extract_bag(job: Job, reader: BagReader) -> ExtractionReport:
     if job.rig is None:
         raise ValueError("a recording needs --rig: the topics and frames of its cameras")
-    name = _name(job.source)
-    key = token("recording", name, reader.start_ns, reader.end_ns, reader.message_count)
+    key = claim_key(job.root, job.source, "recording", content_of(job.source))
     report = ExtractionReport(str(job.source), problems=list(reader.damage))
     fragment = _Fragment(job, key, reader.start_ns, report)
     earlier = fragment.earlier()
@@ -143,17 +156,27 @@ def _extract_bag(job: Job, reader: BagReader) -> ExtractionReport:
     layout = find_layout(reader.topics, job.rig, job.options)
     report.problems += layout.problems
     about = _about(job, job.rig, reader)
+    wanted = about["name"]
+    name = fragment.claim_name(wanted)
+    # Scenes of one log of nuScenes share its name; their files have other stamps.
+    about["log"] = name if name != wanted else file_name(about["log"], "log")
     fragment.begin()
     with SceneTables(fragment.folder) as tables:
 
         def new_scene() -> SceneWriter:
-            number = len(fragment.writers) + 1
-            suffix = "" if number == 1 else f"-{number}"
-            return fragment.new_scene(tables, about | {"name": about["name"] + suffix})
+            scene_name = fragment.claim_name(name)
+            return fragment.new_scene(tables, about | {"name": scene_name})
 
         rule = KeyFrameRule(job.options.key_frame_s, job.options.key_frame_m)
         extractor = BagExtractor(
-            reader, layout, rule, new_scene, job.root, job.options.sweeps, report
+            reader,
+            layout,
+            rule,
+            new_scene,
+            job.root,
+            about["log"],
+            job.options.sweeps,
+            report,
         )
         length_ns = max(1, reader.end_ns - reader.start_ns)
         progress = _Progress(job.progress_file)
@@ -164,10 +187,11 @@ def _extract_bag(job: Job, reader: BagReader) -> ExtractionReport:
 
 def _extract_data_set(job: Job, sequences: list[RecordedSequence]) -> ExtractionReport:
     report = ExtractionReport(str(job.source))
-    starts_ns = [sequence.measurements()[0].stamp_ns for sequence in sequences]
-    names = [_scene_name(job, sequence) for sequence in sequences]
-    content = list(zip(names, starts_ns, map(len, sequences), strict=True))
-    fragment = _Fragment(job, token(job.layout, content), starts_ns[0], report)
+    start_ns = min(each.stamp_ns for each in sequences[0].measurements())
+    content = [frame.fingerprint for sequence in sequences for frame in sequence.frames]
+    first = [content_of(each.file) for each in sequences[0].frames[0].measurements]
+    key = claim_key(job.root, job.source, job.layout, content, first)
+    fragment = _Fragment(job, key, start_ns, report)
     earlier = fragment.earlier()
     if earlier is not None:
         return earlier
@@ -181,7 +205,8 @@ def _extract_data_set(job: Job, sequences: list[RecordedSequence]) -> Extraction
         progress.tell(done / total)
 
     with SceneTables(fragment.folder) as tables:
-        for sequence, name in zip(sequences, names, strict=True):
+        for sequence in sequences:
+            name = fragment.claim_name(_scene_name(job, sequence))
             about = {
                 "name": name,
                 "description": sequence.origin.description,

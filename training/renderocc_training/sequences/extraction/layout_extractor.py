@@ -9,7 +9,7 @@ from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
 from renderocc_training.sequences.extraction.options import ExtractOptions
 from renderocc_training.sequences.extraction.readings import Reading
 from renderocc_training.sequences.extraction.report import ExtractionReport
-from renderocc_training.sequences.extraction.scene_writer import SceneWriter
+from renderocc_training.sequences.extraction.scene_writer import SceneWriter, measurement_name
 from renderocc_training.sequences.model import (
     LABEL_FOLDER,
     CameraImage,
@@ -91,7 +91,8 @@ class SequenceExtractor:
         """As SemanticKITTI keeps them; its own keep the instances in the upper 16 bits."""
         assert sweep.labels is not None
         labels = read_point_labels(sweep.labels, points)
-        file = self._root / LABEL_FOLDER / "points" / sweep.name / f"{sweep.stamp_ns // 1000}.label"
+        name = measurement_name(self._scene.identity.log, sweep.name, sweep.stamp_ns)
+        file = self._root / LABEL_FOLDER / "points" / sweep.name / f"{name}.label"
         file.parent.mkdir(parents=True, exist_ok=True)
         own = sweep.labels.suffix == file.suffix
         file.write_bytes(sweep.labels.read_bytes() if own else labels.astype("<u4").tobytes())

@@ -161,8 +161,8 @@ class SceneWriter:
     def _write(self, reading: Reading, is_key_frame: bool) -> None:
         folder = "samples" if is_key_frame else "sweeps"
         stamp = reading.stamp_ns // MICROSECOND_NS
-        name = f"{self.identity.log}__{reading.channel}__{stamp}.{reading.suffix}"
-        file = self.root / folder / reading.channel / name
+        name = measurement_name(self.identity.log, reading.channel, reading.stamp_ns)
+        file = self.root / folder / reading.channel / f"{name}.{reading.suffix}"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(reading.content)
         own = token("sample_data", self.identity.key, reading.channel, reading.stamp_ns)
@@ -239,6 +239,11 @@ class SceneWriter:
         return self.tables.add_once(
             "visibility", {"token": name, "level": level, "description": f"{level[1:]} % visible"}
         )
+
+
+def measurement_name(log: str, channel: str, stamp_ns: int) -> str:
+    """What the file of a measurement, and those of its labels, are called without suffix."""
+    return f"{log}__{channel}__{stamp_ns // MICROSECOND_NS}"
 
 
 def points_inside(box: Box, reading: Reading) -> int:

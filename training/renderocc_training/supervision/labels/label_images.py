@@ -1,4 +1,4 @@
-"""Label images that came with a recording: ``labels/<kind>/<camera>/<stamp in µs>.png``.
+"""Label images that came with a recording: ``labels/<kind>/<camera>/<name of the image>.png``.
 
 ``extract`` puts the images of label topics there: ``classes`` holds class ids in 8 bits (free for
 the sky, 255 for unknown), ``depth`` millimetres along the optical axis in 16 bits (0 for unknown).
@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_training.sequences.model import LABEL_FOLDER, CameraImage, Frame, RecordedSequence
+from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence, label_file
 from renderocc_training.supervision.labels.mapping import NumberMapping
-
-MICROSECOND_NS = 1000
 
 
 class ClassImageFiles:
@@ -75,8 +73,7 @@ def ranges_of_depth(depth_m: NDArray[np.float32], camera: CameraImage) -> NDArra
 
 def label_image_file(sequence: RecordedSequence, kind: str, camera: CameraImage) -> Path:
     """Where a camera's label image of a kind ("classes" or "depth") lies."""
-    folder = sequence.root / LABEL_FOLDER / kind / camera.name
-    return folder / f"{camera.stamp_ns // MICROSECOND_NS}.png"
+    return label_file(sequence.root, kind, camera, ".png")
 
 
 def read_label_image(
