@@ -1,11 +1,11 @@
-"""Which cells of a grid an eye sees past those that are occupied, for all cells in one sweep.
+"""Which cells of a grid are visible from sensor origins past occupied cells, in one sweep.
 
-Each cell looks at the eye through one neighbour, its parent: the cell that the line to the eye
-meets one step nearer, along the axis on which the eye is farthest away. It is seen if its parent is
-seen and free. So shadows are right to about half a cell to their sides, and one pass over the cells
-from near to far replaces a ray for each of them.
+Each cell has one parent: the cell that the line from it to the origin meets one step nearer, along
+the axis on which the origin is farthest away. A cell is visible if its parent is visible and free.
+Shadows are therefore exact to about half a cell at their sides, and one pass over the cells from
+near to far replaces one ray per cell.
 
-The alphabet of this module: N eyes, M pairs of an eye and a cell, ordered from near to far.
+Notation: N origins, M pairs of an origin and a cell, ordered from near to far.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class SightPlan:
-    """The way of sight to every cell; it depends on where the eyes are, not on what is occupied.
+class VisibilityPlan:
+    """The line of sight to every cell; it depends on the origins, not on what is occupied.
 
     Attributes:
         grid: the grid of the cells.
         cells: (M,) flat index of each pair's cell.
-        parents: (M,) place of each pair's parent, of the same eye, in these arrays; before its own.
-        starts: places at which a farther shell begins; what lies before the first is at an eye.
+        parents: (M,) index of each pair's parent in these arrays: same origin, nearer cell.
+        starts: indices at which a farther shell begins; pairs before the first lie at an origin.
     """
 
     grid: VoxelGrid
@@ -37,10 +37,10 @@ class SightPlan:
     parents: Ints
     starts: Ints
 
-    def seen(self, occupied: Bools) -> Bools:
-        """(X, Y, Z) bool: the wanted cells, and some on the way to them, that any eye sees.
+    def visible(self, occupied: Bools) -> Bools:
+        """(X, Y, Z) bool: the wanted cells, and some on the way to them, visible from any origin.
 
-        An occupied cell is seen itself and hides what lies behind it.
+        An occupied cell is visible itself and hides the cells behind it.
 
         Args:
             occupied: (X, Y, Z) bool.
@@ -48,38 +48,38 @@ class SightPlan:
         if occupied.shape != self.grid.size:
             raise ValueError(f"occupied has shape {occupied.shape}, the grid {self.grid.size}")
         free = ~occupied.reshape(-1)[self.cells]
-        seen, open_to = np.ones_like(free), np.ones_like(free)
+        visible, open_to = np.ones_like(free), np.ones_like(free)
         for start, end in zip(self.starts[:-1], self.starts[1:], strict=True):
-            seen[start:end] = open_to[self.parents[start:end]]
-            open_to[start:end] = seen[start:end] & free[start:end]
+            visible[start:end] = open_to[self.parents[start:end]]
+            open_to[start:end] = visible[start:end] & free[start:end]
         result = np.zeros(self.grid.cell_count, np.bool_)
-        result[self.cells[seen]] = True
+        result[self.cells[visible]] = True
         return result.reshape(self.grid.size)
 
 
-def plan_sight(grid: VoxelGrid, eyes_m: ArrayLike, wanted: Bools) -> SightPlan:
-    """Plan the ways of sight.
+def plan_visibility(grid: VoxelGrid, origins_m: ArrayLike, wanted: Bools) -> VisibilityPlan:
+    """Plan the lines of sight.
 
     Args:
         grid: the grid.
-        eyes_m: (N, 3) places of the eyes in the grid's frame, metres.
-        wanted: (N, X, Y, Z) bool: the cells of which it matters whether each eye sees them.
+        origins_m: (N, 3) sensor origins in the grid's frame, metres.
+        wanted: (N, X, Y, Z) bool: the cells whose visibility from each origin matters.
     """
-    eyes = (np.asarray(eyes_m, np.float64) - grid.origin_m) / grid.resolution_m - 0.5
+    origins = (np.asarray(origins_m, np.float64) - grid.origin_m) / grid.resolution_m - 0.5
     cells, parents, shells, first = [], [], [], 0
-    for eye, own in zip(eyes, wanted, strict=True):
-        of_eye = _ways_of(grid, eye, own)
-        cells.append(of_eye[0])
-        parents.append(of_eye[1] + first)
-        shells.append(of_eye[2])
-        first += len(of_eye[0])
+    for origin, own in zip(origins, wanted, strict=True):
+        own_cells, own_parents, own_shells = _lines_from(grid, origin, own)
+        cells.append(own_cells)
+        parents.append(own_parents + first)
+        shells.append(own_shells)
+        first += len(own_cells)
     shell = np.concatenate(shells)
     order = np.argsort(shell, kind="stable")
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     ends = np.flatnonzero(np.diff(shell[order])) + 1
     nearest_ends = np.searchsorted(shell[order], 1)
-    return SightPlan(
+    return VisibilityPlan(
         grid,
         np.concatenate(cells)[order],
         place[np.concatenate(parents)[order]],
@@ -87,21 +87,23 @@ def plan_sight(grid: VoxelGrid, eyes_m: ArrayLike, wanted: Bools) -> SightPlan:
     )
 
 
-def _ways_of(grid: VoxelGrid, eye: NDArray[np.float64], wanted: Bools) -> tuple[Ints, Ints, Ints]:
-    """Of one eye: flat cells, places of their parents among them, and shells, 0 at the eye."""
+def _lines_from(
+    grid: VoxelGrid, origin: NDArray[np.float64], wanted: Bools
+) -> tuple[Ints, Ints, Ints]:
+    """For one origin: flat cells, indices of their parents, and shells (0 at the origin)."""
     needed = wanted.reshape(-1).copy()
     parent = np.full(grid.cell_count, -1, np.int64)
     shell = np.zeros(grid.cell_count, np.int64)
     front = np.flatnonzero(needed)
-    while front.size:  # the wanted cells, then their parents, their parents' parents …
+    while front.size:  # the wanted cells, then their parents, then the parents of those …
         at = np.stack(np.unravel_index(front, grid.size), axis=-1)
-        away = at - eye
+        away = at - origin
         steps = np.abs(away).max(axis=1)
         # A parent is at least half a step nearer, whatever the rounding: shells of half a step.
         shell[front] = np.where(steps <= 1, 0, np.ceil(2 * steps)).astype(np.int64)
         nearer = np.rint(at - away / np.maximum(steps, 1)[:, None]).astype(np.int64)
         inside = ((nearer >= 0) & (nearer < grid.size)).all(axis=1) & (steps > 1)
-        shell[front[~inside]] = 0  # nothing of the grid lies between it and the eye
+        shell[front[~inside]] = 0  # no cell of the grid lies between it and the origin
         up = np.ravel_multi_index(tuple(np.where(inside[:, None], nearer, at).T), grid.size)
         parent[front] = up
         front = np.unique(up[inside])

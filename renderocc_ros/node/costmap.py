@@ -11,7 +11,7 @@ from nav_msgs.msg import MapMetaData, OccupancyGrid
 from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, VoxelGrid
-from renderocc_ros.geometry.line_of_sight import SightPlan, plan_sight
+from renderocc_ros.geometry.line_of_sight import VisibilityPlan, plan_visibility
 from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.occupancy.ros_messages import to_header, to_time
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
@@ -22,24 +22,24 @@ Bools = NDArray[np.bool_]
 FREE, BLOCKED, UNKNOWN = 0, 100, -1
 
 
-# Eyes that moved less than this use the ways of sight of before: half a cell, and 3 degrees.
+# Cameras that moved less than this keep the plan they have: half a cell, and 3 degrees.
 SAME_PLACE_CELLS, SAME_ROTATION = 0.5, 0.05
 
 
-class Sight:
-    """Which voxels the cameras see past those that are predicted; plans anew when cameras move.
+class VisibleVoxels:
+    """Which voxels the cameras see past the predicted ones; planned again when cameras move.
 
     Args:
-        image: the network's, which says how much of a camera's image is looked at.
+        image: the network's, which says what part of each image is used.
     """
 
     def __init__(self, image: ImageConfig) -> None:
         self._image = image
-        self._plan: SightPlan | None = None
+        self._plan: VisibilityPlan | None = None
         self._planned_for: tuple[Any, ...] = ()
 
     def of(self, occupancy: SemanticOccupancy, cameras: CameraSet, layers: slice) -> Bools:
-        """(X, Y, Z) bool: the voxels of some layers, and of the way to them, that are seen.
+        """(X, Y, Z) bool: the visible voxels of some layers and of the way to them.
 
         Args:
             cameras: the set that the result comes from.
@@ -50,9 +50,9 @@ class Sight:
         key = (occupancy.grid, layers, [(each.name, each.model) for each in posed_images])
         if self._plan is None or self._planned_for[0] != key or self._have_moved(poses):
             models = [target_model(posed.model, self._image) for posed in posed_images]
-            self._plan = _sight_plan(occupancy.grid, layers, models, poses)
+            self._plan = _visibility_plan(occupancy.grid, layers, models, poses)
             self._planned_for = (key, poses)
-        return self._plan.seen(occupancy.occupied)
+        return self._plan.visible(occupancy.occupied)
 
     def _have_moved(self, poses: NDArray[np.float64]) -> bool:
         assert self._plan is not None
@@ -61,9 +61,9 @@ class Sight:
         return bool(cells > SAME_PLACE_CELLS or change[:, :3, :3].max() > SAME_ROTATION)
 
 
-def _sight_plan(
+def _visibility_plan(
     grid: VoxelGrid, layers: slice, models: list[CameraModel], poses: NDArray[np.float64]
-) -> SightPlan:
+) -> VisibilityPlan:
     import torch
 
     from renderocc_ros.prediction.visibility import voxels_in_view
@@ -73,7 +73,7 @@ def _sight_plan(
     in_view = voxels_in_view(grid, intrinsics, torch.from_numpy(poses), size).numpy()
     wanted = np.zeros_like(in_view)
     wanted[..., layers] = in_view[..., layers]
-    return plan_sight(grid, poses[:, :3, 3], wanted)
+    return plan_visibility(grid, poses[:, :3, 3], wanted)
 
 
 def layers_between(grid: VoxelGrid, height_m: tuple[float, float]) -> slice:
@@ -87,7 +87,7 @@ def to_costs(
     occupancy: SemanticOccupancy,
     height_m: tuple[float, float],
     free_classes: tuple[str, ...],
-    in_sight: Bools | None = None,
+    visible: Bools | None = None,
 ) -> NDArray[np.int8]:
     """(X, Y) int8: 100 where a column is blocked, 0 where it is free, -1 where it is not seen.
 
@@ -98,7 +98,7 @@ def to_costs(
     Args:
         height_m: lowest and highest height in the grid's frame, metres.
         free_classes: names of the classes that never cost.
-        in_sight: (X, Y, Z) bool: voxels that nothing hides; None if that is not known.
+        visible: (X, Y, Z) bool: voxels that nothing hides; None if that is not known.
     """
     grid = occupancy.grid
     span = layers_between(grid, height_m)
@@ -109,7 +109,7 @@ def to_costs(
     table = np.zeros(256, np.bool_)
     table[: len(costs)] = costs
     known = labels != 255
-    for seen in (occupancy.in_view, in_sight):
+    for seen in (occupancy.in_view, visible):
         if seen is not None:
             known = known & seen[:, :, span]
     result = np.where(known.any(axis=2), FREE, UNKNOWN).astype(np.int8)
@@ -122,13 +122,13 @@ def to_costmap(
     frame: str,
     height_m: tuple[float, float],
     free_classes: tuple[str, ...],
-    in_sight: Bools | None = None,
+    visible: Bools | None = None,
 ) -> OccupancyGrid:
     """The costs as a message: row-major from the minimum corner, x along a row.
 
     Inflation is left to Nav2. See :func:`to_costs`.
     """
-    costs = to_costs(occupancy, height_m, free_classes, in_sight)
+    costs = to_costs(occupancy, height_m, free_classes, visible)
     x, y, _ = occupancy.grid.origin_m
     message = OccupancyGrid(header=to_header(occupancy.stamp_ns, frame))
     message.info = MapMetaData(

@@ -16,7 +16,7 @@ from renderocc_ros.config import RigConfig
 from renderocc_ros.msg import SemanticClasses
 from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.node.costmap import Sight, layers_between, to_costmap
+from renderocc_ros.node.costmap import VisibleVoxels, layers_between, to_costmap
 from renderocc_ros.node.diagnostics import OK, WARN, Finding
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS, QOS_OVERRIDES, mismatch
@@ -59,7 +59,7 @@ class Outputs:
         self, node: Any, rig: RigConfig, image: ImageConfig, times: StageTimes, counters: Counters
     ) -> None:
         self._node, self._frame = node, rig.base_frame
-        self._sight = Sight(image)
+        self._visible_voxels = VisibleVoxels(image)
         self.last_result: SemanticOccupancy | None = None
         self._views = RenderedViews(node, rig.names, times)
         self._times, self._counters = times, counters
@@ -159,9 +159,11 @@ class Outputs:
         self, occupancy: SemanticOccupancy, cameras: CameraSet, parameters: NodeParameters
     ) -> OccupancyGrid:
         height_m = (parameters.costmap_height_m[0], parameters.costmap_height_m[1])
-        in_sight = self._sight.of(occupancy, cameras, layers_between(occupancy.grid, height_m))
+        visible = self._visible_voxels.of(
+            occupancy, cameras, layers_between(occupancy.grid, height_m)
+        )
         classes = parameters.costmap_free_classes
-        return to_costmap(occupancy, self._frame, height_m, classes, in_sight)
+        return to_costmap(occupancy, self._frame, height_m, classes, visible)
 
     def _markers(self, occupancy: SemanticOccupancy, limit: int) -> Any:
         build = markers.to_markers if self._plain_markers else markers.to_marker_bytes

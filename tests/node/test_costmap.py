@@ -17,7 +17,7 @@ from renderocc_ros.node.costmap import (
     BLOCKED,
     FREE,
     UNKNOWN,
-    Sight,
+    VisibleVoxels,
     layers_between,
     to_costmap,
     to_costs,
@@ -69,13 +69,13 @@ def test_what_an_obstacle_hides_is_unknown() -> None:
     image = ImageConfig(height=128, width=352)
     model = CameraModel(352, 128, np.array([[176.0, 0, 175.5], [0, 176.0, 63.5], [0, 0, 1]]))
     pixels = np.zeros((128, 352, 3), np.uint8)
-    sight = Sight(image)
+    visible_voxels = VisibleVoxels(image)
 
     def costs(x_m: float) -> np.ndarray:
         pose = RigidTransform(LOOKING_FORWARD.rotation, np.array([x_m, 0.0, 1.0]))
         cameras = CameraSet(5, ("a",), (PosedImage("a", 5, pixels, model, pose),), None)
-        in_sight = sight.of(result, cameras, layers_between(grid, HEIGHT_M))
-        return to_costs(result, HEIGHT_M, (), in_sight)
+        visible = visible_voxels.of(result, cameras, layers_between(grid, HEIGHT_M))
+        return to_costs(result, HEIGHT_M, (), visible)
 
     before = costs(0.0)
     assert (before[8, 6:14] == BLOCKED).all()

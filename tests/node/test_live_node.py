@@ -19,7 +19,14 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel
-from renderocc_ros.node.costmap import BLOCKED, FREE, UNKNOWN, Sight, layers_between, to_costs
+from renderocc_ros.node.costmap import (
+    BLOCKED,
+    FREE,
+    UNKNOWN,
+    VisibleVoxels,
+    layers_between,
+    to_costs,
+)
 from renderocc_ros.node.rendered_views import colours_of
 from renderocc_ros.occupancy.messages import occupancy_of, stamp_ns_of
 from renderocc_ros.prediction import Predictor
@@ -145,8 +152,8 @@ def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]
     sent = next(s for s in robot.sent if s.stamp_ns == result.stamp_ns)
     predictor, cameras = predicted(sent, robot.start_ns)[1:]
     layers = layers_between(result.grid, (0.3, 2.0))
-    in_sight = Sight(predictor.config.image).of(result, cameras, layers)
-    costs = to_costs(result, (0.3, 2.0), free, in_sight)
+    visible = VisibleVoxels(predictor.config.image).of(result, cameras, layers)
+    costs = to_costs(result, (0.3, 2.0), free, visible)
     got = np.array(costmap.data, np.int8).reshape(costs.T.shape).T
     assert ((got == BLOCKED) == (costs == BLOCKED)).all()
     assert (got == costs).mean() > 0.98  # sight was planned where the cameras were a little before
