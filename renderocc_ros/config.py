@@ -78,6 +78,11 @@ class CameraConfig(StrictModel):
             raise ValueError("no name of a topic: it has letters, digits, _, and / between words")
         return name
 
+    @field_validator("frame")
+    @classmethod
+    def _without_slash(cls, frame: str | None) -> str | None:
+        return frame and frame.lstrip("/")
+
     @property
     def camera_info_topic(self) -> str:
         """Topic of this camera's CameraInfo (image_transport's convention if not given)."""
@@ -134,6 +139,11 @@ class RigConfig(StrictModel):
         "odom", description="frame that does not jump, for ego motion between stamps; null: none"
     )
     sync: SyncConfig = SyncConfig()
+
+    @field_validator("base_frame", "odom_frame")
+    @classmethod
+    def _without_slash(cls, frame: str | None) -> str | None:
+        return frame and frame.lstrip("/")  # as tf2 has it
 
     @model_validator(mode="after")
     def _names_agree(self) -> RigConfig:

@@ -79,6 +79,14 @@ def test_a_wrong_value_is_named(change: dict, words: str) -> None:
         validate({"name": "r", "cameras": cameras, **change}, RigConfig, "rig.yaml")
 
 
+def test_a_slash_before_the_name_of_a_frame_means_nothing() -> None:
+    camera = {"name": "a", "image_topic": "a/image_raw", "frame": "/a_optical"}
+    content = {"name": "r", "cameras": [camera], "base_frame": "/base", "odom_frame": "/odom"}
+    rig = validate(content, RigConfig, "rig")
+    assert (rig.base_frame, rig.odom_frame, rig.cameras[0].frame) == ("base", "odom", "a_optical")
+    assert validate(content | {"odom_frame": None}, RigConfig, "rig").odom_frame is None
+
+
 def test_camera_info_is_the_sibling_of_the_image() -> None:
     cameras = [
         {"name": "a", "image_topic": "front/image_raw"},

@@ -27,7 +27,7 @@ ANGLES_RAD = np.linspace(0.0, np.pi, 3142)
 DISTORTION_MODELS: dict[str, tuple[int, ...]] = {
     "none": (0,),
     "plumb_bob": (4, 5),
-    "rational_polynomial": (8,),
+    "rational_polynomial": (8, 12, 14),
     "equidistant": (4,),
 }
 
@@ -39,9 +39,12 @@ class CameraModel:
     Attributes:
         width, height: pixels of the image that this model describes.
         intrinsics: (3, 3) float64: fx, skew, cx; 0, fy, cy; 0, 0, 1, in pixels.
-        distortion_model: "none", "plumb_bob" (k1 k2 p1 p2 k3), "rational_polynomial"
-            (k1 k2 p1 p2 k3 k4 k5 k6) or "equidistant" (k1 k2 k3 k4, fisheye).
+        distortion_model: "none", "plumb_bob" (k1 k2 p1 p2 k3), "rational_polynomial" (k1 k2 p1 p2
+            k3 k4 k5 k6, then s1 s2 s3 s4 of a thin prism, then the tilt τx τy of the sensor) or
+            "equidistant" (k1 k2 k3 k4, fisheye).
         distortion: the coefficients, in that order.
+        centre_m: (x, y) of the optical centre in the frame that points are given in, metres. Not
+            zero for the second camera of a rectified pair whose images carry the first one's frame.
 
     Raises:
         ValueError: not calibrated (fx = 0), not finite, an unknown model, or a wrong number of
@@ -53,6 +56,7 @@ class CameraModel:
     intrinsics: Array
     distortion_model: str = "none"
     distortion: tuple[float, ...] = ()
+    centre_m: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         intrinsics = np.array(self.intrinsics, dtype=np.float64)
@@ -100,6 +104,8 @@ class CameraModel:
         """
         # Axis by axis: numpy is slow where its inner loop has two or three turns.
         x, y, z = np.moveaxis(np.asarray(points, dtype=np.float64), -1, 0)
+        if any(self.centre_m):
+            x, y = x - self.centre_m[0], y - self.centre_m[1]
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.distortion_model == "equidistant":
                 plane = self._project_fisheye(x, y, z)
@@ -110,7 +116,7 @@ class CameraModel:
         return pixels, self.contains(pixels)
 
     def rays(self, pixels: ArrayLike) -> Array:
-        """Unit directions (..., 3) in the optical frame through pixels (..., 2).
+        """Unit directions (..., 3) in the optical frame, from its centre, through pixels (..., 2).
 
         NaN for a pixel that no ray of the distortion model meets (the dark rim of a fisheye).
         """
@@ -162,16 +168,19 @@ class CameraModel:
         return np.where(visible, a, np.nan), np.where(visible, b, np.nan)
 
     def _distort(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Brown's model with a rational radial term (OpenCV, camera calibration, eq. 3)."""
+        """Brown's model, rational, with thin prism and tilt (OpenCV, camera calibration)."""
         if not any(self.distortion):
             return x, y
-        k1, k2, p1, p2, k3, k4, k5, k6 = self._eight()
+        k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, *tilt = self._fourteen()
         r2 = x * x + y * y
         radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-        return (
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        )
+        across = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + r2 * s2)
+        down = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + r2 * s4)
+        if not any(tilt):
+            return across, down
+        (a, b, c), (d, e, f), (g, h, i) = _tilted_plane(*tilt)
+        scale = g * across + h * down + i
+        return (a * across + b * down + c) / scale, (d * across + e * down + f) / scale
 
     def _undistort(self, plane: Array) -> Array:
         if not any(self.distortion) or not plane.size:
@@ -238,13 +247,26 @@ class CameraModel:
         turned = np.flatnonzero(np.diff(line) <= 0)
         return float(TANGENTS[turned[0]]) if turned.size else float("inf")
 
-    def _eight(self) -> tuple[float, ...]:
-        return self.distortion + (0.0,) * (8 - len(self.distortion))
+    def _fourteen(self) -> tuple[float, ...]:
+        return self.distortion + (0.0,) * (14 - len(self.distortion))
 
     def _radial(self) -> tuple[float, ...]:
-        k1, k2, _, _, k3, k4, k5, k6 = self._eight()
+        k1, k2, _, _, k3, k4, k5, k6, *_ = self._fourteen()
         return (k1, k2, 0.0, 0.0, k3, k4, k5, k6)
 
     def _key(self) -> tuple[Any, ...]:
-        shape = (self.width, self.height, self.distortion_model, self.distortion)
-        return (*shape, self.intrinsics.tobytes())
+        lens = (self.distortion_model, self.distortion, self.centre_m)
+        return (self.width, self.height, *lens, self.intrinsics.tobytes())
+
+
+def _tilted_plane(tilt_x_rad: float, tilt_y_rad: float) -> Array:
+    """(3, 3) homography of a sensor that is turned against the lens (OpenCV's tilted model)."""
+    cos_x, sin_x = np.cos(tilt_x_rad), np.sin(tilt_x_rad)
+    cos_y, sin_y = np.cos(tilt_y_rad), np.sin(tilt_y_rad)
+    turned = np.array([[cos_y, 0, -sin_y], [0, 1, 0], [sin_y, 0, cos_y]]) @ np.array(
+        [[1, 0, 0], [0, cos_x, sin_x], [0, -sin_x, cos_x]]
+    )
+    towards = np.array(
+        [[turned[2, 2], 0, -turned[0, 2]], [0, turned[2, 2], -turned[1, 2]], [0, 0, 1]]
+    )
+    return np.asarray(towards @ turned)

@@ -17,6 +17,7 @@ from renderocc_ros.rig.image_decoding import decode_message
 def peek_header(serialised: bytes) -> tuple[int, str]:
     """Stamp in nanoseconds and frame of a serialised message whose first field is a Header.
 
+    As in tf2, a slash before the frame's name means nothing.
     Nothing else is deserialised, so a stale image costs next to nothing.
 
     Raises:
@@ -31,7 +32,7 @@ def peek_header(serialised: bytes) -> tuple[int, str]:
         raise ValueError(f"its stamp cannot be: {seconds} s and {nanoseconds} ns")
     if seconds == nanoseconds == 0:
         raise ValueError("its stamp is zero: the driver is to stamp its images")
-    frame = bytes(serialised[16 : 16 + max(0, length - 1)]).decode(errors="replace")
+    frame = bytes(serialised[16 : 16 + max(0, length - 1)]).decode(errors="replace").lstrip("/")
     return seconds * NANOSECONDS + nanoseconds, frame
 
 

@@ -22,6 +22,7 @@ from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.node.synchroniser import CameraSynchroniser
 from renderocc_ros.node.transform_input import TransformInput
 from renderocc_ros.node.transforms import SetPoses
+from renderocc_ros.rig.calibration import centred
 from renderocc_ros.rig.matched_set import MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
 
@@ -155,22 +156,23 @@ class Inputs:
     def _on_posed(self, matched: MatchedSet[ArrivedImage], poses: SetPoses) -> None:
         images = {name: image.item for name, image in matched.present.items()}
         last_s = max(image.arrived_s for image in images.values())
-        models = {
-            name: model
-            for name in poses.ego_from_camera
+        frames = {name: camera.frame for name, camera in self.cameras.items()}
+        cameras = {
+            name: centred(model, pose, name, frames)
+            for name, pose in poses.ego_from_camera.items()
             if (model := self.cameras[name].model) is not None
         }
         self._times.add("sync and transforms", (time.perf_counter() - last_s) * 1e3)
-        if len(models) < self._needed:
+        if len(cameras) < self._needed:
             lacks_info = len(poses.ego_from_camera) >= self._needed
             self._counters.add(f"dropped.no {'CameraInfo' if lacks_info else 'transform'}")
             return
         self._on_set(
             PosedSet(
                 stamp_ns=matched.stamp_ns,
-                images={name: images[name] for name in models},
-                models=models,
-                ego_from_camera={name: poses.ego_from_camera[name] for name in models},
+                images={name: images[name] for name in cameras},
+                models={name: model for name, (model, _) in cameras.items()},
+                ego_from_camera={name: pose for name, (_, pose) in cameras.items()},
                 odom_from_ego=poses.odom_from_ego,
                 needed=self._needed,
                 last_arrival_s=last_s,
@@ -179,12 +181,10 @@ class Inputs:
 
     def _watch_time(self, image: ArrivedImage) -> None:
         """A bag that starts again moves the stamps back, though the clock may go on."""
-        newest_ns = self.matcher.newest_ns or self._newest_ns
-        if self.matcher.counters.time_jumps != self._jumps_seen:
-            self._jumps_seen = self.matcher.counters.time_jumps
-            if newest_ns < self._newest_ns:
-                self._on_jump()
-        self._newest_ns = newest_ns
+        self._newest_ns = self.matcher.newest_ns or self._newest_ns
+        if self.matcher.counters.backward_jumps != self._jumps_seen:
+            self._jumps_seen = self.matcher.counters.backward_jumps
+            self._on_jump()
 
     def _on_jump(self) -> None:
         """Old transforms would shadow those of the new time line."""

@@ -24,8 +24,8 @@ class _Waiting:
 
 
 def header_frame(message: Any) -> str:
-    """Frame of a message with a header."""
-    return str(message.header.frame_id)
+    """Frame of a message with a header, without a leading slash."""
+    return str(message.header.frame_id).lstrip("/")
 
 
 class PoseFilter(QueuedFilter):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.geometry import CameraModel
+from renderocc_ros.geometry import CameraModel, RigidTransform
 
-# Names that drivers use besides those of sensor_msgs/distortion_models.hpp.
-MODEL_NAMES = {"": "none", "fisheye": "equidistant", "radtan": "plumb_bob"}
+# Names that drivers use, in lower case, without blanks and underscores. Those of the first line are
+# one model of OpenCV, which takes as many coefficients as there are.
+BROWN = ("plumbbob", "radtan", "brownconrady", "rationalpolynomial", "rational")
+FISHEYE = ("equidistant", "fisheye", "kannalabrandt", "kannalabrandt4", "opencvfisheye", "equi")
+NO_LENS = ("", "none", "pinhole", "perspective")  # where coefficients may stand all the same
+BROWN_COUNTS = (4, 5, 8, 12, 14)
 ASPECT_TOLERANCE = 0.01
 # Of the longer side: lenses from 179 degrees to 0.6, and a centre that may lie outside of a crop.
 FOCAL_SIZES, CENTRE_SIZES = np.array((0.005, 100.0)), np.array((-10.0, 11.0))
@@ -33,34 +38,38 @@ def camera_model(
     Args:
         width, height: of the calibrated full image, pixels.
         k: 9 numbers, row by row, of the raw image; k[0] = 0 means not calibrated.
-        d: distortion; empty or all zero means none, whatever the model.
-        p: 12 numbers, row by row, of the rectified image.
-        distortion_model: a name of sensor_msgs/distortion_models.hpp.
+        d: distortion; empty or all zero means none, but for a fisheye. Zeros at the end are
+            dropped; where the model's name says nothing, the number of coefficients does.
+        p: 12 numbers, row by row, of the rectified image. Its fourth column becomes ``centre_m``.
+        distortion_model: a name of sensor_msgs/distortion_models.hpp, or what drivers call it.
         binning: pixels joined across and down; 0 means 1.
         roi: left, top, width, height of the window that the driver cut out of the full image,
             before binning; all zero means the full image.
         rectified: the image is the rectified one: p holds, and no distortion.
 
     Raises:
-        ValueError: not calibrated, numbers that are not finite, or an unknown distortion model.
+        ValueError: not calibrated, numbers that are not finite, an unknown distortion model, or
+            one that does not take so many coefficients.
     """
-    name, coefficients = "none", tuple(float(value) for value in d)
+    name, coefficients = "none", tuple[float, ...]()
     if rectified:
-        intrinsics = np.array(p, np.float64).reshape(3, 4)[:, :3] if len(p) == 12 else np.zeros(0)
-        if intrinsics.size == 0 or intrinsics[0, 0] <= 0:
+        projection = np.array(p, np.float64).reshape(3, 4) if len(p) == 12 else np.zeros((3, 4))
+        intrinsics = projection[:, :3]
+        if intrinsics[0, 0] <= 0:
             raise ValueError(
                 f"P = {list(p)} describes no rectified image: calibrate the camera, or set "
                 "rectified: false for this camera if its images are raw"
             )
     else:
-        name = MODEL_NAMES.get(distortion_model, distortion_model)
+        name, coefficients = _lens(distortion_model, tuple(float(value) for value in d))
         if len(k) != 9:
             raise ValueError(f"K must have 9 numbers, got {len(k)}")
         intrinsics = np.array(k, np.float64).reshape(3, 3)
-    if name == "none" or (name in ("plumb_bob", "rational_polynomial") and not any(coefficients)):
-        name, coefficients = "none", ()
     _require_plausible(intrinsics, int(width), int(height))
     model = CameraModel(int(width), int(height), intrinsics, name, coefficients)
+    if rectified and any(projection[:2, 3]):  # P (x - centre) = P x + (Tx, Ty)
+        tx, ty = projection[:2, 3]
+        model = replace(model, centre_m=(-tx / intrinsics[0, 0], -ty / intrinsics[1, 1]))
     left, top, roi_width, roi_height = map(int, roi)
     if roi_width and roi_height:
         model = model.cropped(left, top, roi_width, roi_height)
@@ -70,6 +79,49 @@ def camera_model(
     whole_width, whole_height = model.width // across, model.height // down
     model = model.cropped(0, 0, whole_width * across, whole_height * down)
     return model.resized(whole_width, whole_height)
+
+
+def _lens(said: str, d: tuple[float, ...]) -> tuple[str, tuple[float, ...]]:
+    """Model and coefficients as ``CameraModel`` takes them."""
+    name = "".join(letter for letter in said.lower() if letter.isalnum())
+    used = len(d) - next((i for i, value in enumerate(reversed(d)) if value != 0), len(d))
+    if name in FISHEYE:
+        return "equidistant", (*d[: max(used, 4)], *(0.0,) * (4 - len(d)))
+    if name not in BROWN + NO_LENS:
+        return said, d  # refused by name
+    if used == 0:
+        return "none", ()
+    if name in NO_LENS and len(d) == 4:
+        raise ValueError(
+            f"distortion_model '{said}' with the coefficients {list(d)}: name the model, plumb_bob "
+            "or equidistant; 4 coefficients may be either"
+        )
+    count = next((count for count in BROWN_COUNTS if count >= max(used, min(len(d), 5))), None)
+    if count is None or (used > 5 and len(d) not in BROWN_COUNTS):
+        raise ValueError(
+            f"distortion_model '{said}' with {len(d)} coefficients: there are models of "
+            f"{', '.join(map(str, BROWN_COUNTS))}"
+        )
+    return ("plumb_bob" if count <= 5 else "rational_polynomial"), d[:count]
+
+
+def centred(
+    model: CameraModel, target_from_frame: RigidTransform, camera: str, frames: Mapping[str, str]
+) -> tuple[CameraModel, RigidTransform]:
+    """The camera seen from its own centre: model without ``centre_m``, ``target_from_camera``.
+
+    ``centre_m`` counts where the camera shares its frame with another one, as the two of a
+    rectified pair may. A camera that has a frame of its own stands where that frame is.
+
+    Args:
+        frames: optical frame by camera, of all cameras of the rig that are known.
+    """
+    if not any(model.centre_m):
+        return model, target_from_frame
+    if list(frames.values()).count(frames[camera]) > 1:
+        offset = np.array([*model.centre_m, 0.0])
+        target_from_frame = target_from_frame @ RigidTransform(np.eye(3), offset)
+    return replace(model, centre_m=(0.0, 0.0)), target_from_frame
 
 
 def scaled_to_image(model: CameraModel, width: int, height: int) -> CameraModel:

@@ -17,6 +17,20 @@ MODELS = {
     "rational": CameraModel(
         640, 360, K, "rational_polynomial", (0.7, -0.05, 3e-4, 2e-4, 0.01, 0.95, -0.02, 0.02)
     ),
+    "thin prism": CameraModel(
+        640,
+        360,
+        K,
+        "rational_polynomial",
+        (0.7, -0.05, 3e-4, 2e-4, 0.01, 0.95, -0.02, 0.02, 1e-3, 2e-3, -1e-3, 5e-4),
+    ),
+    "tilted": CameraModel(
+        640,
+        360,
+        K,
+        "rational_polynomial",
+        (0.7, -0.05, 3e-4, 2e-4, 0.01, 0.95, -0.02, 0.02, 1e-3, 2e-3, -1e-3, 5e-4, 0.03, -0.02),
+    ),
     "equidistant": CameraModel(640, 360, K, "equidistant", (-0.02, 0.004, -0.003, 5e-4)),
 }
 any_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())

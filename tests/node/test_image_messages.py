@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 
-from renderocc_ros.node.image_messages import decode
+from renderocc_ros.node.image_messages import decode, peek_header
 from renderocc_training.recording.typestore import typestore
 from tests.rig import pictures
 
@@ -33,3 +33,9 @@ def test_a_message_that_is_cut_off_is_refused(compressed: bool, length: int) -> 
     whole = serialised(COLOURED[compressed]["JPEG" if compressed else "rgb8"])
     with pytest.raises(ValueError, match="no whole image message"):
         decode(whole[:length], compressed)
+
+
+def test_a_slash_before_the_name_of_a_frame_means_nothing() -> None:
+    message = pictures.raw(pictures.RGB, "rgb8")
+    message.header.frame_id = "/robot1/front"
+    assert peek_header(serialised(message)) == (pictures.STAMP_NS, "robot1/front")

@@ -16,6 +16,7 @@ from renderocc_ros.network_config import ImageConfig
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.recording import message_content, messages
 from renderocc_training.recording.bag_layout import TopicOptions, find_layout
+from renderocc_training.recording.bag_poses import BagPoses
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.frame_sets import FrameSet, FrameSets
 from renderocc_training.recording.left_out import LeftOut
@@ -37,7 +38,8 @@ def sets_of(
     left_out = LeftOut()
     with BagReader(bag) as reader:
         layout = find_layout(reader.topics, rig or rig_with(), TopicOptions(**options))
-        return list(FrameSets(reader, layout, left_out)), left_out
+        poses = BagPoses(layout, left_out)
+        return list(FrameSets(reader, layout, poses, left_out)), left_out
 
 
 def assert_whole(sets: list[FrameSet], count: int = 10) -> None:
@@ -224,7 +226,7 @@ def test_images_without_a_stamp_are_refused_by_name(tmp_path: Path) -> None:
     bag = Drive(seconds=1.0, edit=edited(compressed=unstamped)).write(tmp_path / "bag")
     sets, left_out = sets_of(bag)
     assert sets == []
-    why = "stamp 0: the driver must set header.stamp"
+    why = "its stamp is 0 ns: the driver is to stamp its images"
     assert left_out == {(f"/{name}/image_raw/compressed", why): 10 for name in ("front", "rear")}
 
 

@@ -155,7 +155,7 @@ RADIAL = [-0.1, 0.01, 0.001, -0.001, 0.0]
         (
             {"distortion_model": "", "d": RADIAL},
             [[40, 0, 23.5], [0, 41, 15.5], [0, 0, 1]],
-            None,
+            ("plumb_bob", RADIAL),
         ),
     ],
 )
@@ -182,7 +182,7 @@ def test_calibration_is_read_as_the_node_reads_it(
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ({"distortion_model": "equidistant", "d": []}, "'equidistant' takes 4 finite"),
+        ({"distortion_model": "equidistant", "d": [0.1] * 5}, "'equidistant' takes 4 finite"),
         ({"height": 48}, "other proportions, so another view"),
     ],
 )
@@ -508,11 +508,15 @@ def test_memory_does_not_grow_with_the_recording(
     import tracemalloc
 
     bags = [drive(seconds=seconds).write(tmp_path / f"bag{seconds}") for seconds in (80, 25)]
-    run_job(Job(bags[0], tmp_path / "warm", rig, ExtractOptions()))  # imports, interned names
-    peaks = []
-    for bag in bags:
+    run_job(Job(bags[0], tmp_path / "warm", rig, ExtractOptions()))  # imports
+
+    def peak(bag: Path) -> int:
         tracemalloc.start()
         run_job(Job(bag, tmp_path / "out", rig, ExtractOptions()))
-        peaks.append(tracemalloc.get_traced_memory()[1])
+        found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peaks[0] < 1.25 * peaks[1]
+        return found
+
+    # Twice each: the interpreter's own table of names may grow, by megabytes, in one of the two.
+    long, short = (min(peak(bag), peak(bag)) for bag in bags)
+    assert long < 1.25 * short

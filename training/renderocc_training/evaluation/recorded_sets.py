@@ -12,6 +12,7 @@ from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_for
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_training.recording.bag_layout import BagLayout, TopicOptions, find_layout
+from renderocc_training.recording.bag_poses import BagPoses
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.frame_sets import FrameSet, FrameSets
 from renderocc_training.recording.left_out import LeftOut
@@ -43,12 +44,11 @@ class RecordedSets:
             self.duration_s = (reader.end_ns - reader.start_ns) * 1e-9
         self.problems = [text for text in self._layout.problems if "LiDAR" not in text]
         self._preprocessor = ImagePreprocessor(image)
-        self._frames: FrameSets | None = None
+        self._poses = BagPoses(self._layout, self.skipped)
 
     def __iter__(self) -> Iterator[CameraSet]:
         with BagReader(self._bag) as reader:
-            self._frames = FrameSets(reader, self._layout, self.skipped)
-            for frame_set in self._frames:
+            for frame_set in FrameSets(reader, self._layout, self._poses, self.skipped):
                 camera_set = self._decoded(frame_set)
                 if camera_set is not None:
                     yield camera_set
@@ -59,9 +59,7 @@ class RecordedSets:
         Raises:
             ValueError: not known, or not yet: transforms come with the sets.
         """
-        if self._frames is None:
-            raise ValueError("transforms come with the sets: none is read yet")
-        return self._frames.poses.ego_from(frame, sensor_stamp_ns, stamp_ns)
+        return self._poses.ego_from(frame, sensor_stamp_ns, stamp_ns)
 
     def _decoded(self, frame_set: FrameSet) -> CameraSet | None:
         """Without the images that cannot be decoded; None if too few are left."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from renderocc_ros.config import RigConfig
 from renderocc_ros.geometry import RigidTransform
 from renderocc_training.recording import message_content as content
+from renderocc_training.recording.bag_layout import BagLayout
 from renderocc_training.recording.boxes import Box
 from renderocc_training.recording.left_out import LeftOut
 from renderocc_training.recording.transform_tree import TransformTree
@@ -23,15 +23,16 @@ class BagPoses:
     or ``map`` where the recording has a static transform between the two.
 
     Args:
+        layout: if it has an odometry topic, the ego pose is what ``add_odometry`` says, whatever
+            the transforms say of it.
         left_out: where transforms that say nothing are counted.
-        by_odometry: the ego pose is what ``add_odometry`` says, whatever the transforms say of it.
     """
 
-    def __init__(self, rig: RigConfig, left_out: LeftOut, by_odometry: bool = False) -> None:
-        self._base, self._odom = rig.base_frame, rig.odom_frame
+    def __init__(self, layout: BagLayout, left_out: LeftOut) -> None:
+        self._base, self._odom = layout.rig.base_frame, layout.rig.odom_frame
         self._left_out = left_out
         self._tree = TransformTree()
-        self._ego = TransformTree() if by_odometry else self._tree
+        self._ego = TransformTree() if layout.odometry else self._tree
         self._odometry_frame: str | None = None
         self._tidied_ns = 0
 

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_ros.rig.calibration import centred
 from renderocc_ros.rig.matched_set import MatchedImage, MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
 from renderocc_training.recording import message_content as content
@@ -100,31 +101,31 @@ class FrameSets:
     Args:
         reader: the open bag.
         layout: its topics.
+        poses: of the bag's rig; they come and are forgotten with the sets.
         left_out: where everything that goes into no set is counted.
         others: takes the messages of other topics, in order with the sets; a ValueError of it is
             counted.
         ready: whether what belongs to a set beside its images is known, asked with the stamp of
             its last image.
-
-    Attributes:
         advance: told the log time of every message.
-        poses: where the robot and its sensors were; they come and are forgotten with the sets.
     """
 
     def __init__(
         self,
         reader: BagReader,
         layout: BagLayout,
+        poses: BagPoses,
         left_out: LeftOut,
         others: Mapping[str, Callable[[Any], None]] = MappingProxyType({}),
         ready: Callable[[int], bool] = lambda last_ns: True,
+        advance: Callable[[int], None] = lambda log_ns: None,
     ) -> None:
         self._reader, self._layout, self._left_out = reader, layout, left_out
-        self._others, self._ready = others, ready
-        self.advance: Callable[[int], None] = lambda log_ns: None
+        self._poses, self._others = poses, others
+        self._ready, self._advance = ready, advance
         self._matcher: StampMatcher[_Arrived] = StampMatcher(layout.rig, wait_ns=TIMEOUT_NS)
-        self.poses = BagPoses(layout.rig, left_out, by_odometry=layout.odometry is not None)
         self._infos: dict[str, tuple[CameraModel | None, str]] = {}
+        self._frames: dict[str, str] = {}
         self._waiting: deque[_Waiting] = deque()
         self._now_ns = 0
 
@@ -140,7 +141,7 @@ class FrameSets:
             except ValueError as error:
                 self._left_out.note(message.topic, str(error))
             yield from self._settle(self._is_due)
-            self.advance(message.log_time_ns)
+            self._advance(message.log_time_ns)
         self._put(self._matcher.flush())
         yield from self._settle(lambda waiting: True)
         for (camera, reason), count in self._matcher.counters.dropped.items():
@@ -154,7 +155,7 @@ class FrameSets:
         """Mounts and first calibrations, which may be recorded after the first images."""
         if self._layout.tf_static is not None:
             for message in self._reader.messages([self._layout.tf_static]):
-                self.poses.add_transforms(self._reader.decode(message), static=True)
+                self._poses.add_transforms(self._reader.decode(message), static=True)
         for topic in self._layout.infos:
             first = next(self._reader.messages([topic]), None)
             if first is not None:
@@ -163,9 +164,9 @@ class FrameSets:
     def _take(self, message: BagMessage) -> None:
         topic, decoded = message.topic, self._reader.decode(message)
         if topic == self._layout.tf:
-            self.poses.add_transforms(decoded, static=False)
+            self._poses.add_transforms(decoded, static=False)
         elif topic == self._layout.odometry:
-            self.poses.add_odometry(decoded)
+            self._poses.add_odometry(decoded)
         elif topic in self._layout.infos:
             self._take_info(topic, decoded)
         else:
@@ -183,8 +184,9 @@ class FrameSets:
         decoded = self._reader.decode(message)
         stamp_ns = content.stamp_ns(decoded)
         if stamp_ns <= 0:
-            raise ValueError(f"stamp {stamp_ns}: the driver must set header.stamp")
+            raise ValueError(f"its stamp is {stamp_ns} ns: the driver is to stamp its images")
         frame = (camera.frame or decoded.header.frame_id).lstrip("/")
+        self._frames[camera.name] = frame
         model, problem = self._infos.get(camera.name, (None, "no CameraInfo yet"))
         self._put(self._matcher.tick(self._now_ns))
         jumps = self._matcher.counters.backward_jumps
@@ -192,7 +194,7 @@ class FrameSets:
         matched = self._matcher.push(camera.name, stamp_ns, arrived, self._now_ns)
         if self._matcher.counters.backward_jumps != jumps:
             yield from self._settle(lambda waiting: True)
-            self.poses.clear()  # poses of the old time line would shadow the new one's
+            self._poses.clear()  # poses of the old time line would shadow the new one's
             self._left_out.note("time line", "set back")
         self._put(matched)
 
@@ -206,8 +208,8 @@ class FrameSets:
             return True
         return (
             self._ready(waiting.last_ns)
-            and self.poses.ego_settled(waiting.matched.stamp_ns)
-            and all(self.poses.settled(*image) for image in waiting.images.values())
+            and self._poses.ego_settled(waiting.matched.stamp_ns)
+            and all(self._poses.settled(*image) for image in waiting.images.values())
         )
 
     def _settle(self, due: Callable[[_Waiting], bool]) -> Iterator[FrameSet]:
@@ -216,33 +218,30 @@ class FrameSets:
             posed = self._posed(matched)
             if posed is not None:
                 yield posed
-            self.poses.forget_before(matched.stamp_ns)
+            self._poses.forget_before(matched.stamp_ns)
 
     def _posed(self, matched: MatchedSet[_Arrived]) -> FrameSet | None:
         images: dict[str, RecordedImage] = {}
         for name, image in matched.present.items():
             try:
-                images[name] = self._image(matched.stamp_ns, image)
+                images[name] = self._image(matched.stamp_ns, name, image)
             except ValueError as error:
                 self._left_out.note(f"images of {name}", str(error))
         if not images:
             return None
-        return FrameSet(matched.stamp_ns, images, self.poses.odom_from_ego(matched.stamp_ns))
+        return FrameSet(matched.stamp_ns, images, self._poses.odom_from_ego(matched.stamp_ns))
 
-    def _image(self, set_ns: int, image: MatchedImage[_Arrived]) -> RecordedImage:
+    def _image(self, set_ns: int, name: str, image: MatchedImage[_Arrived]) -> RecordedImage:
         arrived, stamp_ns = image.item, image.stamp_ns
         if arrived.model is None:
             raise ValueError(arrived.problem)
         try:
-            base_from_camera = self.poses.base_from(arrived.frame, stamp_ns)
-            ego_from_camera = self.poses.ego_from(arrived.frame, stamp_ns, set_ns)
+            base_from_camera = self._poses.base_from(arrived.frame, stamp_ns)
+            ego_from_camera = self._poses.ego_from(arrived.frame, stamp_ns, set_ns)
         except ValueError as error:
             raise ValueError(f"no pose: {error}") from error
+        model, base_from_camera = centred(arrived.model, base_from_camera, name, self._frames)
+        _, ego_from_camera = centred(arrived.model, ego_from_camera, name, self._frames)
         return RecordedImage(
-            stamp_ns,
-            arrived.message,
-            arrived.model,
-            base_from_camera,
-            ego_from_camera,
-            image.reused,
+            stamp_ns, arrived.message, model, base_from_camera, ego_from_camera, image.reused
         )

@@ -18,6 +18,7 @@ from renderocc_ros.rig.calibration import scaled_to_image
 from renderocc_training.recording import boxes as box_messages
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_layout import BagLayout
+from renderocc_training.recording.bag_poses import BagPoses
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.boxes import Box
 from renderocc_training.recording.frame_sets import FrameSet, FrameSets
@@ -84,17 +85,16 @@ class BagExtractor:
                 f"rig '{rig.name}': odom_frame is null, so nothing says where the robot was; name "
                 "the frame of its odometry"
             )
-        self._layout, self._rule = layout, rule
+        self._reader, self._layout, self._rule = reader, layout, rule
         self._new_scene, self._root, self._log = new_scene, root, log
         self._sweeps, self._report = sweeps, report
+        self._poses = BagPoses(layout, report.skipped)
         self._scans: deque[_Scan] = deque()
         self._boxes: deque[tuple[int, list[Box], str]] = deque()
         self._boxes_until_ns = 0
         self._truth = OccupancyTruth(root, layout.occupancy) if layout.occupancy else None
         self._scene: SceneWriter | None = None
         self._last_set_ns: int | None = None
-        self._frames = FrameSets(reader, layout, report.skipped, self._others(), self._is_ready)
-        self._poses = self._frames.poses
 
     def run(self, advance: Callable[[int], None]) -> None:
         """Read everything.
@@ -102,8 +102,15 @@ class BagExtractor:
         Args:
             advance: told the log time of every message.
         """
-        self._frames.advance = advance
-        for frame_set in self._frames:
+        for frame_set in FrameSets(
+            self._reader,
+            self._layout,
+            self._poses,
+            self._report.skipped,
+            self._others(),
+            self._is_ready,
+            advance,
+        ):
             self._place(frame_set)
         self._flush_scans(None)
         self._end_scene()
