@@ -108,9 +108,9 @@ class Outputs:
         stamps_ns = {posed.name: posed.stamp_ns for posed in posed_images}
         builders: dict[str, Callable[[], Any]] = {
             "points": lambda: to_cloud(
-                occupancy, self._frame, round(parameters.min_confidence * 255)
+                occupancy, self._frame, round(parameters.min_confidence * 255), parameters.unseen
             ),
-            "markers": lambda: self._markers(occupancy, parameters.marker_limit),
+            "markers": lambda: self._markers(occupancy, parameters),
             "occupancy": lambda: to_message(
                 make, occupancy, self._frame, stamps_ns, cameras.missing
             ),
@@ -165,6 +165,6 @@ class Outputs:
         classes = parameters.costmap_free_classes
         return to_costmap(occupancy, self._frame, height_m, classes, visible)
 
-    def _markers(self, occupancy: SemanticOccupancy, limit: int) -> Any:
+    def _markers(self, occupancy: SemanticOccupancy, parameters: NodeParameters) -> Any:
         build = markers.to_markers if self._plain_markers else markers.to_marker_bytes
-        return build(occupancy, self._frame, limit)
+        return build(occupancy, self._frame, parameters.marker_limit, parameters.unseen)

@@ -13,6 +13,7 @@ from rclpy.exceptions import ParameterUninitializedException
 from rclpy.parameter import Parameter
 
 from renderocc_ros.config import Backend, MissingPolicy, Precision
+from renderocc_ros.occupancy.point_cloud import Unseen
 
 OUTPUTS = ("points", "markers", "occupancy", "costmap", "rendered")
 AS_IN_RIG = "as the rig file says"
@@ -103,6 +104,11 @@ class NodeParameters:
     )
     min_confidence: float = _parameter(
         0.0, "points less sure than this (0 to 1) are not published", lowest=0.0, highest=1.0
+    )
+    unseen: Unseen = _parameter(
+        "hide",
+        "occupied voxels that no camera looks into, in points and markers: hide, or grey",
+        choices=get_args(Unseen),
     )
     max_rate_hz: float = _parameter(
         0.0,

@@ -20,34 +20,40 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.occupancy.point_cloud import shown_cells
+from renderocc_ros.occupancy.point_cloud import GREY, Unseen, shown_cells
 from renderocc_ros.occupancy.ros_messages import to_header
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 
 LITTLE_ENDIAN_CDR = b"\x00\x01\x00\x00"
 
 
-def to_markers(occupancy: SemanticOccupancy, frame: str, limit: int) -> MarkerArray:
+def to_markers(
+    occupancy: SemanticOccupancy, frame: str, limit: int, unseen: Unseen = "hide"
+) -> MarkerArray:
     """One CUBE_LIST per class: namespace "voxels", id the class id, the class's single colour.
 
-    A class without voxels gets DELETE, so whoever missed a message is right after the next one.
+    What no camera looks into is one more, grey, with the id of free. A class without voxels gets
+    DELETE, so whoever missed a message is right after the next one.
 
     Args:
         frame: the frame that the grid lies in.
         limit: the most cubes in all; the most confident ones stay.
+        unseen: whether voxels that no camera looks into are left out, or grey.
     """
     array_message = MarkerArray()
-    for class_id, centres in _cubes_by_class(occupancy, limit).items():
+    for class_id, centres in _cubes_by_class(occupancy, limit, unseen).items():
         marker = _marker(occupancy, frame, class_id, len(centres))
         marker.points = [Point(x=x, y=y, z=z) for x, y, z in centres.tolist()]
         array_message.markers.append(marker)
     return array_message
 
 
-def to_marker_bytes(occupancy: SemanticOccupancy, frame: str, limit: int) -> bytes:
+def to_marker_bytes(
+    occupancy: SemanticOccupancy, frame: str, limit: int, unseen: Unseen = "hide"
+) -> bytes:
     """The serialised form of :func:`to_markers`."""
     writer = _CdrWriter()
-    parts = _cubes_by_class(occupancy, limit)
+    parts = _cubes_by_class(occupancy, limit, unseen)
     writer.numbers("I", len(parts))
     for class_id, centres in parts.items():
         _write_marker(writer, _marker(occupancy, frame, class_id, len(centres)), centres)
@@ -115,21 +121,31 @@ def _marker(occupancy: SemanticOccupancy, frame: str, class_id: int, cubes: int)
     marker.pose.orientation.w = 1.0
     edge = occupancy.grid.resolution_m
     marker.scale.x = marker.scale.y = marker.scale.z = edge
-    r, g, b = (value / 255.0 for value in occupancy.class_set.classes[class_id].colour)
+    classes = occupancy.class_set.classes
+    colour = classes[class_id].colour if class_id < len(classes) else GREY
+    r, g, b = (value / 255.0 for value in colour)
     marker.color = ColorRGBA(r=r, g=g, b=b, a=1.0)
     return marker
 
 
-def _cubes_by_class(occupancy: SemanticOccupancy, limit: int) -> dict[int, NDArray[np.float64]]:
-    """Centres (n, 3) of the voxels of every class, at most ``limit`` in all, the surest first."""
-    cells = shown_cells(occupancy)
+def _cubes_by_class(
+    occupancy: SemanticOccupancy, limit: int, unseen: Unseen
+) -> dict[int, NDArray[np.float64]]:
+    """Centres (n, 3) of the voxels of every class, at most ``limit`` in all, the surest first.
+
+    Those that no camera looks into stand under the id of free.
+    """
+    cells = shown_cells(occupancy, unseen=unseen)
     if len(cells) > limit:
         confidence = occupancy.confidence.reshape(-1)[cells]
         surest = np.argpartition(confidence, len(cells) - limit)[len(cells) - limit :]
         cells = np.sort(cells[surest])
     labels = occupancy.labels.reshape(-1)[cells]
+    free_id = occupancy.class_set.free_id
+    if occupancy.in_view is not None:
+        labels = np.where(occupancy.in_view.reshape(-1)[cells], labels, free_id)
     cells = cells[np.argsort(labels, kind="stable")]
-    counts = np.bincount(labels, minlength=len(occupancy.class_set))
+    counts = np.bincount(labels, minlength=free_id + 1)
     centres = occupancy.grid.centres(np.stack(np.unravel_index(cells, occupancy.grid.size), -1))
     parts = np.split(centres, np.cumsum(counts)[:-1])
     return dict(enumerate(parts))

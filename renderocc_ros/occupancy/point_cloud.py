@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 
 # rgb is the 0x00RRGGBB of PCL and rviz in the bits of a float32. 20 bytes keep the floats aligned.
+Unseen = Literal["hide", "grey"]
+GREY = (150, 150, 150)
+
 POINT_DTYPE = np.dtype(
     {
         "names": ["x", "y", "z", "rgb", "label", "confidence"],
@@ -20,30 +24,38 @@ POINT_DTYPE = np.dtype(
         "itemsize": 20,
     }
 )
+GREY_RGB = np.array(GREY[0] << 16 | GREY[1] << 8 | GREY[2], np.uint32).view(np.float32)
 
 
-def to_points(occupancy: SemanticOccupancy, min_confidence: int = 0) -> NDArray[np.void]:
+def to_points(
+    occupancy: SemanticOccupancy, min_confidence: int = 0, unseen: Unseen = "hide"
+) -> NDArray[np.void]:
     """The occupied voxels as a structured array of :data:`POINT_DTYPE`, ascending by cell index.
 
     Points are voxel centres in metres.
 
     Args:
         min_confidence: voxels less sure than this (0 to 255) are left out.
+        unseen: whether those that no camera looks into are left out, or grey.
     """
-    cells = shown_cells(occupancy, min_confidence)
+    cells = shown_cells(occupancy, min_confidence, unseen)
     labels = occupancy.labels.reshape(-1)[cells]
     points = np.zeros(len(cells), POINT_DTYPE)
     x, y, z = _cell_centres(occupancy.grid)
     points["x"], points["y"], points["z"] = x[cells], y[cells], z[cells]
     points["rgb"] = _packed_colours(occupancy.class_set)[labels]
+    if unseen == "grey" and occupancy.in_view is not None:
+        points["rgb"][~occupancy.in_view.reshape(-1)[cells]] = GREY_RGB
     points["label"] = labels
     points["confidence"] = occupancy.confidence.reshape(-1)[cells]
     return points
 
 
-def shown_cells(occupancy: SemanticOccupancy, min_confidence: int = 0) -> NDArray[np.int64]:
-    """Flat indices, ascending, of the voxels that hold a class and are at least this sure."""
-    shown = occupancy.labels.reshape(-1) < occupancy.class_set.free_id
+def shown_cells(
+    occupancy: SemanticOccupancy, min_confidence: int = 0, unseen: Unseen = "hide"
+) -> NDArray[np.int64]:
+    """Flat indices, ascending, of the occupied voxels that are shown; see ``to_points``."""
+    shown = (occupancy.shown if unseen == "hide" else occupancy.occupied).reshape(-1)
     if min_confidence > 0:
         shown &= occupancy.confidence.reshape(-1) >= min_confidence
     return np.flatnonzero(shown)

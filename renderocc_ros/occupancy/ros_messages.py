@@ -15,7 +15,7 @@ from sensor_msgs_py import point_cloud2
 from std_msgs.msg import Header
 
 from renderocc_ros.occupancy.messages import NANOSECONDS
-from renderocc_ros.occupancy.point_cloud import POINT_DTYPE, to_points
+from renderocc_ros.occupancy.point_cloud import POINT_DTYPE, Unseen, to_points
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 
 _FIELD_TYPES = {"f4": PointField.FLOAT32, "u1": PointField.UINT8}
@@ -52,14 +52,16 @@ def to_header(stamp_ns: int, frame: str) -> Header:
     return Header(stamp=to_time(stamp_ns), frame_id=frame)
 
 
-def to_cloud(occupancy: SemanticOccupancy, frame: str, min_confidence: int = 0) -> PointCloud2:
+def to_cloud(
+    occupancy: SemanticOccupancy, frame: str, min_confidence: int = 0, unseen: Unseen = "hide"
+) -> PointCloud2:
     """The occupied voxels as a cloud of x, y, z, rgb, label and confidence (0 to 255).
 
     Args:
         frame: the frame that the grid lies in.
-        min_confidence: voxels less sure than this (0 to 255) are left out.
+        min_confidence, unseen: see ``to_points``.
     """
-    points = to_points(occupancy, min_confidence)
+    points = to_points(occupancy, min_confidence, unseen)
     header = to_header(occupancy.stamp_ns, frame)
     return point_cloud2.create_cloud(header, POINT_FIELDS, points, POINT_DTYPE.itemsize)
 

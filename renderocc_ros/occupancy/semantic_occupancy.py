@@ -42,3 +42,11 @@ class SemanticOccupancy:
     def occupied(self) -> NDArray[np.bool_]:
         """(X, Y, Z) bool: the voxels that hold a class."""
         return self.labels < self.class_set.free_id
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """(X, Y, Z) bool: the voxels that hold a class, and that a camera looks into if known.
+
+        Of the others the network can only guess.
+        """
+        return self.occupied if self.in_view is None else self.occupied & self.in_view

@@ -73,7 +73,7 @@ def class_legend(occupancy: SemanticOccupancy) -> Picture:
 
 def class_counts(occupancy: SemanticOccupancy) -> dict[str, int]:
     """Number of voxels of every class that occurs, most frequent first."""
-    counts = np.bincount(occupancy.labels[occupancy.occupied], minlength=len(occupancy.class_set))
+    counts = np.bincount(occupancy.labels[occupancy.shown], minlength=len(occupancy.class_set))
     order = np.argsort(-counts, kind="stable")
     names = occupancy.class_set.names
     return {names[label]: int(counts[label]) for label in order if counts[label]}

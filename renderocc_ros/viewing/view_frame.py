@@ -31,8 +31,9 @@ class ViewFrame:
 
     @property
     def volumes(self) -> dict[str, SemanticOccupancy]:
-        """The voxels that there are, "prediction" before "truth"."""
-        named = {"prediction": self.prediction, "truth": self.truth}
+        """The voxels that there are, "prediction" before "truth", which is shown whole."""
+        truth = None if self.truth is None else replace(self.truth, in_view=None)
+        named = {"prediction": self.prediction, "truth": truth}
         return {name: volume for name, volume in named.items() if volume is not None}
 
     @property

@@ -22,7 +22,7 @@ FACE_CORNERS = {
 
 @dataclass(frozen=True, eq=False)
 class VoxelSurface:
-    """Faces between an occupied voxel and one that is not, in the grid's frame.
+    """Faces between a voxel that is shown and one that is not, in the grid's frame.
 
     Attributes:
         vertices_m: (4·F, 3) float64, metres; face f has the vertices 4·f … 4·f+3.
@@ -36,8 +36,8 @@ class VoxelSurface:
 
 
 def voxel_surface(occupancy: SemanticOccupancy) -> VoxelSurface:
-    """The outer faces of all occupied voxels; faces between two occupied ones are left out."""
-    occupied = np.pad(occupancy.occupied, 1)
+    """The outer faces of all voxels that are shown; faces between two of them are left out."""
+    occupied = np.pad(occupancy.shown, 1)
     centre = (slice(1, -1),) * 3
     palette = occupancy.class_set.colours
     vertices, colours, normals = [], [], []
@@ -58,8 +58,8 @@ def voxel_surface(occupancy: SemanticOccupancy) -> VoxelSurface:
 
 
 def visible_cells(occupancy: SemanticOccupancy) -> NDArray[np.int64]:
-    """(N, 3) indices of the occupied cells that are not buried among others."""
-    occupied = np.pad(occupancy.occupied, 1)
+    """(N, 3) indices of the cells that are shown and not buried among others."""
+    occupied = np.pad(occupancy.shown, 1)
     buried = occupied.copy()
     for axis in range(3):
         for step in (-1, 1):

@@ -27,6 +27,7 @@ from renderocc_ros.occupancy.messages import (
     to_message,
     truth_of,
 )
+from renderocc_ros.occupancy.point_cloud import Unseen
 from renderocc_ros.occupancy.ros_messages import make, to_cloud, to_time
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 
@@ -77,6 +78,27 @@ def test_cloud_keeps_only_what_is_sure_enough() -> None:
     assert point_cloud2.read_points(cloud)["label"].tolist() == [CAR]
 
 
+@pytest.mark.parametrize("unseen", ["hide", "grey"])
+def test_voxels_that_no_camera_looks_into_are_left_out_or_grey(unseen: Unseen) -> None:
+    occupancy = replace(two_cells(), in_view=np.ones(GRID.size, bool))
+    assert occupancy.in_view is not None
+    occupancy.in_view[0, 0, 1] = False  # the road
+    points = point_cloud2.read_points(to_cloud(occupancy, "base_link", unseen=unseen))
+    plain = serialize_message(to_markers(occupancy, "base_link", 100, unseen))
+    cubes = deserialize_message(plain, MarkerArray).markers
+    fast = deserialize_message(to_marker_bytes(occupancy, "base_link", 100, unseen), MarkerArray)
+    assert fast.markers == cubes
+    shown = {marker.id: len(marker.points) for marker in cubes if marker.action == Marker.ADD}
+    if unseen == "hide":
+        assert points["label"].tolist() == [CAR] and shown == {CAR: 1}
+        return
+    assert points["label"].tolist() == [ROAD, CAR] and shown == {CAR: 1, FREE: 1}
+    assert struct.pack("<f", points["rgb"][0]) == bytes((150, 150, 150, 0))
+    assert struct.pack("<f", points["rgb"][1]) == bytes((245, 150, 0, 0))
+    grey = cubes[FREE].color
+    assert np.allclose((grey.r, grey.g, grey.b, grey.a), (150 / 255,) * 3 + (1,))
+
+
 def test_cloud_of_nothing_is_a_valid_empty_cloud() -> None:
     labels = np.full(GRID.size, FREE, np.uint8)
     cloud = to_cloud(SemanticOccupancy(STAMP_NS, GRID, OCC3D, labels, labels), "base_link")
@@ -97,7 +119,7 @@ def test_cloud_has_exactly_the_occupied_cells() -> None:
 
 def test_markers_are_one_cube_list_a_class_and_delete_the_empty_ones() -> None:
     markers = to_markers(two_cells(), "base_link", limit=100).markers
-    assert [marker.id for marker in markers] == list(range(len(OCC3D)))
+    assert [marker.id for marker in markers] == list(range(len(OCC3D) + 1))
     assert {marker.ns for marker in markers} == {"voxels"}
     added = {marker.id: marker for marker in markers if marker.action == Marker.ADD}
     assert set(added) == {CAR, ROAD}

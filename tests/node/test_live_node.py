@@ -144,7 +144,8 @@ def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]
     assert inside.all()
     rebuilt = np.full(result.grid.size, OCC3D.free_id, np.uint8)
     rebuilt[tuple(cells.T)] = points["label"]
-    assert (rebuilt == result.labels).all()
+    assert result.in_view is not None and not result.in_view.all()
+    assert (rebuilt == np.where(result.shown, result.labels, OCC3D.free_id)).all()
     cubes = {m.id: len(m.points) for m in markers.markers if m.action == Marker.ADD}
     labels, counts = np.unique(points["label"], return_counts=True)
     assert cubes == dict(zip(labels.tolist(), counts.tolist(), strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from renderocc_ros.class_set import ClassSet
@@ -65,5 +67,6 @@ class BagOutput:
         stamp_ns = occupancy.stamp_ns
         dense = to_message(messages.make, occupancy, self._base, used, missing)
         self._bag.write(f"{name}/occupancy", dense, stamp_ns)
-        cloud = messages.point_cloud(stamp_ns, self._base, to_points(occupancy))
+        whole = replace(occupancy, in_view=None) if name == TRUTH else occupancy
+        cloud = messages.point_cloud(stamp_ns, self._base, to_points(whole))
         self._bag.write(f"{name}/points", cloud, stamp_ns)
