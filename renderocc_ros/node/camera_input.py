@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from message_filters import SimpleFilter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -17,10 +19,17 @@ from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.image_messages import peek_header
 from renderocc_ros.node.qos import NO_SUBSCRIPTION_EVENTS, QOS_OVERRIDES, mismatch, overridden
 from renderocc_ros.node.statistics import Arrivals
+from renderocc_ros.node.stream_watch import StreamWatch
 from renderocc_ros.rig.calibration import camera_model
 
 if TYPE_CHECKING:
     from rclpy.subscription import MessageInfo  # not in Jazzy, where it is a plain dict
+
+# A camera is silent when nothing came for this long and for this many of its own periods.
+SILENT_S, SILENT_PERIODS = 0.3, 2.5
+# A publisher needs a moment to be discovered after the node has subscribed.
+DISCOVERY_S = 0.4
+MODEL_CHANGES_TO_TELL, MODEL_CHANGES_WITHIN_S = 4, 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +66,7 @@ class CameraInput(SimpleFilter):
         info_problem: why the last CameraInfo is not usable; empty if it is.
         image_problem: why the last image was not usable; empty if it was.
         frame: frame_id of the last image, or the configured one.
+        watch: what is odd about the stream.
     """
 
     def __init__(
@@ -72,20 +82,15 @@ class CameraInput(SimpleFilter):
         self.model: CameraModel | None = None
         self.info_problem = self.image_problem = ""
         self.frame = camera.frame or ""
+        self.watch = StreamWatch()
         self.started_s = time.monotonic()
         self._node, self._on_bad = node, on_bad
         image_topic = camera.image_topic + ("/compressed" if camera.compressed else "")
         self._qos = overridden(node, image_topic, qos)
         self._last_info: dict[str, Any] | None = None
-        self._infos = node.create_subscription(
-            CameraInfo,
-            camera.camera_info_topic,
-            self._take_info,
-            QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT),
-            raw=True,
-            qos_overriding_options=QOS_OVERRIDES,
-            event_callbacks=NO_SUBSCRIPTION_EVENTS,
-        )
+        self._model_changes_s: deque[float] = deque(maxlen=MODEL_CHANGES_TO_TELL)
+        self._latched = False
+        self._infos = self._subscribe_to_info(DurabilityPolicy.VOLATILE, QOS_OVERRIDES)
         self._images = node.create_subscription(
             CompressedImage if camera.compressed else Image,
             image_topic,
@@ -94,6 +99,40 @@ class CameraInput(SimpleFilter):
             raw=True,
             event_callbacks=NO_SUBSCRIPTION_EVENTS,
         )
+
+    def _subscribe_to_info(
+        self, durability: DurabilityPolicy, overrides: QoSOverridingOptions | None
+    ) -> Any:
+        reliable = durability == DurabilityPolicy.TRANSIENT_LOCAL
+        reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        return self._node.create_subscription(
+            CameraInfo,
+            self.config.camera_info_topic,
+            self._take_info,
+            QoSProfile(depth=2, reliability=reliability, durability=durability),
+            raw=True,
+            qos_overriding_options=overrides,
+            event_callbacks=NO_SUBSCRIPTION_EVENTS,
+        )
+
+    def ask_for_latched_info(self) -> None:
+        """Subscribe anew where CameraInfo was sent once, latched, before this node listened."""
+        silent_s = time.monotonic() - self.started_s
+        if self._latched or self.info_arrivals.count or silent_s < DISCOVERY_S:
+            return
+        offered = self._node.get_publishers_info_by_topic(self.info_topic)
+        latched = DurabilityPolicy.TRANSIENT_LOCAL
+        if any(each.qos_profile.durability == latched for each in offered):
+            self._latched = True
+            self._node.destroy_subscription(self._infos)
+            self._infos = self._subscribe_to_info(latched, None)
+
+    @property
+    def model_alternates(self) -> bool:
+        """Whether the calibration has changed several times just now."""
+        changes_s = self._model_changes_s
+        whole = len(changes_s) == MODEL_CHANGES_TO_TELL
+        return whole and time.monotonic() - changes_s[0] < MODEL_CHANGES_WITHIN_S
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -118,6 +157,18 @@ class CameraInput(SimpleFilter):
     def publishers(self) -> list[Any]:
         """What the graph tells of the image topic's publishers."""
         return list(self._node.get_publishers_info_by_topic(self.topic))
+
+    def is_silent(self, blind_s: float) -> bool:
+        """Whether nothing came for longer than its rate explains.
+
+        Args:
+            blind_s: for how long this process could not look.
+        """
+        age_s, rate_hz = self.arrivals.age_s, self.arrivals.rate_hz
+        if age_s is None:
+            return time.monotonic() - self.started_s > DISCOVERY_S + blind_s
+        usual_s = SILENT_PERIODS / rate_hz if rate_hz else 2 * SILENT_S
+        return age_s > max(SILENT_S, usual_s) + blind_s
 
     def silence(self) -> str:
         """Why no image came, told from the ROS graph."""
@@ -152,6 +203,7 @@ class CameraInput(SimpleFilter):
         try:
             stamp_ns, frame = peek_header(serialised)
             self.frame = self.config.frame or frame
+            self.watch.note(stamp_ns, frame, serialised, arrived_s)
             self.signalMessage(ArrivedImage(stamp_ns, self.frame, serialised, arrived_s))
         except ValueError as error:
             self._on_bad(self.config.name, str(error))
@@ -165,6 +217,7 @@ class CameraInput(SimpleFilter):
             if values == self._last_info:
                 return
             self._last_info = values
+            self._model_changes_s.append(time.monotonic())
             self.model = camera_model(**values, rectified=self.config.rectified)
             self.info_problem = ""
         except Exception as error:  # of the middleware too: it costs this camera alone

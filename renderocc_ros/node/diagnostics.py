@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,24 +20,32 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 LEVELS = (OK, WARN, ERROR)
 LOGGED_ELSEWHERE = ("state", "lifecycle", "inference")
 
-# A camera is silent when nothing came for this long and for this many of its own periods.
-SILENT_S, SILENT_PERIODS = 0.3, 2.5
-# A publisher needs a moment to be discovered after the node has subscribed.
-DISCOVERY_S = 0.4
-
 
 @dataclass(frozen=True)
 class Finding:
-    """One status: level (of diagnostic_msgs), what is wrong in words, and values to look at."""
+    """One status.
+
+    Attributes:
+        level: of diagnostic_msgs.
+        message: what is wrong.
+        values: to look at.
+        absent: nobody sends: before a robot starts and after it has stopped nothing is wrong.
+    """
 
     name: str
     level: Any
     message: str
     values: Mapping[str, str]
+    absent: bool = False
 
 
 def camera_finding(
-    camera: CameraInput, matcher: StampMatcher[Any], transform_problem: str
+    camera: CameraInput,
+    matcher: StampMatcher[Any],
+    transform_problem: str,
+    unused: str,
+    oddity: str,
+    blind_s: float,
 ) -> Finding:
     """State of one camera of an active node.
 
@@ -46,10 +53,16 @@ def camera_finding(
 
     Args:
         transform_problem: why this camera has no pose; empty if it has one.
+        unused: why none of its images is used; empty if some are.
+        oddity: what is odd about its images; empty if nothing is.
+        blind_s: for how long this process could not look.
     """
     name, counters = camera.config.name, matcher.counters
     offset_ns = matcher.offsets_ns[name]
-    level, message = _camera_verdict(camera, transform_problem)
+    odd = "; ".join(filter(None, (unused, camera.watch.stamp_problem() or oddity)))
+    level, message = _camera_verdict(camera, transform_problem, blind_s)
+    if level == OK and odd:
+        level, message = (ERROR if unused else WARN), f"camera {name}: {odd}"
     received, used = counters.received[name], counters.used[name]
     age_s = camera.arrivals.age_s
     values = {
@@ -68,20 +81,19 @@ def camera_finding(
     for (dropped_name, reason), count in counters.dropped.items():
         if dropped_name == name:
             values[f"dropped.{reason.value}"] = str(count)
-    return Finding(f"camera {name}", level, message, values)
+    absent = level == ERROR and camera.is_silent(blind_s) and camera.publisher_count == 0
+    return Finding(f"camera {name}", level, message, values, absent)
 
 
-def _camera_verdict(camera: CameraInput, transform_problem: str) -> tuple[Any, str]:
+def _camera_verdict(camera: CameraInput, transform_problem: str, blind_s: float) -> tuple[Any, str]:
     """The first thing that keeps this camera out of the result."""
     name = camera.config.name
-    running_s = time.monotonic() - camera.started_s
     age_s, rate_hz = camera.arrivals.age_s, camera.arrivals.rate_hz
     if age_s is None:
-        if running_s < DISCOVERY_S:
+        if not camera.is_silent(blind_s):
             return OK, "waiting for the first image"
         return ERROR, f"camera {name}: {camera.silence()}"
-    patience_s = max(SILENT_S, SILENT_PERIODS / rate_hz if rate_hz else 2 * SILENT_S)
-    if age_s > patience_s:
+    if camera.is_silent(blind_s):
         return ERROR, f"camera {name}: {camera.silence()}, last one {age_s:.1f} s ago"
     if camera.info_problem:
         return ERROR, f"camera {name}: {camera.info_problem}"
@@ -91,6 +103,11 @@ def _camera_verdict(camera: CameraInput, transform_problem: str) -> tuple[Any, s
         return ERROR, f"camera {name}: {transform_problem}"
     if camera.image_problem:
         return WARN, f"camera {name}: {camera.image_problem}"
+    if camera.model_alternates:
+        return WARN, (
+            f"camera {name}: the calibration on {camera.info_topic} keeps changing: two sources "
+            "send it; stop one or remap it"
+        )
     count = camera.publisher_count
     if count > 1:
         return WARN, (
@@ -104,18 +121,30 @@ class Changes:
     """Tells what began to be wrong and what came right, each once: for the log."""
 
     def __init__(self) -> None:
-        self._wrong: set[str] = set()
+        self._suspect: set[str] = set()
+        self._told: set[str] = set()
+        self._absent: set[str] = set()
 
     def of(self, findings: Sequence[Finding]) -> tuple[list[str], list[str]]:
-        """Words of the parts that became wrong, and of those that came right, since the last call.
+        """What became wrong, as warnings; and what came right, or was to be expected, to inform.
 
-        Left out are the whole, which repeats its worst part, and what the node logs when it occurs.
+        What is wrong in two calls one after another is told, so that a calm start and end are
+        calm; cameras that nobody sends images of are told together. Left out are the whole, which
+        repeats its worst part, and what the node logs when it occurs.
         """
+        names = {finding.name for finding in findings}
         wrong = {f.name: f for f in findings if f.level != OK and f.name not in LOGGED_ELSEWHERE}
-        broken = [f.message for name, f in wrong.items() if name not in self._wrong]
-        mended = [f"{name}: ok again" for name in sorted(self._wrong - wrong.keys())]
-        self._wrong = set(wrong)
-        return broken, mended
+        absent = {name for name, finding in wrong.items() if finding.absent}
+        new = [name for name in wrong if name in self._suspect and name not in self._told]
+        self._suspect = set(wrong)
+        present = [wrong[name].message for name in new if name not in absent]
+        informed = [f"{name}: ok again" for name in sorted(self._told & names - wrong.keys())]
+        self._told = {name for name in self._told if name in wrong} | set(new)
+        if absent != self._absent and absent <= self._told:
+            self._absent = absent
+            if absent:
+                informed.append(f"no images: nobody publishes those of {', '.join(sorted(absent))}")
+        return present, informed
 
 
 def transforms_finding(transforms: TransformInput) -> Finding:
@@ -148,6 +177,28 @@ def clock_finding(publishers: int) -> Finding:
         "clock",
         f"use_sim_time is true, but no time came on /clock ({count}): play the recording with "
         "--clock, or set use_sim_time: false",
+    )
+
+
+def standing_clock_finding(now_ns: int, seconds: float) -> Finding:
+    """Simulated time does not go on."""
+    return Finding(
+        "clock",
+        WARN,
+        f"/clock has stood at {now_ns * 1e-9:.3f} s for {seconds:.1f} s: the simulation or the "
+        "player is paused, or it has ended",
+        {},
+    )
+
+
+def twins_finding(name: str, count: int) -> Finding:
+    """Other nodes have this one's name."""
+    return Finding(
+        "name",
+        WARN,
+        f"{count} nodes are called {name}: their topics and services mix; stop one, or start it "
+        "with node_name:= another",
+        {},
     )
 
 

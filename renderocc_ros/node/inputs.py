@@ -19,6 +19,7 @@ from renderocc_ros.node.diagnostics import Finding, camera_finding, transforms_f
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.pose_filter import PoseFilter
 from renderocc_ros.node.statistics import Counters, StageTimes
+from renderocc_ros.node.stream_watch import UsageWatch, compared_problem
 from renderocc_ros.node.synchroniser import CameraSynchroniser
 from renderocc_ros.node.transform_input import TransformInput
 from renderocc_ros.node.transforms import SetPoses
@@ -95,6 +96,7 @@ class Inputs:
         self.cameras = {
             camera.name: CameraInput(node, camera, qos, self._on_bad) for camera in used.cameras
         }
+        self._usage = {name: UsageWatch() for name in self.cameras}
         for camera in self.cameras.values():
             camera.registerCallback(partial(on_image, camera))
             camera.registerCallback(self._prefetch)
@@ -128,13 +130,36 @@ class Inputs:
             counts[reason] = counts.get(reason, 0) + number
         return counts
 
-    def findings(self) -> list[Finding]:
-        """The state of every camera and of the transforms, for diagnostics."""
-        cameras = [
-            camera_finding(camera, self.matcher, self._poses.problems.get(name, ""))
-            for name, camera in self.cameras.items()
-        ]
+    def findings(self, blind_s: float) -> list[Finding]:
+        """The state of every camera and of the transforms, for diagnostics.
+
+        Args:
+            blind_s: for how long this process could not look.
+        """
+        watches = {name: camera.watch for name, camera in self.cameras.items()}
+        frames = {name: camera.config.frame for name, camera in self.cameras.items()}
+        cameras = []
+        for name, camera in self.cameras.items():
+            camera.ask_for_latched_info()
+            transform = self._poses.problems.get(name, "")
+            unused = self._usage[name].problem(self.matcher.counters, name)
+            odd = compared_problem(name, watches, frames)
+            cameras.append(camera_finding(camera, self.matcher, transform, unused, odd, blind_s))
         return [*cameras, transforms_finding(self._transforms)]
+
+    def obstacle(self) -> str:
+        """What keeps sets from being ready, of the things that are known of cameras."""
+        if self._poses.problems:
+            name, text = next(iter(self._poses.problems.items()))
+            return f"transforms, camera {name}: {text}"
+        for name, camera in self.cameras.items():
+            if camera.model is None:
+                return f"calibration, camera {name}: {camera.info_problem or camera.info_silence()}"
+            if camera.image_problem:
+                return f"decoding, camera {name}: {camera.image_problem}"
+            if camera.is_silent(0.0):
+                return f"matching, camera {name}: {camera.silence()}"
+        return ""
 
     def destroy(self) -> None:
         """Unsubscribe from everything."""

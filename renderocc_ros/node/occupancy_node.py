@@ -43,6 +43,7 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 STOP_S = 0.6  # an inference that takes longer is left behind at the end of the process
 DEACTIVATE_S = 10.0  # and is waited for so long on deactivate, which is to give its memory back
 
+CLOCK_STANDS_S = 1.0
 CALLBACK_ERROR_S = 1.5  # so long it is told
 
 LifecycleCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]
@@ -96,6 +97,8 @@ class OccupancyNode(LifecycleNode):
         self._changes = diagnostics.Changes()
         self._problem = ""  # why the last transition failed
         self._callback_error = float("-inf"), ""  # when, and what
+        self._diagnosed_s = time.monotonic()
+        self._clock_seen = 0, time.monotonic()  # the time told, and since when
         self._configured: _Configured | None = None
         self._pipeline: Pipeline | None = None
         self._diagnostics = self.create_publisher(
@@ -288,13 +291,10 @@ class OccupancyNode(LifecycleNode):
         failed_s, error = self._callback_error
         if time.monotonic() - failed_s < CALLBACK_ERROR_S:
             findings.append(diagnostics.problem("callbacks", f"a callback failed: {error}"))
-        clock = self.get_clock()
-        if clock.ros_time_is_active and clock.now().nanoseconds == 0:
-            publishers = self.count_publishers("/clock")
-            findings.append(diagnostics.clock_finding(publishers))
+        findings += self._clock_findings()
         counts = Counter(self._counters.snapshot())
         if self._pipeline is not None:
-            findings += self._pipeline.findings()
+            findings += self._pipeline.findings(self._blind_s())
             counts += self._pipeline.sets_dropped()
         if self._configured is not None:
             findings.append(self._configured.outputs.finding())
@@ -302,6 +302,30 @@ class OccupancyNode(LifecycleNode):
         if self._configured is not None and self._configured.predictor is not None:
             findings.append(diagnostics.device_finding(self._configured.predictor))
         return [diagnostics.overall(self._state_label, findings, counts), *findings]
+
+    def _blind_s(self) -> float:
+        """By how much these diagnostics are late: for so long no callback of this process ran."""
+        now_s, before_s = time.monotonic(), self._diagnosed_s
+        self._diagnosed_s = now_s
+        return max(0.0, now_s - before_s - self._settings.diagnostics_period_s)
+
+    def _clock_findings(self) -> list[diagnostics.Finding]:
+        """What is wrong with simulated time, and with the node's name."""
+        findings = []
+        clock, now_s = self.get_clock(), time.monotonic()
+        now_ns = int(clock.now().nanoseconds)
+        if now_ns != self._clock_seen[0] or not clock.ros_time_is_active:
+            self._clock_seen = now_ns, now_s
+        if clock.ros_time_is_active and now_ns == 0:
+            findings.append(diagnostics.clock_finding(self.count_publishers("/clock")))
+        elif now_s - self._clock_seen[1] > CLOCK_STANDS_S:
+            findings.append(diagnostics.standing_clock_finding(now_ns, now_s - self._clock_seen[1]))
+        own = self.get_name(), self.get_namespace()
+        twins = self.get_node_names_and_namespaces().count(own)
+        if twins > 1:
+            name = self.get_fully_qualified_name()
+            findings.append(diagnostics.twins_finding(name, twins))
+        return findings
 
     def _publish_diagnostics(self) -> None:
         findings = self._findings()

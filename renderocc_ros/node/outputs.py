@@ -24,6 +24,7 @@ from renderocc_ros.node.rendered_views import RenderedViews
 from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.occupancy import markers
 from renderocc_ros.occupancy.messages import to_classes_message, to_message
+from renderocc_ros.occupancy.point_cloud import Unseen
 from renderocc_ros.occupancy.ros_messages import make, to_cloud
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
@@ -108,7 +109,7 @@ class Outputs:
         stamps_ns = {posed.name: posed.stamp_ns for posed in posed_images}
         builders: dict[str, Callable[[], Any]] = {
             "points": lambda: to_cloud(
-                occupancy, self._frame, round(parameters.min_confidence * 255), parameters.unseen
+                occupancy, self._frame, round(parameters.min_confidence * 255), unseen(parameters)
             ),
             "markers": lambda: self._markers(occupancy, parameters),
             "occupancy": lambda: to_message(
@@ -167,4 +168,9 @@ class Outputs:
 
     def _markers(self, occupancy: SemanticOccupancy, parameters: NodeParameters) -> Any:
         build = markers.to_markers if self._plain_markers else markers.to_marker_bytes
-        return build(occupancy, self._frame, parameters.marker_limit, parameters.unseen)
+        return build(occupancy, self._frame, parameters.marker_limit, unseen(parameters))
+
+
+def unseen(parameters: NodeParameters) -> Unseen:
+    """What to do with voxels that no camera looks into."""
+    return "grey" if parameters.unseen == "grey" else "hide"

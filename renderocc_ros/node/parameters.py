@@ -105,7 +105,7 @@ class NodeParameters:
     min_confidence: float = _parameter(
         0.0, "points less sure than this (0 to 1) are not published", lowest=0.0, highest=1.0
     )
-    unseen: Unseen = _parameter(
+    unseen: str = _parameter(
         "hide",
         "occupied voxels that no camera looks into, in points and markers: hide, or grey",
         choices=get_args(Unseen),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from renderocc_ros.config import RigConfig
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
-from renderocc_ros.node.diagnostics import Finding, problem
+from renderocc_ros.node.diagnostics import OK, Finding, problem
 from renderocc_ros.node.inputs import Inputs, PosedSet
 from renderocc_ros.node.outputs import Outputs
 from renderocc_ros.node.parameters import NodeParameters
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 # A set, and who works on it: cameras that come into use or go out of it get another processor.
 Job = tuple[SetProcessor, PosedSet]
+
+STALL_S = 1.0  # without a result, though images come
+PAUSE_FACTOR = 3.0  # times the usual duration of a set: a network may need longer
+START_S = 3.0  # until the first result: rate and offsets of the cameras are learned
 
 
 class Pipeline:
@@ -45,16 +50,19 @@ class Pipeline:
         counters: Counters,
     ) -> None:
         self._node, self._rig, self._predictor, self._outputs = node, rig, predictor, outputs
-        self._parameters, self._times, self._counters = parameters, times, counters
+        self._settings, self._times, self._counters = parameters, times, counters
         self._problem = ""  # with the last set
         self._reset_wanted = False
         self._last_start_s = float("-inf")
+        self._last_counts = Counter(counters.snapshot())  # when the last result came
+        self._grace_s = START_S
+        self._result_due_s = time.monotonic() + START_S
         self._worker = NewestFirstWorker(self._process, self._on_superseded, self._on_error)
         self._open_inputs()
 
     def change(self, parameters: NodeParameters, reopen: bool) -> None:
         """Go on with other parameters; ``reopen`` to subscribe to the cameras anew."""
-        self._parameters = parameters
+        self._settings = parameters
         if reopen:
             self._close_inputs()
             self._open_inputs()
@@ -63,10 +71,47 @@ class Pipeline:
         """Forget past frames before the next set."""
         self._reset_wanted = True
 
-    def findings(self) -> list[Finding]:
-        """The state of every camera, and what was wrong with the last set."""
+    def findings(self, blind_s: float) -> list[Finding]:
+        """The state of every camera, whether results come, and what was wrong with the last set.
+
+        Args:
+            blind_s: for how long this process could not look.
+        """
         failed = [problem("inference", self._problem)] if self._problem else []
-        return failed + self._inputs.findings()
+        return [*failed, *self._inputs.findings(blind_s), self._results_finding(blind_s)]
+
+    def _results_finding(self, blind_s: float) -> Finding:
+        """Whether results come; if none does although images do, what holds them up."""
+        now_s, counts = time.monotonic(), Counter(self._counters.snapshot()) + self.sets_dropped()
+        if counts["sets_published"] != self._last_counts["sets_published"]:
+            self._last_counts, self._grace_s = counts, STALL_S
+            self._result_due_s = now_s + self._longest_pause_s()
+        ages_s = [camera.arrivals.age_s for camera in self._inputs.cameras.values()]
+        images_come = any(age_s is not None and age_s < STALL_S for age_s in ages_s)
+        if not images_come:
+            self._result_due_s = max(self._result_due_s, now_s + self._grace_s)
+        late_s = now_s - self._result_due_s - blind_s
+        if late_s < 0:
+            return Finding("results", OK, "as images come", {})
+        name, seconds = self._times.running
+        if seconds > STALL_S / 2:
+            why = f"'{name}' has been running for {seconds:.1f} s"
+        else:
+            grown = counts - self._last_counts
+            why = self._inputs.obstacle() or "; ".join(
+                f"{number} sets {reason}"
+                for reason, number in grown.most_common()
+                if reason.startswith("dropped.")
+            )
+        pause_s = late_s + self._longest_pause_s()
+        return problem("results", f"no result for {pause_s:.1f} s: {why or 'no set is matched'}")
+
+    def _longest_pause_s(self) -> float:
+        """How long after one result the next may come."""
+        total = self._times.percentiles().get("total")
+        usual_s = PAUSE_FACTOR * total.p50 * 1e-3 if total else 0.0
+        rate_hz = self._settings.max_rate_hz
+        return max(STALL_S, usual_s, 1.5 / rate_hz if rate_hz else 0.0)
 
     def sets_dropped(self) -> Counter[str]:
         """Sets that the present inputs have dropped; those of earlier ones are counted already."""
@@ -84,7 +129,7 @@ class Pipeline:
         self._inputs = Inputs(
             self._node,
             self._rig,
-            self._parameters,
+            self._settings,
             self._on_image,
             self._on_set,
             self._on_time_jump,
@@ -108,11 +153,11 @@ class Pipeline:
     # ------------------------------------------------------------------- in the executor's thread
 
     def _on_image(self, camera: CameraInput, image: ArrivedImage) -> None:
-        if self._worker.is_idle and not self._parameters.max_rate_hz:
+        if self._worker.is_idle and not self._settings.max_rate_hz:
             self._processor.prefetch(camera, image)
 
     def _on_set(self, posed: PosedSet) -> None:
-        rate_hz = self._parameters.max_rate_hz
+        rate_hz = self._settings.max_rate_hz
         if rate_hz > 0 and posed.ready_s - self._last_start_s < 0.98 / rate_hz:
             self._counters.add("dropped.max_rate_hz")
             return
@@ -133,13 +178,13 @@ class Pipeline:
         if self._reset_wanted:
             self._reset_wanted = False
             self._predictor.reset()
-        processor.process(posed, self._parameters.threshold)
+        processor.process(posed, self._settings.threshold)
         self._problem = ""
 
     def _publish(self, occupancy: SemanticOccupancy, cameras: CameraSet, posed: PosedSet) -> None:
         frames = {name: image.frame for name, image in posed.images.items()}
         self._outputs.publish(
-            occupancy, self._predictor, cameras, frames, self._parameters, posed.last_arrival_s
+            occupancy, self._predictor, cameras, frames, self._settings, posed.last_arrival_s
         )
 
     def _on_error(self, job: Job, error: Exception) -> None:

@@ -43,6 +43,7 @@ class StageTimes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._durations_ms: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
+        self._running: list[tuple[str, float]] = []  # begun, not ended, of the inference thread
 
     def add(self, stage: str, milliseconds: float) -> None:
         """Note one duration."""
@@ -51,12 +52,20 @@ class StageTimes:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
+        """Time a block; of the inference thread alone."""
         start = time.perf_counter()
+        self._running.append((name, start))
         try:
             yield
         finally:
+            self._running.pop()
             self.add(name, (time.perf_counter() - start) * 1e3)
+
+    @property
+    def running(self) -> tuple[str, float]:
+        """The innermost block that is being timed, and for how many seconds; "" for none."""
+        name, start = next(reversed([*self._running]), ("", time.perf_counter()))
+        return name, time.perf_counter() - start
 
     def percentiles(self) -> dict[str, Percentiles]:
         """By stage, in the order in which the stages first came."""

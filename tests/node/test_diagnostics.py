@@ -30,7 +30,28 @@ def test_each_change_is_told_once() -> None:
     silent = [finding("state", ERROR, "no a"), finding("camera a", ERROR, "no a, 0.4 s ago")]
     longer = [finding("state", ERROR, "no a"), finding("camera a", ERROR, "no a, 0.9 s ago")]
     assert changes.of(good) == ([], [])
-    assert changes.of(silent) == (["no a, 0.4 s ago"], [])
+    assert changes.of(silent) == ([], [])
+    assert changes.of(good) == ([], [])  # it was over before it was told
+    assert changes.of(silent) == ([], [])
+    assert changes.of(longer) == (["no a, 0.9 s ago"], [])
     assert changes.of(longer) == ([], [])
     assert changes.of(good) == ([], ["camera a: ok again"])
     assert changes.of([]) == ([], [])
+
+
+def test_what_is_no_longer_looked_at_has_not_come_right() -> None:
+    changes = Changes()
+    silent = [finding("camera a", ERROR, "no a")]
+    changes.of(silent)
+    assert changes.of(silent) == (["no a"], [])
+    assert changes.of([]) == ([], [])  # deactivated
+
+
+def test_cameras_that_nobody_sends_are_told_in_one_line_and_not_as_a_warning() -> None:
+    changes = Changes()
+    good = [finding("camera a", OK, "10 Hz"), finding("camera b", OK, "10 Hz")]
+    gone = [Finding(f"camera {n}", ERROR, "no messages", {}, absent=True) for n in "ab"]
+    assert changes.of(gone) == ([], [])
+    assert changes.of(gone) == ([], ["no images: nobody publishes those of camera a, camera b"])
+    assert changes.of(gone) == ([], [])
+    assert changes.of(good) == ([], ["camera a: ok again", "camera b: ok again"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,15 +12,22 @@ pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import OccupancyGrid
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
+from renderocc_ros.occupancy.messages import stamp_ns_of
 from tests.node import robot as robots
-from tests.node.live import LATCHED
+from tests.node.live import LATCHED, ros_node
 from tests.node.scene import ALL, Scene, scene_of
 
 pytestmark = pytest.mark.ros
 SECOND_NS = 1_000_000_000
+LATCHED_RELIABLE = QoSProfile(
+    depth=1,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    reliability=ReliabilityPolicy.RELIABLE,
+)
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +168,108 @@ def test_late_subscriber_gets_the_last_costmap(scene: Scene) -> None:
     """Nav2's static layer subscribes transient local."""
     costmaps = scene.listener.listen(OccupancyGrid, "/renderocc/costmap", LATCHED)
     scene.listener.wait(lambda: costmaps, "a costmap for Nav2")
+
+
+def stamps_that_stand(scene: Scene) -> None:
+    first = robots.to_time(scene.robot.sent[-1].stamp_ns)
+
+    def spoil(message: Any) -> None:
+        message.header.stamp = first
+
+    scene.robot.cameras["left"].spoil = spoil
+
+
+def clock_off_by(seconds: float) -> Callable[[Scene], None]:
+    def break_it(scene: Scene) -> None:
+        def spoil(message: Any) -> None:
+            stamp_ns = stamp_ns_of(message.header.stamp) + round(seconds * 1e9)
+            message.header.stamp = robots.to_time(stamp_ns)
+
+        scene.robot.cameras["left"].spoil = spoil
+
+    return break_it
+
+
+def out_of_order(scene: Scene) -> None:
+    number = itertools.count()
+
+    def spoil(message: Any) -> None:
+        back_ns = 130_000_000 * (next(number) % 2)
+        message.header.stamp = robots.to_time(stamp_ns_of(message.header.stamp) - back_ns)
+
+    scene.robot.cameras["left"].spoil = spoil
+
+
+def frozen(scene: Scene) -> None:
+    picture: list[Any] = []
+
+    def spoil(message: Any) -> None:
+        picture.append(message.data)
+        message.data = picture[0]
+
+    scene.robot.cameras["left"].spoil = spoil
+
+
+def another_frame(scene: Scene) -> None:
+    def spoil(message: Any) -> None:
+        message.header.frame_id = "rear_optical"
+
+    scene.robot.cameras["left"].spoil = spoil
+
+
+def calibration_of_two(scene: Scene) -> None:
+    number = itertools.count()
+
+    def spoil(info: Any) -> None:
+        info.k[0] += next(number) % 2
+
+    scene.robot.cameras["left"].spoil_info = spoil
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (stamps_that_stand, "its stamps stand at"),
+        (clock_off_by(0.045), "ms ahead of those of the other cameras"),
+        (clock_off_by(-0.045), "ms behind those of the other cameras"),
+        (clock_off_by(3.0), "ms ahead of those of the other cameras"),
+        (clock_off_by(-3600.0), "3600"),
+        (out_of_order, "its stamps go back"),
+        (frozen, "the same picture for"),
+        (another_frame, "carry the frame 'rear_optical' of rear"),
+        (calibration_of_two, "the calibration on /left/camera_info keeps changing"),
+    ],
+)
+def test_stream_that_is_odd_is_named_though_it_arrives(
+    scene: Scene, break_it: Callable[[Scene], None], words: str
+) -> None:
+    before = len(scene.results)
+    break_it(scene)
+    scene.told("camera left", words)
+    assert len(scene.results) > before
+    for name in ("front", "rear"):
+        assert scene.listener.is_ok(f"camera {name}")(), scene.listener.message(f"camera {name}")
+
+
+def test_calibration_that_was_sent_once_and_latched_is_asked_for(scene: Scene) -> None:
+    camera = scene.robot.cameras["rear"]
+    camera.sends_info = False
+    node = scene.robot.node
+    latched = node.create_publisher(CameraInfo, "/rear/camera_info", LATCHED_RELIABLE)
+    latched.publish(scene.robot._info(camera, scene.robot.sent[-1].stamp_ns))
+    assert scene.control.set(image_depth=5) == ""  # subscribes anew and forgets the calibration
+    scene.next_result(ALL)
+    node.executor.create_task(node.destroy_publisher, latched)
+
+
+def test_results_that_stop_are_told_with_what_holds_them_up(scene: Scene) -> None:
+    scene.robot.sends_odom = False
+    said = scene.told("results", "no result for", "transforms, camera front")
+    assert "no transform odom ← base_link" in said
+    scene.robot.heal()
+    scene.listener.wait(scene.listener.is_ok("results"), "end of the complaint")
+
+
+def test_another_node_of_the_same_name_is_named(scene: Scene) -> None:
+    with ros_node("renderocc"):
+        scene.told("name", "2 nodes are called /renderocc")
