@@ -196,7 +196,7 @@ class NodeParameters:
         "width of the semantics and depth images rendered per camera, pixels",
         name="rendered.width_px",
         lowest=16,
-        highest=4096,
+        highest=1024,
     )
     save_folder: str = _parameter(
         "~/.ros/renderocc", "where the service ~/save writes the last result, as .npz"

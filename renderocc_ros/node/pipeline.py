@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from rclpy.clock import Clock, ClockType
+
 from renderocc_ros.config import RigConfig
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
 from renderocc_ros.node.diagnostics import OK, Finding, problem
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 # A set, and who works on it: cameras that come into use or go out of it get another processor.
 Job = tuple[SetProcessor, PosedSet]
 
+SETTLED_S = 0.5  # parameters that change faster have the cameras subscribed to anew only once
 STALL_S = 1.0  # without a result, though images come
 PAUSE_FACTOR = 3.0  # times the usual duration of a set: a network may need longer
 START_S = 3.0  # until the first result: rate and offsets of the cameras are learned
@@ -57,15 +60,22 @@ class Pipeline:
         self._last_counts = Counter(counters.snapshot())  # when the last result came
         self._grace_s = START_S
         self._result_due_s = time.monotonic() + START_S
+        self._reopen_timer = node.create_timer(
+            SETTLED_S,
+            self._reopen,
+            autostart=False,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
         self._worker = NewestFirstWorker(self._process, self._on_superseded, self._on_error)
         self._open_inputs()
 
     def change(self, parameters: NodeParameters, reopen: bool) -> None:
         """Go on with other parameters; ``reopen`` to subscribe to the cameras anew."""
         self._settings = parameters
-        if reopen:
-            self._close_inputs()
-            self._open_inputs()
+        if reopen and time.monotonic() - self._opened_s > SETTLED_S:
+            self._reopen()
+        elif reopen:  # one of many changes: when they have ended
+            self._reopen_timer.reset()
 
     def reset(self) -> None:
         """Forget past frames before the next set."""
@@ -119,12 +129,19 @@ class Pipeline:
 
     def close(self, timeout_s: float) -> bool:
         """Unsubscribe and end after the set in hand; False if that takes longer."""
+        self._node.destroy_timer(self._reopen_timer)
         self._close_inputs()
         ended = self._worker.stop(timeout_s)
         self._processor.close()
         return ended
 
+    def _reopen(self) -> None:
+        self._reopen_timer.cancel()
+        self._close_inputs()
+        self._open_inputs()
+
     def _open_inputs(self) -> None:
+        self._opened_s = time.monotonic()
         # A processor that is replaced ends with the sets that it was given, which hold it.
         self._inputs = Inputs(
             self._node,

@@ -111,8 +111,10 @@ def compared_problem(
         ahead_s = usual_s - latency_s
         if abs(ahead_s) > MAX_CLOCK_DIFFERENCE_S:
             side = "ahead of" if ahead_s > 0 else "behind"
+            far = abs(ahead_s)
+            distance = f"{far * 1e3:.0f} ms" if far < 1 else f"{far:.1f} s"
             return (
-                f"its stamps are {abs(ahead_s) * 1e3:.0f} ms {side} those of the other cameras, by "
+                f"its stamps are {distance} {side} those of the other cameras, by "
                 "when images arrive: another clock (synchronise it), or a slower way here"
             )
     if own.frame and own.frame != configured[name]:

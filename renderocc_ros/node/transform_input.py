@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 PROBLEM_S = 1.5
 LEAP_NS, LEAPS_TO_BELIEVE = 5_000_000_000, 3
-MAX_DISTANCE_M = 1e8  # farther than around the Earth: no robot's
+MAX_DISTANCE_M = 1e12  # farther than the Sun: no robot's, and squares of it lose all digits
 NORM_TOLERANCE = 0.1
 SAME_PLACE_M, SAME_ROTATION = 1e-3, 1e-3
 # Two sources of one frame: it goes from one place to another and back, faster than anything moves.

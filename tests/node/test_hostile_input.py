@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -232,8 +233,11 @@ def calibration_of_two(scene: Scene) -> None:
         (stamps_that_stand, "its stamps stand at"),
         (clock_off_by(0.045), "ms ahead of those of the other cameras"),
         (clock_off_by(-0.045), "ms behind those of the other cameras"),
-        (clock_off_by(3.0), "ms ahead of those of the other cameras"),
-        (clock_off_by(-3600.0), "3600"),
+        (clock_off_by(3.0), "3.0 s ahead of those of the other cameras"),
+        (
+            clock_off_by(-3600.0),
+            "their stamps are far from the other cameras'; its stamps are 3600.0 s",
+        ),
         (out_of_order, "its stamps go back"),
         (frozen, "the same picture for"),
         (another_frame, "carry the frame 'rear_optical' of rear"),
@@ -260,6 +264,25 @@ def test_calibration_that_was_sent_once_and_latched_is_asked_for(scene: Scene) -
     assert scene.control.set(image_depth=5) == ""  # subscribes anew and forgets the calibration
     scene.next_result(ALL)
     node.executor.create_task(node.destroy_publisher, latched)
+
+
+def test_storm_of_parameters_does_not_stop_the_results(scene: Scene) -> None:
+    stop = threading.Event()
+
+    def storm() -> None:
+        for depth in itertools.cycle((2, 3, 4)):
+            assert scene.control.set(image_depth=depth) == ""
+            if stop.wait(0.1):
+                return
+
+    thread = threading.Thread(target=storm)
+    thread.start()
+    try:
+        for _ in range(20):
+            scene.next_result(ALL)
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_results_that_stop_are_told_with_what_holds_them_up(scene: Scene) -> None:
