@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -94,6 +95,17 @@ class ClassSet:
     def ground_ids(self) -> frozenset[int]:
         """Ids of the classes that are ground."""
         return frozenset(entry.id for entry in self.classes if entry.ground)
+
+    @property
+    def obstacle_names(self) -> tuple[str, ...]:
+        """Names of the classes that are not ground."""
+        return tuple(entry.name for entry in self.classes if not entry.ground)
+
+    def keeping(self, names: Collection[str]) -> NDArray[np.uint8]:
+        """(256,) uint8 table from label to label: classes that are not named become unknown."""
+        table = np.arange(256, dtype=np.uint8)
+        table[[entry.id for entry in self.classes if entry.name not in names]] = IGNORE_ID
+        return table
 
     def id_of(self, name: str) -> int:
         """Id of a class by its name; ``free`` is one.

@@ -86,18 +86,18 @@ def layers_between(grid: VoxelGrid, height_m: tuple[float, float]) -> slice:
 def to_costs(
     occupancy: SemanticOccupancy,
     height_m: tuple[float, float],
-    free_classes: tuple[str, ...],
+    classes: tuple[str, ...] = (),
     visible: Bools | None = None,
 ) -> NDArray[np.int8]:
     """(X, Y) int8: 100 where a column is blocked, 0 where it is free, -1 where it is not seen.
 
     A column is blocked where a voxel, whose centre lies between the two heights, holds a class that
-    costs. It is unknown where it is not blocked and no camera looks into any of its voxels between
+    blocks. It is unknown where it is not blocked and no camera looks into any of its voxels between
     the heights, or others hide them all, or all of them are labelled unknown.
 
     Args:
         height_m: lowest and highest height in the grid's frame, metres.
-        free_classes: names of the classes that never cost.
+        classes: names of those that block; none given: all but the ground.
         visible: (X, Y, Z) bool: voxels that nothing hides; None if that is not known.
     """
     grid = occupancy.grid
@@ -105,9 +105,8 @@ def to_costs(
     labels = occupancy.labels[:, :, span]
     if not labels.size:
         return np.full(grid.size[:2], UNKNOWN, np.int8)
-    costs = np.array([name not in free_classes for name in occupancy.class_set.names])
-    table = np.zeros(256, np.bool_)
-    table[: len(costs)] = costs
+    class_set = occupancy.class_set
+    table = class_set.keeping(classes or class_set.obstacle_names) < class_set.free_id
     known = labels != 255
     for seen in (occupancy.in_view, visible):
         if seen is not None:
@@ -121,14 +120,14 @@ def to_costmap(
     occupancy: SemanticOccupancy,
     frame: str,
     height_m: tuple[float, float],
-    free_classes: tuple[str, ...],
+    classes: tuple[str, ...] = (),
     visible: Bools | None = None,
 ) -> OccupancyGrid:
     """The costs as a message: row-major from the minimum corner, x along a row.
 
     Inflation is left to Nav2. See :func:`to_costs`.
     """
-    costs = to_costs(occupancy, height_m, free_classes, visible)
+    costs = to_costs(occupancy, height_m, classes, visible)
     x, y, _ = occupancy.grid.origin_m
     message = OccupancyGrid(header=to_header(occupancy.stamp_ns, frame))
     message.info = MapMetaData(

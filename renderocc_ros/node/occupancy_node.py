@@ -76,6 +76,7 @@ class _Configured:
     """What exists from configure to cleanup; the predictor may be let go while not active."""
 
     rig: RigConfig
+    class_names: tuple[str, ...]
     predictor: Predictor | None
     outputs: Outputs
 
@@ -119,13 +120,13 @@ class OccupancyNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load rig and model, run the model once."""
         rig = load_rig(self._settings.rig)
-        reason = parameters.refusal(self._settings, {}, True, rig.names)
-        if reason:
-            raise ValueError(reason)
+        parameters.check(self._settings, rig.names)
         rig_in_use(rig, self._settings)
         predictor = self._load(rig)
+        class_names = predictor.class_set.names
+        parameters.check(self._settings, rig.names, class_names)
         outputs = Outputs(self, rig, predictor.config.image, self._times, self._counters)
-        self._configured = _Configured(rig, predictor, outputs)
+        self._configured = _Configured(rig, class_names, predictor, outputs)
         self._problem = ""
         return SUCCESS
 
@@ -259,7 +260,10 @@ class OccupancyNode(LifecycleNode):
         changes = {parameter.name: parameter.value for parameter in changed}
         unconfigured = self._state_label == "unconfigured"
         rig = self._configured.rig if self._configured else None
-        reason = parameters.refusal(present, changes, unconfigured, rig.names if rig else None)
+        class_names = self._configured.class_names if self._configured else None
+        reason = parameters.refusal(
+            present, changes, unconfigured, rig.names if rig else None, class_names
+        )
         if rig is not None and not reason:
             try:
                 rig_in_use(rig, parameters.with_changes(present, changes))

@@ -109,11 +109,20 @@ class Outputs:
         stamps_ns = {posed.name: posed.stamp_ns for posed in posed_images}
         builders: dict[str, Callable[[], Any]] = {
             "points": lambda: to_cloud(
-                occupancy, self._frame, round(parameters.min_confidence * 255), unseen(parameters)
+                occupancy.keeping(parameters.points_classes),
+                self._frame,
+                round(parameters.min_confidence * 255),
+                unseen(parameters),
             ),
-            "markers": lambda: self._markers(occupancy, parameters),
+            "markers": lambda: self._markers(
+                occupancy.keeping(parameters.markers_classes), parameters
+            ),
             "occupancy": lambda: to_message(
-                make, occupancy, self._frame, stamps_ns, cameras.missing
+                make,
+                occupancy.keeping(parameters.occupancy_classes),
+                self._frame,
+                stamps_ns,
+                cameras.missing,
             ),
             "costmap": lambda: self._costmap(occupancy, cameras, parameters),
         }
@@ -125,7 +134,7 @@ class Outputs:
                 self._times.add(f"last image to {name}", since_ms)
                 self._counters.add(f"published.{name}")
         if "rendered" in parameters.outputs:
-            self._views.publish(predictor, cameras, frames, parameters.rendered_width_px)
+            self._views.publish(predictor, cameras, frames, parameters)
 
     def finding(self) -> Finding:
         """Subscribers per topic, and those whose QoS does not fit, for diagnostics."""
@@ -163,7 +172,7 @@ class Outputs:
         visible = self._visible_voxels.of(
             occupancy, cameras, layers_between(occupancy.grid, height_m)
         )
-        classes = parameters.costmap_free_classes
+        classes = parameters.costmap_classes
         return to_costmap(occupancy, self._frame, height_m, classes, visible)
 
     def _markers(self, occupancy: SemanticOccupancy, parameters: NodeParameters) -> Any:

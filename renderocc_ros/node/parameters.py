@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, get_args
@@ -121,6 +121,17 @@ class NodeParameters:
         "topics to publish while somebody subscribes to them",
         choices=OUTPUTS,
     )
+    points_classes: tuple[str, ...] = _parameter(
+        (), "classes in points, by name; empty: all", name="points.classes"
+    )
+    markers_classes: tuple[str, ...] = _parameter(
+        (), "classes in markers, by name; empty: all", name="markers.classes"
+    )
+    occupancy_classes: tuple[str, ...] = _parameter(
+        (),
+        "classes in occupancy, by name; empty: all. Voxels of the others are unknown there",
+        name="occupancy.classes",
+    )
     marker_limit: int = _parameter(
         50_000,
         "most cubes in one message of markers, the surest stay",
@@ -186,10 +197,15 @@ class NodeParameters:
         "lowest and highest height in the base frame, metres, that blocks the robot",
         name="costmap.height_m",
     )
-    costmap_free_classes: tuple[str, ...] = _parameter(
-        ("driveable_surface", "other_flat", "sidewalk", "terrain"),
-        "classes that never cost, by name; names that the class table lacks are ignored",
-        name="costmap.free_classes",
+    costmap_classes: tuple[str, ...] = _parameter(
+        (),
+        "classes that block the robot, by name; empty: all but those that are ground",
+        name="costmap.classes",
+    )
+    rendered_classes: tuple[str, ...] = _parameter(
+        (),
+        "classes in rendered, by name; empty: all. Of the others neither class nor depth is shown",
+        name="rendered.classes",
     )
     rendered_width_px: int = _parameter(
         176,
@@ -214,12 +230,6 @@ _FIELD_OF = {(f.metadata["spec"].name or f.name): f.name for f in fields(NodePar
 DEFAULTS: Mapping[str, Any] = {
     name: getattr(NodeParameters(), field_name) for name, field_name in _FIELD_OF.items()
 }
-_ARRAY_TYPES = {
-    "outputs": Parameter.Type.STRING_ARRAY,
-    "cameras": Parameter.Type.STRING_ARRAY,
-    "costmap.free_classes": Parameter.Type.STRING_ARRAY,
-    "costmap.height_m": Parameter.Type.DOUBLE_ARRAY,
-}
 
 
 def declare(node: Any) -> None:
@@ -233,9 +243,7 @@ def declare(node: Any) -> None:
             _declare(node, name, spec)
         except Exception as error:  # rclpy has many kinds, all of them the user's to mend
             raise ValueError(f"parameter '{name}': {error}; {spec.description}") from error
-    reason = refusal(read(node), {}, True, None)
-    if reason:
-        raise ValueError(reason)
+    check(read(node))
 
 
 def read(node: Any) -> NodeParameters:
@@ -258,7 +266,8 @@ def refusal(
     present: NodeParameters,
     changes: Mapping[str, Any],
     unconfigured: bool,
-    camera_names: Iterable[str] | None,
+    camera_names: tuple[str, ...] | None = None,
+    class_names: tuple[str, ...] | None = None,
 ) -> str:
     """Why a change is refused and what would be accepted; empty if it is fine.
 
@@ -267,6 +276,7 @@ def refusal(
         changes: new values by parameter name.
         unconfigured: whether the node is in the lifecycle state 'unconfigured'.
         camera_names: the rig's cameras, None before it is loaded.
+        class_names: the network's classes, None before it is loaded.
     """
     for name in changes:
         spec = SPECS.get(name)
@@ -277,12 +287,13 @@ def refusal(
         reason = _value_refusal(name, SPECS[name], getattr(wanted, field_name))
         if reason:
             return reason
+    for name, field_name in _FIELD_OF.items():
+        names = {"cameras": camera_names, "classes": class_names}.get(name.rpartition(".")[2])
+        for word in getattr(wanted, field_name) if names is not None else ():
+            if word not in names:
+                return f"{name}: there is no '{word}'{_nearest(word, names)}"
     if camera_names is not None:
-        names = tuple(camera_names)
-        for camera in wanted.cameras:
-            if camera not in names:
-                return f"cameras: the rig has no '{camera}'{_nearest(camera, names)}"
-        in_use = len(wanted.cameras or names)
+        in_use = len(wanted.cameras or camera_names)
         if wanted.sync_min_cameras > in_use:
             return (
                 f"sync.min_cameras = {wanted.sync_min_cameras}, but {in_use} cameras are in use: "
@@ -292,6 +303,16 @@ def refusal(
     if len(heights) != 2 or not heights[0] < heights[1]:
         return f"costmap.height_m = {list(heights)}: give two heights, the lower one first"
     return ""
+
+
+def check(
+    present: NodeParameters,
+    camera_names: tuple[str, ...] | None = None,
+    class_names: tuple[str, ...] | None = None,
+) -> None:
+    """Raise a ValueError where values are refused; see :func:`refusal`."""
+    if reason := refusal(present, {}, True, camera_names, class_names):
+        raise ValueError(reason)
 
 
 def _value_refusal(name: str, spec: Spec, value: Any) -> str:
@@ -306,7 +327,7 @@ def _value_refusal(name: str, spec: Spec, value: Any) -> str:
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean '{near[0]}'?" if near else f"; it has {', '.join(known)}"
+    return f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(known)}"
 
 
 def _declare(node: Any, name: str, spec: Spec) -> None:
@@ -322,11 +343,13 @@ def _declare(node: Any, name: str, spec: Spec) -> None:
     elif spec.lowest is not None:
         floats = FloatingPointRange(from_value=spec.lowest, to_value=spec.highest or 0.0)
         descriptor.floating_point_range = [floats]
-    if name in _ARRAY_TYPES:
+    if isinstance(default, tuple):
         # An empty default has no type of its own, so the type is declared and the value set.
-        node.declare_parameter(name, _ARRAY_TYPES[name], descriptor)
+        has_numbers = bool(default) and isinstance(default[0], float)
+        kind = Parameter.Type.DOUBLE_ARRAY if has_numbers else Parameter.Type.STRING_ARRAY
+        node.declare_parameter(name, kind, descriptor)
         if _is_unset(node, name):
-            node.set_parameters([Parameter(name, _ARRAY_TYPES[name], list(default))])
+            node.set_parameters([Parameter(name, kind, list(default))])
     else:
         node.declare_parameter(name, default, descriptor)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS, QOS_OVERRIDES
 from renderocc_ros.node.statistics import StageTimes
 from renderocc_ros.occupancy.ros_messages import to_array, to_header
@@ -55,15 +57,21 @@ class RenderedViews:
         }
 
     def publish(
-        self, predictor: Predictor, cameras: CameraSet, frames: Mapping[str, str], width: int
+        self,
+        predictor: Predictor,
+        cameras: CameraSet,
+        frames: Mapping[str, str],
+        parameters: NodeParameters,
     ) -> None:
         """Render the field of the last prediction for every camera that is wanted.
 
         Args:
             cameras: the set that was predicted from.
             frames: optical frame by camera name.
-            width: pixels of the views.
+            parameters: how wide the views are, and which classes they show.
         """
+        class_set, width = predictor.class_set, parameters.rendered_width_px
+        shown = class_set.keeping(parameters.rendered_classes or class_set.names)
         wanted = self.wanted
         if not wanted or predictor.field is None:
             return
@@ -77,7 +85,8 @@ class RenderedViews:
                     model = posed.model.resized(width, height)
                     view = renderer.view(model, posed.ego_from_camera)
                     header = to_header(posed.stamp_ns, frames[posed.name])
-                    self._publish(posed.name, view, predictor.class_set, header)
+                    shown_view = replace(view, labels=shown[view.labels])
+                    self._publish(posed.name, shown_view, class_set, header)
 
     def destroy(self) -> None:
         """Take the publishers down."""

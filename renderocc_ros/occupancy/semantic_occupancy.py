@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,3 +51,9 @@ class SemanticOccupancy:
         Of the others the network can only guess.
         """
         return self.occupied if self.in_view is None else self.occupied & self.in_view
+
+    def keeping(self, names: Collection[str]) -> SemanticOccupancy:
+        """The same with the voxels of all classes that are not named unknown; no names: itself."""
+        if not names:
+            return self
+        return replace(self, labels=self.class_set.keeping(names)[self.labels])

@@ -99,6 +99,15 @@ def test_voxels_that_no_camera_looks_into_are_left_out_or_grey(unseen: Unseen) -
     assert np.allclose((grey.r, grey.g, grey.b, grey.a), (150 / 255,) * 3 + (1,))
 
 
+def test_only_named_classes_are_kept_and_the_others_become_unknown() -> None:
+    cars = two_cells().keeping(["car"])
+    assert point_cloud2.read_points(to_cloud(cars, "base_link"))["label"].tolist() == [CAR]
+    assert cars.labels[0, 0, 1] == 255
+    assert cars.labels[0, 0, 0] == FREE
+    everything = two_cells()
+    assert everything.keeping(()) is everything
+
+
 def test_cloud_of_nothing_is_a_valid_empty_cloud() -> None:
     labels = np.full(GRID.size, FREE, np.uint8)
     cloud = to_cloud(SemanticOccupancy(STAMP_NS, GRID, OCC3D, labels, labels), "base_link")

@@ -48,15 +48,16 @@ def scene() -> SemanticOccupancy:
 
 
 def test_only_what_stands_in_the_way_costs() -> None:
-    costs = to_costs(scene(), HEIGHT_M, ("driveable_surface",))
+    costs = to_costs(scene(), HEIGHT_M)
     expected = np.full((8, 4), FREE, np.int8)
     expected[1, 2] = expected[4, 2] = BLOCKED
     expected[6, 3] = expected[5, 1] = UNKNOWN
     assert (costs == expected).all()
 
 
-def test_road_costs_where_it_is_not_called_free() -> None:
-    assert to_costs(scene(), HEIGHT_M, ())[3, 1] == BLOCKED
+def test_named_classes_block_and_no_others() -> None:
+    costs = to_costs(scene(), HEIGHT_M, ("driveable_surface",))
+    assert np.argwhere(costs == BLOCKED).tolist() == [[3, 1]]
 
 
 def test_what_an_obstacle_hides_is_unknown() -> None:
@@ -75,7 +76,7 @@ def test_what_an_obstacle_hides_is_unknown() -> None:
         pose = RigidTransform(LOOKING_FORWARD.rotation, np.array([x_m, 0.0, 1.0]))
         cameras = CameraSet(5, ("a",), (PosedImage("a", 5, pixels, model, pose),), None)
         visible = visible_voxels.of(result, cameras, layers_between(grid, HEIGHT_M))
-        return to_costs(result, HEIGHT_M, (), visible)
+        return to_costs(result, HEIGHT_M, visible=visible)
 
     before = costs(0.0)
     assert (before[8, 6:14] == BLOCKED).all()
@@ -87,11 +88,11 @@ def test_what_an_obstacle_hides_is_unknown() -> None:
 
 
 def test_heights_between_no_layers_say_nothing() -> None:
-    assert (to_costs(scene(), (0.3, 0.4), ()) == UNKNOWN).all()
+    assert (to_costs(scene(), (0.3, 0.4)) == UNKNOWN).all()
 
 
 def test_message_is_row_major_from_the_minimum_corner() -> None:
-    message = to_costmap(scene(), "base_link", HEIGHT_M, ("driveable_surface",))
+    message = to_costmap(scene(), "base_link", HEIGHT_M)
     message = deserialize_message(serialize_message(message), OccupancyGrid)
     assert (message.info.width, message.info.height) == (8, 4)
     assert message.info.resolution == pytest.approx(0.5)

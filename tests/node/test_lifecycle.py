@@ -22,8 +22,10 @@ from lifecycle_msgs.msg import Transition, TransitionEvent
 from renderocc_ros.msg import SemanticOccupancy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import PointCloud2
+from sensor_msgs_py import point_cloud2
 
 import renderocc_ros.node.occupancy_node as occupancy_node_module
+from renderocc_ros.config import load_class_set
 from renderocc_ros.node.model_loading import release_memory
 from renderocc_ros.node.occupancy_node import SUCCESS
 from renderocc_ros.node.parameters import DEFAULTS, SPECS, NodeParameters
@@ -34,6 +36,10 @@ from tests.node import robot as robots
 from tests.node.live import NETWORK, Control, Listener, occupancy_node, ros_node
 
 pytestmark = pytest.mark.ros
+
+
+def labels_of(cloud: PointCloud2) -> set[int]:
+    return set(point_cloud2.read_points(cloud)["label"].tolist())
 
 
 @pytest.fixture
@@ -164,6 +170,8 @@ def test_parameters_change_while_it_runs_or_say_why_not(node: Any, rig: str) -> 
             "outputs": (["voxels"], "'points', 'markers', 'occupancy', 'costmap', 'rendered'"),
             "sync__missing": ("guess", "'wait', 'skip', 'mask', 'reuse'"),
             "costmap__height_m": ([2.0, 0.3], "the lower one first"),
+            "points__classes": (["cars"], "points.classes: there is no 'cars'; did you mean 'car'?"),
+            "rendered__classes": (["voxel"], "there are others, barrier, bicycle"),
             "threads": (4, "read-only"),
         }
         for name, (value, reason) in refused.items():
@@ -183,6 +191,14 @@ def test_parameters_change_while_it_runs_or_say_why_not(node: Any, rig: str) -> 
         assert all(x == 17 for x in results[-1].labels)
         assert control.set(threshold=-1.0) == ""  # the network's own
         listener.wait(lambda: any(x != 17 for x in results[-1].labels), "the network's threshold")
+
+        chosen = {0, 1, 2, 3, 4, 5, 6, 7}
+        names = [load_class_set("occ3d").names[number] for number in chosen]
+        assert control.set(points__classes=names, occupancy__classes=names) == ""
+        listener.wait(lambda: set(results[-1].labels) <= {*chosen, 17, 255}, "chosen classes")
+        assert 255 in results[-1].labels
+        listener.wait(lambda: labels_of(clouds[-1]) <= chosen, "points of chosen classes")
+        assert labels_of(clouds[-1])
 
         assert control.set(outputs=["occupancy"]) == ""
         count = len(results)

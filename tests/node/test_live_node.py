@@ -149,12 +149,11 @@ def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]
     cubes = {m.id: len(m.points) for m in markers.markers if m.action == Marker.ADD}
     labels, counts = np.unique(points["label"], return_counts=True)
     assert cubes == dict(zip(labels.tolist(), counts.tolist(), strict=True))
-    free = ("driveable_surface", "other_flat", "sidewalk", "terrain")
     sent = next(s for s in robot.sent if s.stamp_ns == result.stamp_ns)
     predictor, cameras = predicted(sent, robot.start_ns)[1:]
     layers = layers_between(result.grid, (0.3, 2.0))
     visible = VisibleVoxels(predictor.config.image).of(result, cameras, layers)
-    costs = to_costs(result, (0.3, 2.0), free, visible)
+    costs = to_costs(result, (0.3, 2.0), visible=visible)
     got = np.array(costmap.data, np.int8).reshape(costs.T.shape).T
     assert ((got == BLOCKED) == (costs == BLOCKED)).all()
     assert (got == costs).mean() > 0.98  # sight was planned where the cameras were a little before
