@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from renderocc_ros.geometry import CameraModel, VoxelGrid
 from renderocc_ros.geometry.line_of_sight import VisibilityPlan, plan_visibility
 from renderocc_ros.network_config import ImageConfig
+from renderocc_ros.node.obstacles import BLOCKED, FREE, UNKNOWN
 from renderocc_ros.occupancy.ros_messages import to_header, to_time
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.rig.image_preprocessing import target_model
 
 Bools = NDArray[np.bool_]
-FREE, BLOCKED, UNKNOWN = 0, 100, -1
-
 
 # Cameras that moved less than this keep the plan they have: half a cell, and 3 degrees.
 SAME_PLACE_CELLS, SAME_ROTATION = 0.5, 0.05
@@ -83,6 +82,17 @@ def layers_between(grid: VoxelGrid, height_m: tuple[float, float]) -> slice:
     return slice(int(first), int(np.searchsorted(heights, height_m[1], side="right")))
 
 
+def blocking_voxels(occupancy: SemanticOccupancy, layers: slice, classes: tuple[str, ...]) -> Bools:
+    """(X, Y, L) bool: the voxels of some layers that hold a class that blocks.
+
+    Args:
+        classes: names of those that block; none given: all but the ground.
+    """
+    class_set = occupancy.class_set
+    table = class_set.keeping(classes or class_set.obstacle_names) < class_set.free_id
+    return np.asarray(table[occupancy.labels[:, :, layers]])
+
+
 def to_costs(
     occupancy: SemanticOccupancy,
     height_m: tuple[float, float],
@@ -97,7 +107,7 @@ def to_costs(
 
     Args:
         height_m: lowest and highest height in the grid's frame, metres.
-        classes: names of those that block; none given: all but the ground.
+        classes: as ``blocking_voxels`` takes them.
         visible: (X, Y, Z) bool: voxels that nothing hides; None if that is not known.
     """
     grid = occupancy.grid
@@ -105,29 +115,20 @@ def to_costs(
     labels = occupancy.labels[:, :, span]
     if not labels.size:
         return np.full(grid.size[:2], UNKNOWN, np.int8)
-    class_set = occupancy.class_set
-    table = class_set.keeping(classes or class_set.obstacle_names) < class_set.free_id
     known = labels != 255
     for seen in (occupancy.in_view, visible):
         if seen is not None:
             known = known & seen[:, :, span]
     result = np.where(known.any(axis=2), FREE, UNKNOWN).astype(np.int8)
-    result[table[labels].any(axis=2)] = BLOCKED
+    result[blocking_voxels(occupancy, span, classes).any(axis=2)] = BLOCKED
     return result
 
 
-def to_costmap(
-    occupancy: SemanticOccupancy,
-    frame: str,
-    height_m: tuple[float, float],
-    classes: tuple[str, ...] = (),
-    visible: Bools | None = None,
-) -> OccupancyGrid:
-    """The costs as a message: row-major from the minimum corner, x along a row.
+def to_costmap(occupancy: SemanticOccupancy, frame: str, costs: NDArray[np.int8]) -> OccupancyGrid:
+    """Costs (X, Y) as a message: row-major from the minimum corner, x along a row.
 
     Inflation is left to Nav2. See :func:`to_costs`.
     """
-    costs = to_costs(occupancy, height_m, classes, visible)
     x, y, _ = occupancy.grid.origin_m
     message = OccupancyGrid(header=to_header(occupancy.stamp_ns, frame))
     message.info = MapMetaData(

@@ -16,8 +16,9 @@ from renderocc_ros.config import RigConfig
 from renderocc_ros.msg import SemanticClasses
 from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.node.costmap import VisibleVoxels, layers_between, to_costmap
+from renderocc_ros.node.costmap import VisibleVoxels
 from renderocc_ros.node.diagnostics import OK, WARN, Finding
+from renderocc_ros.node.navigation import Navigation
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS, QOS_OVERRIDES, mismatch
 from renderocc_ros.node.rendered_views import RenderedViews
@@ -41,6 +42,8 @@ TYPES: Mapping[str, Any] = {
     "markers": MarkerArray,
     "occupancy": SemanticOccupancyMessage,
     "costmap": OccupancyGrid,
+    "obstacles": PointCloud2,
+    "clearing": PointCloud2,
 }
 
 
@@ -107,6 +110,7 @@ class Outputs:
         self.last_result = occupancy
         posed_images = [posed for posed in cameras.images if posed is not None]
         stamps_ns = {posed.name: posed.stamp_ns for posed in posed_images}
+        navigation = Navigation(occupancy, cameras, self._visible_voxels, self._frame, parameters)
         builders: dict[str, Callable[[], Any]] = {
             "points": lambda: to_cloud(
                 occupancy.keeping(parameters.points_classes),
@@ -124,7 +128,9 @@ class Outputs:
                 stamps_ns,
                 cameras.missing,
             ),
-            "costmap": lambda: self._costmap(occupancy, cameras, parameters),
+            "costmap": navigation.costmap,
+            "obstacles": navigation.obstacles,
+            "clearing": navigation.clearing,
         }
         for name, publisher in self._publishers.items():
             if name in parameters.outputs and publisher.get_subscription_count() > 0:
@@ -164,16 +170,6 @@ class Outputs:
         self._views.destroy()
         for publisher in (*self._publishers.values(), self._classes):
             self._node.destroy_lifecycle_publisher(publisher)
-
-    def _costmap(
-        self, occupancy: SemanticOccupancy, cameras: CameraSet, parameters: NodeParameters
-    ) -> OccupancyGrid:
-        height_m = (parameters.costmap_height_m[0], parameters.costmap_height_m[1])
-        visible = self._visible_voxels.of(
-            occupancy, cameras, layers_between(occupancy.grid, height_m)
-        )
-        classes = parameters.costmap_classes
-        return to_costmap(occupancy, self._frame, height_m, classes, visible)
 
     def _markers(self, occupancy: SemanticOccupancy, parameters: NodeParameters) -> Any:
         build = markers.to_markers if self._plain_markers else markers.to_marker_bytes

@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 from renderocc_ros.config import Backend, MissingPolicy, Precision
 from renderocc_ros.occupancy.point_cloud import Unseen
 
-OUTPUTS = ("points", "markers", "occupancy", "costmap", "rendered")
+OUTPUTS = ("points", "markers", "occupancy", "costmap", "obstacles", "clearing", "rendered")
 AS_IN_RIG = "as the rig file says"
 
 
@@ -202,6 +202,27 @@ class NodeParameters:
         "classes that block the robot, by name; empty: all but those that are ground",
         name="costmap.classes",
     )
+    costmap_cell_m: float = _parameter(
+        0.05,
+        "edge of the cells of Nav2's costmap, metres: obstacles and clearing miss none of them",
+        name="costmap.cell_m",
+        lowest=0.02,
+        highest=1.0,
+    )
+    costmap_range_m: float = _parameter(
+        10.0,
+        "farthest obstacles and clearing from the base frame's origin, metres",
+        name="costmap.range_m",
+        lowest=1.0,
+        highest=100.0,
+    )
+    costmap_start_m: float = _parameter(
+        1.0,
+        "clearing begins so far from the base frame's origin, metres: where the robot itself ends",
+        name="costmap.start_m",
+        lowest=0.0,
+        highest=10.0,
+    )
     rendered_classes: tuple[str, ...] = _parameter(
         (),
         "classes in rendered, by name; empty: all. Of the others neither class nor depth is shown",
@@ -289,9 +310,9 @@ def refusal(
             return reason
     for name, field_name in _FIELD_OF.items():
         names = {"cameras": camera_names, "classes": class_names}.get(name.rpartition(".")[2])
-        for word in getattr(wanted, field_name) if names is not None else ():
-            if word not in names:
-                return f"{name}: there is no '{word}'{_nearest(word, names)}"
+        words = getattr(wanted, field_name) if names is not None else ()
+        for word in set(words).difference(names or ()):
+            return f"{name}: there is no '{word}'{_nearest(word, names or ())}"
     if camera_names is not None:
         in_use = len(wanted.cameras or camera_names)
         if wanted.sync_min_cameras > in_use:

@@ -13,16 +13,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.node.costmap import (
-    BLOCKED,
-    FREE,
-    UNKNOWN,
-    VisibleVoxels,
-    layers_between,
-    to_costmap,
-    to_costs,
-)
+from renderocc_ros.node.costmap import VisibleVoxels, layers_between, to_costmap, to_costs
 from renderocc_ros.node.model_loading import LOOKING_FORWARD
+from renderocc_ros.node.obstacles import BLOCKED, FREE, UNKNOWN
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 
@@ -92,7 +85,7 @@ def test_heights_between_no_layers_say_nothing() -> None:
 
 
 def test_message_is_row_major_from_the_minimum_corner() -> None:
-    message = to_costmap(scene(), "base_link", HEIGHT_M)
+    message = to_costmap(scene(), "base_link", to_costs(scene(), HEIGHT_M))
     message = deserialize_message(serialize_message(message), OccupancyGrid)
     assert (message.info.width, message.info.height) == (8, 4)
     assert message.info.resolution == pytest.approx(0.5)

@@ -167,10 +167,13 @@ def test_parameters_change_while_it_runs_or_say_why_not(node: Any, rig: str) -> 
             "rig": ("nuscenes", "'unconfigured'"),
             "threshold": (1.5, "out of range"),
             "cameras": (["frnt"], "did you mean 'front'?"),
-            "outputs": (["voxels"], "'points', 'markers', 'occupancy', 'costmap', 'rendered'"),
+            "outputs": (["voxels"], "'costmap', 'obstacles', 'clearing', 'rendered'"),
             "sync__missing": ("guess", "'wait', 'skip', 'mask', 'reuse'"),
             "costmap__height_m": ([2.0, 0.3], "the lower one first"),
-            "points__classes": (["cars"], "points.classes: there is no 'cars'; did you mean 'car'?"),
+            "points__classes": (
+                ["cars"],
+                "there is no 'cars'; did you mean 'car'?",
+            ),
             "rendered__classes": (["voxel"], "there are others, barrier, bicycle"),
             "threads": (4, "read-only"),
         }

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 
 from nav_msgs.msg import OccupancyGrid
+from rclpy.qos import qos_profile_sensor_data
 from renderocc_ros.msg import SemanticClasses, SemanticOccupancy
 from sensor_msgs.msg import Image, PointCloud2
 from sensor_msgs_py import point_cloud2
@@ -19,13 +20,14 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel
-from renderocc_ros.node.costmap import (
+from renderocc_ros.node.costmap import VisibleVoxels, blocking_voxels, layers_between, to_costs
+from renderocc_ros.node.obstacles import (
     BLOCKED,
     FREE,
     UNKNOWN,
-    VisibleVoxels,
-    layers_between,
-    to_costs,
+    Reach,
+    clearing_points,
+    obstacle_points,
 )
 from renderocc_ros.node.rendered_views import colours_of
 from renderocc_ros.occupancy.messages import occupancy_of, stamp_ns_of
@@ -55,6 +57,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[robots.R
             (OccupancyGrid, "costmap"),
         ):
             listener.listen(kind, f"/renderocc/{name}")
+        for name in ("obstacles", "clearing"):
+            listener.listen(PointCloud2, f"/renderocc/{name}", qos_profile_sensor_data)
         for kind in ("depth", "semantics"):
             listener.listen(Image, f"/renderocc/rendered/left/{kind}")
         listener.listen(SemanticClasses, "/renderocc/classes", LATCHED)
@@ -140,7 +144,7 @@ def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]
     message, cloud, markers, costmap = listener.wait(matching, f"{outputs} of one stamp")
     result = occupancy_of(message, OCC3D)
     points = point_cloud2.read_points(cloud)
-    cells, inside = result.grid.index_of(np.stack([points[axis] for axis in "xyz"], axis=-1))
+    cells, inside = result.grid.index_of(xyz_of(cloud))
     assert inside.all()
     rebuilt = np.full(result.grid.size, OCC3D.free_id, np.uint8)
     rebuilt[tuple(cells.T)] = points["label"]
@@ -158,6 +162,39 @@ def test_all_outputs_show_the_same_voxels(running: tuple[robots.Robot, Listener]
     assert ((got == BLOCKED) == (costs == BLOCKED)).all()
     assert (got == costs).mean() > 0.98  # sight was planned where the cameras were a little before
     assert set(np.unique(got)) == {BLOCKED, FREE, UNKNOWN}
+
+
+def test_obstacles_and_clearing_are_about_the_voxels_of_the_same_stamp(
+    running: tuple[robots.Robot, Listener],
+) -> None:
+    _, listener = running
+    names = ("obstacles", "clearing", "costmap")
+
+    def matching() -> Any:
+        for message in reversed(whole_sets(listener)):
+            stamp = message.header.stamp
+            found = [same_stamp(listener.messages[f"/renderocc/{name}"], stamp) for name in names]
+            if all(found):
+                return message, *found
+        return None
+
+    message, obstacles, clearing, costmap = listener.wait(matching, f"{names} of one stamp")
+    result = occupancy_of(message, OCC3D)
+    layers, reach = layers_between(result.grid, (0.3, 2.0)), Reach(0.05, 10.0, 1.0)
+    blocking = blocking_voxels(result, layers, ())
+    points = obstacle_points(result.grid, blocking, layers.start, (0.3, 2.0), reach)
+    assert obstacles.header.frame_id == clearing.header.frame_id == "base_link"
+    assert len(points) > 1000
+    assert np.array_equal(xyz_of(obstacles), points)
+    costs = np.array(costmap.data, np.int8).reshape(result.grid.size[1::-1]).T
+    ends = clearing_points(result.grid, costs, 1.15, reach)
+    assert len(ends) > 10
+    assert np.array_equal(xyz_of(clearing), ends)
+
+
+def xyz_of(cloud: PointCloud2) -> np.ndarray:
+    points = point_cloud2.read_points(cloud)
+    return np.stack([points[axis] for axis in "xyz"], axis=-1)
 
 
 def test_rendered_views_are_the_field_seen_from_the_camera(
