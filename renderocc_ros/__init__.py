@@ -2,7 +2,9 @@
 
 from pkgutil import extend_path
 
-__version__ = "0.1.0"
+from renderocc_ros.paths import version
+
+__version__ = version()
 
 # Where the source tree comes first on sys.path, renderocc_ros.msg is still found elsewhere.
 __path__ = extend_path(__path__, __name__)

@@ -12,17 +12,23 @@ from __future__ import annotations
 import ast
 import errno
 import importlib
+import importlib.metadata
 import importlib.util
 import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from sysconfig import get_path
 from typing import Annotated, Any
 
 import typer
 import typer.core
 import typer.main
 from rich.markup import escape
+
+from renderocc_ros import __version__
+from renderocc_ros.old_typer import IS_OLD, for_old_typer
+from renderocc_ros.paths import DISTRIBUTION
 
 # What brings a top-level module that a command may lack.
 EXTRA_OF_MODULE = {
@@ -87,11 +93,19 @@ class LazyGroup(typer.core.TyperGroup):
         """Run the command; the user's mistakes become one line instead of a traceback."""
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError, ModuleNotFoundError) as error:
-            # A pipe whose reader has gone (| head) is no mistake: typer ends without a word.
-            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+        except Exception as error:
+            # A pipe whose reader has gone (| head) is no mistake: typer ends without a word. What
+            # has an exit code, typer shows itself.
+            if isinstance(error, BrokenPipeError | typer.Abort) or hasattr(error, "exit_code"):
+                raise
+            if ctx.params.get("debug"):
                 raise
             message = str(error)
+            if not isinstance(error, ValueError | OSError | ModuleNotFoundError):
+                message = (
+                    f"{type(error).__name__}: {error}; this should not happen, please report it "
+                    f"with what `renderocc --debug {' '.join(sys.argv[1:])}` prints"
+                )
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 message += "; free some space, or write elsewhere, and call it again"
             if isinstance(error, ModuleNotFoundError):  # of a module imported where it is used
@@ -134,6 +148,10 @@ def lazy_app(
 
     @app.callback()
     def _program(
+        version: Annotated[
+            bool,
+            typer.Option("--version", help="print the version", is_eager=True, callback=_version),
+        ] = False,
         debug: Annotated[
             bool, typer.Option("--debug", help="show where an error comes from")
         ] = False,
@@ -141,6 +159,12 @@ def lazy_app(
         pass
 
     return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 def _failed(message: str) -> typer.Exit:
@@ -159,14 +183,16 @@ def _load(module_name: str, command: str) -> Any:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise _failed(f"'{command}' {_cure(error)}") from error
-    if hasattr(module, "app"):
-        loaded = typer.main.get_command(module.app)
-    else:
-        single = typer.Typer(
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(
             add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
         )
-        single.command()(getattr(module, module_name.rpartition(".")[2]))
-        loaded = typer.main.get_command(single)
+        app.command()(getattr(module, module_name.rpartition(".")[2]))
+    for registered in app.registered_commands if IS_OLD else ():
+        if registered.callback is not None:
+            registered.callback = for_old_typer(registered.callback)
+    loaded = typer.main.get_command(app)
     loaded.name = command
     return loaded
 
@@ -187,5 +213,11 @@ def _cure(error: ModuleNotFoundError) -> str:
 
 
 def _install(extra: str) -> str:
-    python = Path(sys.executable).name
-    return f"{python} -m pip install '.[{extra}]' in the checkout of renderocc_ros"
+    """The command that installs an extra here."""
+    pip = f"{Path(sys.executable).name} -m pip install"
+    if sys.prefix == sys.base_prefix and Path(get_path("stdlib"), "EXTERNALLY-MANAGED").exists():
+        pip = f"PIP_BREAK_SYSTEM_PACKAGES=1 {pip}"  # PEP 668
+    found = importlib.metadata.distributions(name=DISTRIBUTION)
+    if any(each.read_text("INSTALLER") for each in found):  # colcon names none
+        return f"{pip} '{DISTRIBUTION}[{extra}]'"
+    return f"{pip} '.[{extra}]' in the checkout of renderocc_ros"

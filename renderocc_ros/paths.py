@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+DISTRIBUTION = "renderocc-ros"
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -23,6 +25,15 @@ def share_path(*parts: str) -> Path:
             return root.joinpath(*parts)
     looked = ", ".join(map(str, _roots()))
     raise ValueError(f"'{'/'.join(parts)}' is in none of {looked}: install renderocc_ros again")
+
+
+def version() -> str:
+    """The version, which stands in package.xml; pip has it among its own data."""
+    try:
+        text = share_path("package.xml").read_text(encoding="utf-8")
+    except ValueError:
+        return importlib.metadata.version(DISTRIBUTION)
+    return text.partition("<version>")[2].partition("</version>")[0]
 
 
 def shipped_weights(network: str) -> Path | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from renderocc_ros import __version__
 from renderocc_ros.cli import GROUPS as GROUPS_OF_OURS
 from renderocc_ros.cli import PACKAGES
 from renderocc_ros.lazy_commands import lazy_app
@@ -56,12 +57,13 @@ COMMANDS = {
     "lacking": '"""Needs what is not there."""\nimport rosbags.absent\n',
     "foreign": '"""Needs another [extra]."""\nimport a_module_of_nobody\n',
     "late": '"""Needs it late."""\ndef late() -> None:\n    import a_module_of_nobody\n',
+    "buggy": '"""Is wrong."""\ndef buggy() -> None:\n    print("a" + 1)\n',
     "robot": '"""Needs ROS."""\nimport imaginary_msgs.msg\n',
     "_private": "",
 }
 GROUPS = {
     "Sums": ("robot", "add-up"),
-    "Rest": ("group", "lacking", "foreign", "late", "far-away"),
+    "Rest": ("group", "lacking", "foreign", "late", "far-away", "buggy"),
 }
 
 
@@ -122,8 +124,16 @@ def test_a_user_s_mistake_is_one_line(run) -> None:
     assert run("add-upp", "2", "3").exit_code == 2
 
 
-def test_traceback_on_demand(run) -> None:
+def test_traceback_on_demand_alone(run) -> None:
     assert isinstance(run("--debug", "add-up", "--", "-2", "3").exception, ValueError)
+    assert isinstance(run("--debug", "buggy").exception, TypeError)
+    result = run("buggy")
+    assert result.exit_code == 1
+    assert "error: TypeError: can only" in result.output and "renderocc --debug" in result.output
+
+
+def test_the_version(run) -> None:
+    assert run("--version").output.strip() == __version__
 
 
 @pytest.mark.parametrize(
