@@ -16,13 +16,16 @@ import yaml
 import renderocc_ros
 from tests.contracts.checkout import PACKAGES, ROOT, package_xml
 
-FOLDERS = ("renderocc_ros", "training", "config", "weights", "requirements")
+FOLDERS = ("renderocc_ros", "training", "config", "msg", "weights", "requirements")
 
 
 def test_versions_agree() -> None:
     declared = package_xml().findtext("version")
     assert declared is not None and re.fullmatch(r"\d+\.\d+\.\d+", declared)
     assert renderocc_ros.__version__ == declared  # setup.py reads package.xml itself
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
+    changes = re.findall(r"^## \[?v?([\d.]+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert cited == declared and declared in changes
 
 
 def test_every_message_is_generated() -> None:
@@ -90,7 +93,7 @@ def test_pip_installs_all_but_the_node(pip_installed: Path) -> None:
         assert {path.relative_to(pip_installed) for path in found} == expected
 
 
-@pytest.mark.parametrize("folder", ["config", "weights"])
+@pytest.mark.parametrize("folder", ["config", "msg", "weights"])
 def test_pip_installs_every_shipped_file(pip_installed: Path, folder: str) -> None:
     installed = pip_installed / "renderocc_ros" / "share" / folder
     shipped = sorted(path for path in (ROOT / folder).rglob("*") if path.is_file())
