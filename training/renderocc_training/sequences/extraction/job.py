@@ -15,7 +15,7 @@ from renderocc_ros.config import RigConfig
 from renderocc_ros.files import file_name
 from renderocc_training.recording.bag_layout import find_layout
 from renderocc_training.recording.bag_reader import BagReader
-from renderocc_training.sequences.data_sets import open_sequences
+from renderocc_training.sequences.data_sets import DataFormat, open_sequences
 from renderocc_training.sequences.extraction.bag_extractor import BagExtractor
 from renderocc_training.sequences.extraction.identity import claim_key, claim_name, content_of
 from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
@@ -27,7 +27,7 @@ from renderocc_training.sequences.extraction.scene_writer import SceneIdentity, 
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.sequences.nuscenes import FRAGMENTS
 
-Layout = Literal["bag", "nuscenes", "semantickitti", "ddad"]
+Layout = Literal["bag", DataFormat]
 
 FORMAT = 4  # counted up when what is written changes
 DONE = "done.json"
@@ -43,7 +43,7 @@ class Job:
         source: the recording, or the data set in another layout.
         root: the new data set's folder.
         rig: the cameras of a recording; None where the layout says it itself.
-        layout: bag, or nuscenes, semantickitti, ddad.
+        layout: bag, or that of a data set.
     """
 
     source: Path
