@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests.contracts.checkout import ROOT
+from tests.contracts.checkout import ROOT, package_xml
 
 WORKFLOWS = ROOT / ".github" / "workflows"
 
@@ -30,10 +30,10 @@ def test_ci_runs_on_every_distribution_that_we_name() -> None:
     assert released["strategy"]["matrix"]["distro"] == tested
 
 
-def test_the_changelog_begins_with_the_version_that_is_cited() -> None:
+def test_changelog_and_citation_name_the_version() -> None:
     newest = re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
-    assert newest is not None and newest[1] == cited
+    assert newest is not None and newest[1] == cited == package_xml().findtext("version")
 
 
 def test_the_image_copies_what_there_is() -> None:
