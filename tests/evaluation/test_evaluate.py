@@ -323,7 +323,7 @@ def test_nuscenes_folders_are_evaluated_in_the_frame_of_their_truth(
     )
     root = recording("data", "nuscenes")
     database = devkit.NuScenes("v1.0-mini", str(root), verbose=False, map_resolution=1.0)
-    (sequence,) = open_sequences(root)
+    (sequence,) = open_sequences(root, as_recorded=True)
     sets = SequenceSets(sequence, load_rig("nuscenes"), load_network_config("nano").image)
     token, first = next(iter(sets))
     sample = database.get("sample", token)

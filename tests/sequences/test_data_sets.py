@@ -26,7 +26,7 @@ Recording = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def boston(recording: Recording) -> RecordedSequence:
-    return open_sequences(recording("data", "nuscenes"))[0]
+    return open_sequences(recording("data", "nuscenes"), as_recorded=True)[0]
 
 
 def test_a_nuscenes_scene(boston: RecordedSequence) -> None:

@@ -41,7 +41,7 @@ def devkit(nuscenes_root: Path) -> NuScenes:
 @pytest.fixture(scope="module")
 def bag(nuscenes_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bags") / "drive"
-    (sequence,) = open_sequences(nuscenes_root, images_between=True)
+    (sequence,) = open_sequences(nuscenes_root, as_recorded=True)
     write_sequence(sequence, sequence.measurements(), path)
     return path
 
@@ -246,7 +246,7 @@ def test_markers_show_every_box_under_an_id_that_stays(bag: Path) -> None:
 
 
 def test_key_frames_alone_and_radar_is_named(tiny_nuscenes: Path, tmp_path: Path) -> None:
-    (sequence,) = open_sequences(tiny_nuscenes, names=["scene-9001"], images_between=True)
+    (sequence,) = open_sequences(tiny_nuscenes, names=["scene-9001"], as_recorded=True)
     everything, key_frames = sequence.measurements(), sequence.measurements(key_frames_only=True)
     assert len(everything) == 2 * len(key_frames) == 2 * 7 * 4
     assert sequence.problems == ("neither camera nor LiDAR: RADAR_FRONT",)
@@ -266,7 +266,7 @@ def test_the_lens_that_extract_writes_is_read_wherever_the_tables_are(
     (mount,) = (each for each in mounts if each["sensor_token"] == "CAM_BACK")
     mount |= {"camera_distortion_model": "plumb_bob", "camera_distortion": lens}
     table.write_text(json.dumps(mounts))
-    (sequence,) = open_sequences(root)
+    (sequence,) = open_sequences(root, as_recorded=True)
     write_sequence(sequence, sequence.measurements(key_frames_only=True), tmp_path / "bag")
     infos = {
         name: decoded(tmp_path / "bag", f"/cam_{name.lower()}/camera_info") for name in CHANNELS

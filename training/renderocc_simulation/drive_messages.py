@@ -79,6 +79,7 @@ class DriveMessages:
             spec.stamp_ns,
             spec.drift,
             np.random.default_rng([spec.town.seed, 9]),
+            spec.planar_odometry,
         )
 
     def begin(self) -> None:
@@ -143,7 +144,7 @@ class DriveMessages:
         edges = [(self._base, c.frame, c.base_from_camera) for c in rig.cameras]
         if rig.lidar is not None:
             edges.append((self._base, rig.lidar.name.lower(), rig.lidar.base_from_body()))
-        if not self._spec.drift:
+        if self._spec.exact_odometry:
             edges.append(("map", self._odom, self._odometry.map_from_odom.poses[0]))
         sent = [messages.transform_stamped(self._stamp(start_ns), *edge) for edge in edges]
         yield start_ns, "/tf_static", messages.tf(sent)
@@ -168,7 +169,7 @@ class DriveMessages:
         for number, (stamp, pose) in enumerate(zip(track.stamps_ns, track.poses, strict=True)):
             header = self._stamp(stamp)
             moved = [messages.transform_stamped(header, self._odom, self._base, pose)]
-            if self._spec.drift:
+            if not self._spec.exact_odometry:
                 fix = self._odometry.map_from_odom.poses[number]
                 moved.append(messages.transform_stamped(header, "map", self._odom, fix))
             late = [

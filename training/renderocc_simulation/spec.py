@@ -51,6 +51,7 @@ class DriveSpec:
         image_hz: sets of images (and LiDAR turns) a second.
         key_hz: sets with truth a second; ``image_hz`` is a multiple of it.
         drift: share of the way by which the odometry goes wrong.
+        planar_odometry: odometry without heights, as of wheels with an IMU.
         lidar_labels: whether LiDAR points carry their class.
     """
 
@@ -60,6 +61,7 @@ class DriveSpec:
     image_hz: float = 2.0
     key_hz: float = 2.0
     drift: float = 0.0
+    planar_odometry: bool = False
     lidar_labels: bool = True
     faults: tuple[Fault, ...] = field(default=())
 
@@ -78,6 +80,11 @@ class DriveSpec:
             )
         if not 0 <= self.drift <= 0.2:
             raise ValueError(f"drift = {self.drift}: a share from 0 to 0.2")
+
+    @property
+    def exact_odometry(self) -> bool:
+        """Whether the odometry is off by one pose, the same all the time."""
+        return not (self.drift or self.planar_odometry)
 
     @property
     def sets(self) -> int:

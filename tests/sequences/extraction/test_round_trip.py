@@ -34,7 +34,7 @@ def original(nuscenes_root: Path) -> NuScenes:
 @pytest.fixture(scope="module")
 def again(nuscenes_root: Path, tmp_path_factory: pytest.TempPathFactory) -> NuScenes:
     folder = tmp_path_factory.mktemp("round_trip")
-    (sequence,) = open_sequences(nuscenes_root)
+    (sequence,) = open_sequences(nuscenes_root, as_recorded=True)
     write_sequence(sequence, sequence.measurements(key_frames_only=True), folder / "drive")
     job = Job(folder / "drive", folder / "data", load_rig("nuscenes"), ExtractOptions())
     (report,) = extract([job], VERSION)

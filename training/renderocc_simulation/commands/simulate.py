@@ -44,6 +44,10 @@ def simulate(
     ] = 2.0,
     key_hz: Annotated[float, typer.Option(help="sets with truth a second")] = 2.0,
     drift: Annotated[float, typer.Option(help="odometry error, share of the way")] = 0.0,
+    planar_odometry: Annotated[
+        bool,
+        typer.Option("--planar-odometry", help="odometry without heights: z stays 0 on hills"),
+    ] = False,
     lidar_labels: Annotated[bool, typer.Option(help="give each LiDAR point its class")] = True,
     traffic: Annotated[int, typer.Option(help="vehicles that drive")] = 22,
     walkers: Annotated[int, typer.Option(help="people that walk")] = 36,
@@ -74,7 +78,9 @@ def simulate(
         seed, length, "holdout" if split == "holdout" else "train", chosen, traffic, walkers
     )
     faults = tuple(parse_fault(text) for text in fault or [])
-    spec = DriveSpec(town, rig, preset, image_hz, key_hz, drift, lidar_labels, faults)
+    spec = DriveSpec(
+        town, rig, preset, image_hz, key_hz, drift, planar_odometry, lidar_labels, faults
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:

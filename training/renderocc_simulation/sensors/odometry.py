@@ -35,12 +35,14 @@ def odometry(
     stamp_of: Callable[[float], int],
     drift: float,
     rng: np.random.Generator,
+    planar: bool = False,
 ) -> Odometry:
     """Poses at ``RATE_HZ``; ``odom`` starts upright at the robot's first pose.
 
     Args:
         drift: share of the way by which the position goes wrong; the heading goes wrong with it,
             by a tenth of a radian after 100 m at a drift of 1 %.
+        planar: without heights, as of wheels with an IMU: tilt is known, z stays 0.
     """
     times = np.arange(first_s, last_s + 1 / RATE_HZ, 1 / RATE_HZ)
     truth = [world_from_base(float(time)) for time in times]
@@ -57,7 +59,10 @@ def odometry(
         turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
         wrong = RigidTransform(step.rotation @ turn, step.translation * scale)
         estimates.append(estimates[-1] @ (wrong if drift else step))
+    if planar:
+        level = np.diag([1.0, 1.0, 0.0])
+        estimates = [RigidTransform(e.rotation, level @ e.translation) for e in estimates]
     corrections = [t @ e.inverse() for t, e in zip(truth, estimates, strict=True)]
-    if not drift:
+    if not (drift or planar):
         corrections = [start] * len(truth)
     return Odometry(PoseTrack(stamps, estimates), PoseTrack(stamps, corrections))

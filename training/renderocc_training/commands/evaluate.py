@@ -273,7 +273,7 @@ def _sources(
     grid, image, problems = predictor.grid, predictor.config.image, names.problems
     files = FileTruth(truth, grid, predictor.class_set) if truth is not None else None
     if _is_nuscenes(recording):
-        for sequence in open_sequences(recording):
+        for sequence in open_sequences(recording, as_recorded=True):
             sets, name = SequenceSets(sequence, rig, image), names(sequence.name, recording)
             problems += [f"{name}: {problem}" for problem in sequence.problems]
             yield Source(name, sets, files or NoTruth()), sets.skipped

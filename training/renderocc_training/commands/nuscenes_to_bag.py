@@ -40,7 +40,7 @@ def nuscenes_to_bag(
     """
     console = Console(stderr=True)
     with console.status("reading the tables"):
-        sequences = open_sequences(dataroot, "nuscenes", version, scene or (), images_between=True)
+        sequences = open_sequences(dataroot, "nuscenes", version, scene or (), as_recorded=True)
         paths = [out] if len(sequences) == 1 else [out / each.name for each in sequences]
         existing = [str(path) for path in paths if path.exists()]
         if existing:

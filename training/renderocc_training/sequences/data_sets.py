@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from renderocc_training.sequences.ddad import ddad_sequences
+from renderocc_training.sequences.heights import with_heights
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.sequences.nuscenes import nuscenes_sequences
 from renderocc_training.sequences.semantickitti import semantickitti_sequences
@@ -21,7 +22,7 @@ def open_sequences(
     format: DataFormat = "nuscenes",
     version: str | None = None,
     names: Sequence[str] = (),
-    images_between: bool = False,
+    as_recorded: bool = False,
 ) -> list[RecordedSequence]:
     """The sequences of a data set.
 
@@ -30,7 +31,8 @@ def open_sequences(
         format: "nuscenes" (also what ``extract`` writes), "semantickitti" or "ddad".
         version: folder of nuScenes tables; the only one there if not given.
         names: of sequences (scenes); all if empty.
-        images_between: also list images between key frames, where the layout has them.
+        as_recorded: poses as they are, and also the images between key frames; else poses get
+            the heights that they lack, see ``renderocc_training.sequences.heights``.
 
     Raises:
         ValueError: the data set is not whole, or a sequence is not there.
@@ -38,10 +40,12 @@ def open_sequences(
     if not root.is_dir():
         raise ValueError(f"data set folder {root} is not there")
     if format == "semantickitti":
-        return semantickitti_sequences(root, names)
-    if format == "ddad":
-        return ddad_sequences(root, names)
-    return nuscenes_sequences(root, names, version, images_between)
+        sequences = semantickitti_sequences(root, names)
+    elif format == "ddad":
+        sequences = ddad_sequences(root, names)
+    else:
+        sequences = nuscenes_sequences(root, names, version, images_between=as_recorded)
+    return sequences if as_recorded else with_heights(sequences)
 
 
 def hold_out(

@@ -65,9 +65,7 @@ def run_job(job: Job) -> ExtractionReport:
     """
     try:
         if job.layout != "bag":
-            return _extract_data_set(
-                job, open_sequences(job.source, job.layout, images_between=True)
-            )
+            return _extract_data_set(job, open_sequences(job.source, job.layout, as_recorded=True))
         with BagReader(job.source, salvage=True) as reader:
             return _extract_bag(job, reader)
     except ValueError as error:
