@@ -8,8 +8,11 @@ The node brings itself up: what is missing is in its log and, within a second, o
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.conditions import IfCondition
+from launch.logging import launch_config
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
@@ -36,7 +39,7 @@ ARGUMENTS = {
     "use_sim_time": ("false", "take the time from /clock"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "respawn": ("false", "start the node again, after two seconds, when it ends by itself"),
-    "rviz": ("false", "open rviz2 with the shipped configuration"),
+    "rviz": ("false", "open rviz2, set up for the rig and the network"),
 }
 
 
@@ -50,15 +53,29 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", PathJoinSubstitution([SHARE, "rviz", "renderocc.rviz"])],
-        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
     # rviz first: where it is not installed the launch ends there, before it has started anything.
+    rviz = OpaqueFunction(function=rviz2, condition=IfCondition(LaunchConfiguration("rviz")))
     return LaunchDescription([*declared, rviz, OpaqueFunction(function=occupancy_node)])
+
+
+def rviz2(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """rviz2 with a configuration written for this rig and network, into the launch's log folder."""
+    from renderocc_ros.tools.launched_node import launched_node
+    from renderocc_ros.viewing.rviz_config import rviz_config
+
+    value = {name: LaunchConfiguration(name).perform(context) for name in (*PARAMETERS, *ARGUMENTS)}
+    name = "/".join(("", value["namespace"].strip("/"), value["node_name"])).replace("//", "/")
+    given = {key: value[key] for key in PARAMETERS if value[key]}
+    file = Path(launch_config.get_log_file_path(f"{value['node_name']}.rviz"))
+    file.write_text(rviz_config(launched_node(name, Path(value["params_file"]), given)))
+    return [
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            arguments=["-d", str(file)],
+            parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
+        )
+    ]
 
 
 def occupancy_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 import yaml
 
-from renderocc_ros.checkpoint import ModelHeader, file_sha256, read_header
+from renderocc_ros.checkpoint import file_sha256
 from renderocc_ros.network_config import load_network_config
-from renderocc_ros.prediction.models import model_file
+from renderocc_ros.prediction.models import model_file, model_header
 
 
 def info(
@@ -30,7 +29,7 @@ def info(
     if path is None:
         name = load_network_config(model).name
         raise ValueError(f"network '{name}' comes without weights: give the file of a model")
-    header = _header(path)
+    header = model_header(path)
     content = {
         "file": str(path),
         "sha256": file_sha256(path),
@@ -42,11 +41,3 @@ def info(
         typer.echo(json.dumps(content))
     else:
         typer.echo(yaml.safe_dump(content, sort_keys=False, default_flow_style=None), nl=False)
-
-
-def _header(path: Path) -> ModelHeader:
-    if path.suffix != ".onnx":
-        return read_header(path)
-    from renderocc_ros.prediction import Predictor
-
-    return Predictor.from_checkpoint(path, device="cpu").header

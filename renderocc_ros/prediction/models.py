@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from renderocc_ros.checkpoint import Model, load_checkpoint
+from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, read_header
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network.initialise import settle_norms
 from renderocc_ros.network.renderocc import RenderOcc, build_network
-from renderocc_ros.network_config import LiftedConfig, load_network_config
+from renderocc_ros.network_config import LiftedConfig, NetworkConfig, load_network_config
 from renderocc_ros.paths import shipped_weights
 
 
@@ -24,6 +24,21 @@ def model_file(name: str | Path) -> Path | None:
     if is_file_name(name):
         return Path(os.path.expanduser(name))
     return shipped_weights(str(name))
+
+
+def model_header(path: Path) -> ModelHeader:
+    """What a model's file holds; of a .safetensors no weight is read."""
+    if path.suffix != ".onnx":
+        return read_header(path)
+    from renderocc_ros.prediction.predictor import Predictor
+
+    return Predictor.from_checkpoint(path, device="cpu").header
+
+
+def model_config(name: str) -> NetworkConfig:
+    """The network's configuration, by the file of a model or the name of a network."""
+    path = model_file(name)
+    return load_network_config(name) if path is None else model_header(path).config
 
 
 def load_model(name: str | Path, seed: int = 0) -> Model:

@@ -11,8 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
+from renderocc_ros.config import load_rig
+from renderocc_ros.network_config import load_network_config
+from renderocc_ros.viewing.rviz_config import rviz_config
+from renderocc_ros.viewing.viewed_node import ViewedNode
 from tests.contracts.checkout import ROOT
 
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
@@ -69,17 +72,42 @@ def test_live_launch_brings_the_node_up_and_ends_with_it(tmp_path: Path) -> None
             assert process.wait(30) == 0
 
 
-def test_rviz_file_shows_what_the_node_publishes() -> None:
-    displays = yaml.safe_load(RVIZ.read_text(encoding="utf-8"))["Visualization Manager"]["Displays"]
-    by_class = {display["Class"].rpartition("/")[2]: display for display in displays}
-    voxels = by_class["PointCloud2"]
-    assert voxels["Style"] == "Boxes"
-    assert voxels["Topic"]["Value"] == "/renderocc/points"
-    assert voxels["Color Transformer"] == "RGB8"
-    nano = yaml.safe_load((ROOT / "config" / "networks" / "nano.yaml").read_text())
-    assert voxels["Size (m)"] == pytest.approx(nano["grid"]["resolution_m"])
-    assert by_class["MarkerArray"]["Topic"]["Value"] == "/renderocc/markers"
-    assert "TF" in by_class
-    rig = yaml.safe_load((ROOT / "config" / "rigs" / "nuscenes.yaml").read_text())
-    shown = {d["Topic"]["Value"] for d in displays if d["Class"].endswith("/Image")}
-    assert shown == {f"/{camera['image_topic']}/compressed" for camera in rig["cameras"]}
+def test_shipped_rviz_file_is_what_the_command_writes() -> None:
+    """`renderocc rviz-config --rig nuscenes --out rviz/renderocc.rviz` makes it anew."""
+    nano = load_network_config("nano").grid.build()
+    written = rviz_config(ViewedNode("/renderocc", load_rig("nuscenes"), nano))
+    assert RVIZ.read_text(encoding="utf-8") == written
+
+
+PARAMETERS = """
+/**: {ros__parameters: {rig: two_cameras, network: r50}}
+/fleet/*: {ros__parameters: {network: r50-fast}}
+other: {ros__parameters: {rig: surround_fisheye}}
+far: {away: {renderocc: {ros__parameters: {rig: nuscenes}}}}
+"""
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("name", "given", "rig", "cell_m"),
+    [
+        ("/renderocc", {}, "two_cameras", 0.4),
+        ("/other", {}, "surround_fisheye", 0.4),
+        ("/fleet/renderocc", {"rig": "nuscenes"}, "nuscenes", 0.4),
+        ("/far/away/renderocc", {"network": "nano"}, "nuscenes", 0.8),
+    ],
+)
+def test_rviz_is_set_up_for_what_the_node_will_run(
+    tmp_path: Path, name: str, given: dict[str, str], rig: str, cell_m: float
+) -> None:
+    pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
+    from renderocc_ros.tools.launched_node import launched_node, parameters_of
+
+    file = tmp_path / "params.yaml"
+    file.write_text(PARAMETERS)
+    node = launched_node(name, file, given)
+    assert (node.name, node.rig.name, node.grid.resolution_m) == (name, rig, cell_m)
+    fleet = parameters_of(file, "/fleet/renderocc")
+    assert fleet == {"rig": "two_cameras", "network": "r50-fast"}
+    with pytest.raises(ValueError, match="no readable parameter file"):
+        launched_node(name, tmp_path / "none.yaml", {})
