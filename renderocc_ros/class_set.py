@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IGNORE_ID = 255  # a pixel or voxel of which nothing is known; never the id of a class
-OCCUPIED_ID = 254  # a voxel that something is in, but nobody knows what; for training alone
+OCCUPIED_ID = 254  # a voxel that something is in, but nobody knows what; in labels alone
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,12 @@ class RigConfig(StrictModel):
     odom_frame: str | None = Field(
         "odom", description="frame that does not jump, for ego motion between stamps; null: none"
     )
+    ego_radius_m: float | None = Field(
+        1.0,
+        ge=0,
+        description="LiDAR returns nearer to the sensor than this, seen from above, are off the "
+        "robot itself and no obstacles; null: it is a car, whose body is left out",
+    )
     sync: SyncConfig = SyncConfig()
 
     @field_validator("base_frame", "odom_frame")

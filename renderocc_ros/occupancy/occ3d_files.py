@@ -1,12 +1,14 @@
 """Occ3D files: how they are written and read, and which prediction belongs to which truth.
 
-A sample is known by its token: the name of a file ``<token>.npz`` or, for files that are all named
-``labels.npz``, the name of the folder that holds it.
+A sample is known by its token: the name of a file ``<token>.npz`` or ``<token>.npy`` or, for files
+that all have one name such as ``labels.npz``, that of the folder that holds it. SemanticKITTI's
+``sequences/08/voxels/000010.label`` has the token ``08_000010``.
 """
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,13 @@ from renderocc_ros.files import write_whole
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 
-# Names that predictions are saved under; the last two are numpy's own for an unnamed array.
-PREDICTION_KEYS = ("semantics", "labels", "pred", "arr_0")
+# Names that labels are saved under; the last is numpy's own for an unnamed array.
+LABEL_KEYS = ("semantics", "labels", "pred", "occ_pred", "sem_pred", "occ", "arr_0")
+SUFFIXES = (".npz", ".npy", ".label")
+# Names of files of which each sample has one, in a folder of its own.
+NAMES_OF_ALL = ("labels", "pred", "prediction", "occ", "occupancy", "semantics")
+KITTI_FOLDERS = ("voxels", "predictions")
+MASKS = ("mask_camera", "mask_lidar")
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def find_pairs(predictions: Path, truths: Path) -> FilePairs:
     """Match the files of two folders, searched to any depth.
 
     Raises:
-        ValueError: a folder holds no .npz file, two files of one token, or no token is in both.
+        ValueError: a folder holds no such file, two files of one token, or no token is in both.
     """
     predicted, true = files_by_token(predictions), files_by_token(truths)
     both = sorted(predicted.keys() & true.keys())
@@ -67,21 +74,23 @@ def find_pairs(predictions: Path, truths: Path) -> FilePairs:
 
 
 def files_by_token(folder: Path) -> dict[str, Path]:
-    """All .npz files of a folder, searched to any depth, by token.
+    """All files of labels in a folder, searched to any depth, by token.
 
     Raises:
-        ValueError: no folder, no .npz file in it, or two files of one token.
+        ValueError: no folder, no such file in it, or two files of one token.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*.npz")):
-        token = path.parent.name if path.stem == "labels" else path.stem
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
+        token = path.parent.name if path.stem in NAMES_OF_ALL else path.stem
+        if path.suffix == ".label" and path.parent.name in KITTI_FOLDERS:
+            token = f"{path.resolve().parent.parent.name}_{path.stem}"
         if token in found:
             raise ValueError(f"token '{token}' stands twice: {found[token]} and {path}")
         found[token] = path
     if not found:
-        raise ValueError(f"{folder} holds no .npz file")
+        raise ValueError(f"{folder} holds no file {' or '.join('*' + each for each in SUFFIXES)}")
     return found
 
 
@@ -133,25 +142,49 @@ def read_occupancy(path: Path, grid: VoxelGrid, class_set: ClassSet) -> Semantic
     )
 
 
-def read_truth(path: Path) -> Occ3dTruth:
-    """Read ``semantics``, ``mask_camera`` and ``mask_lidar``; a missing mask is an error."""
-    arrays = _read(path, ("semantics", "mask_camera", "mask_lidar"))
-    camera, lidar = (arrays[key].astype(bool) for key in ("mask_camera", "mask_lidar"))
-    return Occ3dTruth(_labels(arrays["semantics"], path), camera, lidar)
+def read_truth(path: Path, masks: Collection[str] = MASKS) -> Occ3dTruth:
+    """Read labels, ``mask_camera`` and ``mask_lidar``.
+
+    Args:
+        masks: those that must be there; where another is missing, all is taken as seen.
+    """
+    arrays = _read(path, ("semantics", *masks))
+    labels = volume(arrays["semantics"], path)
+    with np.load(path, allow_pickle=False) as file:
+        camera, lidar = (
+            file[key].astype(bool) if key in file else np.ones(labels.shape, bool) for key in MASKS
+        )
+    return Occ3dTruth(labels, camera, lidar)
 
 
 def read_prediction(path: Path) -> NDArray[np.uint8]:
-    """Read the labels of a prediction, saved under one of the usual keys."""
-    return _labels(next(iter(_read(path, PREDICTION_KEYS, any_of=True).values())), path)
+    """Read labels that an .npz holds under one of the usual keys, or an .npy."""
+    if path.suffix == ".npy":
+        return volume(read_npy(path), path)
+    return volume(next(iter(_read(path, LABEL_KEYS, any_of=True).values())), path)
 
 
-def grid_of_prediction(path: Path, size: tuple[int, ...]) -> VoxelGrid | None:
+def read_npy(path: Path) -> NDArray[Any]:
+    """The array of an .npy file.
+
+    Raises:
+        ValueError: it is not readable.
+    """
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (EOFError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is no readable .npy file: {error}") from error
+
+
+def grid_of_prediction(path: Path) -> VoxelGrid | None:
     """The grid that ``origin_m`` and ``resolution_m`` in a prediction tell; None without them."""
+    if path.suffix != ".npz":
+        return None
     with np.load(path, allow_pickle=False) as arrays:
         if "origin_m" not in arrays or "resolution_m" not in arrays:
             return None
         x, y, z = arrays["origin_m"].tolist()
-        nx, ny, nz = size
+        nx, ny, nz = read_prediction(path).shape
         return VoxelGrid((x, y, z), float(arrays["resolution_m"]), (nx, ny, nz))
 
 
@@ -165,14 +198,25 @@ def _read(path: Path, keys: tuple[str, ...], any_of: bool = False) -> dict[str, 
         with np.load(path, allow_pickle=False) as arrays:
             there = [key for key in keys if key in arrays]
             if not there or (len(there) < len(keys) and not any_of):
-                raise ValueError(f"{path} holds {sorted(arrays)}, wanted {', '.join(keys)}")
+                or_and = " or " if any_of else ", "
+                raise ValueError(f"{path} holds {sorted(arrays)}, wanted {or_and.join(keys)}")
             return {key: arrays[key] for key in there[: 1 if any_of else None]}
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise ValueError(f"{path} is no readable .npz file: {error}") from error
 
 
-def _labels(array: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    if array.ndim != 3 or not np.issubdtype(array.dtype, np.integer):
+def volume(array: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """(X, Y, Z) uint8 labels; leading axes of length 1 and whole numbers as floats are taken.
+
+    Raises:
+        ValueError: something else.
+    """
+    while array.ndim > 3 and len(array) == 1:
+        array = array[0]
+    whole = np.issubdtype(array.dtype, np.integer) or (
+        np.issubdtype(array.dtype, np.floating) and bool((array == np.rint(array)).all())
+    )
+    if array.ndim != 3 or not whole:
         raise ValueError(
             f"{path}: labels are {array.dtype} {array.shape}, wanted integer (X, Y, Z)"
         )

@@ -78,7 +78,7 @@ class RerunView:
 
     def close(self) -> None:
         """Write what is still under way."""
-        self._recording.flush(blocking=True)
+        self._recording.flush()
         self._recording.disconnect()
 
     def _log(self, entity: str, content: object, static: bool = False) -> None:

@@ -25,7 +25,7 @@ from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.results import read_results
 from renderocc_training.evaluation.sequence_rays import sequence_ray_scores
 from renderocc_training.evaluation.sequence_sets import SequenceSets
-from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
+from renderocc_training.evaluation.voxel_scores import confusion_matrix, no_counts, voxel_scores
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.bag_writer import BagWriter
@@ -62,7 +62,7 @@ def test_every_set_is_scored_and_the_scores_are_those_of_the_files(
     folder, said = evaluated
     results = read_results(folder / "results")
     assert said["frames_evaluated"] == said["frames_scored"] == len(results.frames) == SETS
-    matrix = np.zeros((18, 18), np.int64)
+    matrix = no_counts(len(occ3d))
     for frame in results.frames:
         truth, predicted = results.truth(frame.token), results.prediction(frame.token)
         assert truth is not None and predicted is not None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet, SemanticClass
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet, SemanticClass
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_training.evaluation.voxel_scores import (
     confusion_matrix,
     distance_rings,
     flicker,
     moving_and_static,
+    no_counts,
     voxel_scores,
 )
 
@@ -29,7 +30,7 @@ def test_hand_worked() -> None:
     truth = labels(CAR, CAR, WALL, WALL, FREE, FREE, FREE, IGNORE_ID)
     guess = labels(CAR, WALL, WALL, FREE, FREE, FREE, CAR, CAR)
     matrix = confusion_matrix(truth, guess, TWO)
-    assert matrix.tolist() == [[1, 1, 0], [0, 1, 1], [1, 0, 2]]
+    assert matrix.tolist() == [[1, 1, 0], [0, 1, 1], [1, 0, 2], [0, 0, 0]]
     scores = voxel_scores(matrix)
     assert np.allclose(scores.class_iou, (1 / 3, 1 / 3))
     assert scores.miou == pytest.approx(1 / 3)
@@ -39,7 +40,7 @@ def test_hand_worked() -> None:
 
 def test_the_matrix_is_brute_force_and_adds_up_over_frames() -> None:
     random = np.random.default_rng(0)
-    total, expected = np.zeros((3, 3), dtype=np.int64), np.zeros((3, 3), dtype=np.int64)
+    total, expected = no_counts(2), no_counts(2)
     for _ in range(3):
         truth, guess = random.integers(0, 3, (2, 5, 4, 3)).astype(np.uint8)
         mask = random.random((5, 4, 3)) < 0.6
@@ -47,6 +48,17 @@ def test_the_matrix_is_brute_force_and_adds_up_over_frames() -> None:
         for index in np.ndindex(5, 4, 3):
             expected[truth[index], guess[index]] += mask[index]
     assert np.array_equal(total, expected)
+
+
+def test_what_is_occupied_and_of_unknown_class_counts_for_geometry_alone() -> None:
+    truth = labels(CAR, OCCUPIED_ID, OCCUPIED_ID, FREE)
+    guess = labels(CAR, WALL, FREE, CAR)
+    matrix = confusion_matrix(truth, guess, TWO)
+    assert matrix.tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0], [0, 1, 1]]
+    scores = voxel_scores(matrix)
+    assert (scores.class_iou[CAR], scores.voxels) == (0.5, 4)
+    assert np.isnan(scores.class_iou[WALL])  # neither right nor wrong
+    assert (scores.iou, scores.precision, scores.recall) == pytest.approx((2 / 4, 2 / 3, 2 / 3))
 
 
 def test_a_class_that_never_occurs_leaves_the_mean() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from street_source import GRID, make_store, network_config, recipe
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import describe_grid
 from renderocc_training.recipe import Recipe
@@ -56,9 +56,15 @@ def test_the_most_frequent_class_names_a_coarse_cell(occ3d: ClassSet) -> None:
 
 def test_what_is_there_without_a_class_is_not_free_when_cells_are_joined(occ3d: ClassSet) -> None:
     labels = np.full((2, 2, 4), 17, np.uint8)
-    labels[0, 0, 0], labels[0, 0, 2], labels[1, 0, 2] = IGNORE_ID, IGNORE_ID, 4
-    coarse, _ = coarser(labels, np.ones_like(labels, dtype=bool), 2, occ3d)
-    assert coarse.ravel().tolist() == [IGNORE_ID, 4]
+    labels[0, 0, 0], labels[0, 0, 2], labels[1, 0, 2] = OCCUPIED_ID, OCCUPIED_ID, 4
+    labels[1, 1, 0] = IGNORE_ID
+    seen = np.zeros_like(labels, dtype=bool)
+    seen[0, 0, 0] = True
+    coarse, coarse_seen = coarser(labels, seen, 2, occ3d)
+    assert coarse.ravel().tolist() == [OCCUPIED_ID, 4]
+    assert coarse_seen.ravel().tolist() == [True, False]
+    labels[0, 0, 0] = 17
+    assert coarser(labels, seen, 2, occ3d)[0].ravel().tolist() == [IGNORE_ID, 4]
 
 
 def test_grids_that_do_not_match_are_refused(

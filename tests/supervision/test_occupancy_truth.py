@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
 from renderocc_training.sequences.model import (
     BoxTrack,
     CameraImage,
     Frame,
     LidarSweep,
+    Origin,
     RecordedSequence,
 )
 from renderocc_training.supervision.occupancy_truth import TruthMaker, TruthOptions, label_cells
@@ -175,10 +176,36 @@ def test_cells_take_most_points_then_the_nearest_label(occ3d: ClassSet) -> None:
 
 def test_cells_without_class_can_be_given_one(sequence: RecordedSequence, occ3d: ClassSet) -> None:
     unknown = TruthMaker(sequence, None, GRID, occ3d).truth(sequence.frames[0]).labels
-    assert set(np.unique(unknown)) == {FREE, IGNORE_ID}
+    assert set(np.unique(unknown)) == {FREE, OCCUPIED_ID}
     options = TruthOptions(unlabelled=0)
     named = TruthMaker(sequence, None, GRID, occ3d, options).truth(sequence.frames[0]).labels
-    assert np.array_equal(named == 0, unknown == IGNORE_ID)
+    assert np.array_equal(named == 0, unknown == OCCUPIED_ID)
+
+
+@pytest.mark.parametrize(
+    ("rig_m", "option_m", "kept"),
+    [(None, None, 1), (0.5, None, 3), (2.0, None, 2), (None, 2.0, 2), (0.5, 4.0, 1)],
+)
+def test_returns_off_the_robot_are_left_out_by_its_size(
+    sequence: RecordedSequence,
+    occ3d: ClassSet,
+    tmp_path: Path,
+    rig_m: float | None,
+    option_m: float | None,
+    kept: int,
+) -> None:
+    """Posts at 1.5 and 2.5 m before the LiDAR lie in a car's body, a third beside it does not."""
+    points = np.array([[1.5, 0.0, 0.5], [2.5, 0.0, 0.5], [0.0, 7.5, 0.5], [0.0, 0.0, 0.0]])
+    file = tmp_path / "posts.bin"
+    np.hstack([points, np.zeros((4, 2))]).astype("<f4").tofile(file)
+    frame = sequence.frames[0]
+    assert frame.lidar is not None
+    seen = replace(frame, lidars=(replace(frame.lidar, file=file),))
+    robot = replace(sequence, frames=(seen,), tracks={}, origin=Origin(ego_radius_m=rig_m))
+    maker = TruthMaker(robot, ByHeight(), GRID, occ3d, TruthOptions(ego_radius_m=option_m))
+    labels = maker.truth(seen).labels
+    assert (labels != FREE).sum() == kept
+    assert labels[20, 20, 2] == FREE  # no-returns are no obstacle
 
 
 def test_a_drive_without_lidar_is_refused(sequence: RecordedSequence, occ3d: ClassSet) -> None:

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from renderocc_ros.config import load_rig
 from renderocc_training.evaluation.comparison import CONFIDENCE, RESAMPLES, SEED, compare_results
+from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.results import (
     Results,
     ResultsWriter,
     read_results,
     without_nan,
 )
-from renderocc_training.evaluation.scoring import Mask
 
 NAMED = 5
 

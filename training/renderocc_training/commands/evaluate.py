@@ -24,6 +24,7 @@ from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import is_file_name, model_file
 from renderocc_ros.prediction.options import PRECISIONS
 from renderocc_training.evaluation.bag_output import BagOutput
+from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.rendered_views import BagLabels
 from renderocc_training.evaluation.replay import (
@@ -34,7 +35,6 @@ from renderocc_training.evaluation.replay import (
     skipped_as_json,
 )
 from renderocc_training.evaluation.results import ResultsWriter, without_nan
-from renderocc_training.evaluation.scoring import Mask
 from renderocc_training.evaluation.sequence_rays import sequence_ray_scores
 from renderocc_training.evaluation.sequence_sets import SequenceSets
 from renderocc_training.evaluation.summary import latency_summary, summarise

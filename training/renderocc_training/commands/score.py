@@ -17,12 +17,18 @@ from rich.table import Table
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.occupancy.occ3d_files import FilePairs, find_pairs, read_prediction
+from renderocc_ros.occupancy.occ3d_files import FilePairs, find_pairs
 from renderocc_training.commands._label_options import ClassSetName
+from renderocc_training.evaluation.label_files import (
+    KITTI_GRID,
+    Mask,
+    Numbering,
+    Order,
+    require_order,
+)
 from renderocc_training.evaluation.ray_scores import ray_scores
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.evaluation.scoring import (
-    Mask,
     SampleCounts,
     count_folder,
     grids_of,
@@ -37,8 +43,12 @@ NAMED = 5  # unmatched tokens that are named before "and N more"
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(help="folder of <token>.npz, searched deeply")],
-    truth: Annotated[Path, typer.Argument(help="folder of <token>/labels.npz (Occ3D's gts)")],
+    predictions: Annotated[
+        Path, typer.Argument(help="folder of TOKEN.npz, TOKEN/pred.npz or TOKEN.npy, searched")
+    ],
+    truth: Annotated[
+        Path, typer.Argument(help="folder of TOKEN/labels.npz (Occ3D), or of TOKEN.npy")
+    ],
     class_set: ClassSetName = "occ3d",
     voxel_m: Annotated[
         float | None,
@@ -54,6 +64,18 @@ def score(
         Path | None,
         typer.Option(help="ray origins for RayIoU: .npz with an (F, 3) array of metres per token"),
     ] = None,
+    free_id: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=255, help="label of free voxels in predictions; the class set's if not given"
+        ),
+    ] = None,
+    first_id: Annotated[
+        int, typer.Option(min=0, max=1, help="label of the first class in predictions")
+    ] = 0,
+    order: Annotated[
+        Order | None, typer.Option(help="axes of the predictions; xyz if not given")
+    ] = None,
     partial: Annotated[bool, typer.Option(help="score although predictions are missing")] = False,
     processes: Annotated[
         int, typer.Option(min=1, help="samples at a time; one for each CPU if not given")
@@ -62,8 +84,15 @@ def score(
 ) -> None:
     """Score a folder of predictions against Occ3D truth.
 
-    One confusion matrix over all samples, as Occ3D-nuScenes does. Never compare a method trained
-    with the camera mask with one trained without.
+    renderocc score predictions gts
+
+    renderocc score surroundocc gts --free-id 0 --mask none
+
+    renderocc score predictions semantickitti/sequences/08
+
+    One confusion matrix over all samples, as Occ3D-nuScenes does. Files are Occ3D's .npz, dense
+    .npy, SurroundOcc's (N, 4) .npy, and SemanticKITTI's .label with .invalid. Never compare a
+    method trained with the camera mask with one trained without.
     """
     console = Console(stderr=True)
     classes = load_class_set(class_set)
@@ -80,8 +109,17 @@ def score(
         if absent:
             raise ValueError(f"{rays} lacks ray origins of {len(absent)} samples: {absent[:NAMED]}")
     grid = _grid(files, voxel_m)
+    numbering = Numbering(free_id, first_id, order or "xyz")
+    if order is None:
+        require_order(files.pairs[0], classes, grid, numbering)
     counting = count_folder(
-        files.pairs, classes, grid, mask, origins.__getitem__ if origins else None, processes
+        files.pairs,
+        classes,
+        grid,
+        mask,
+        origins.__getitem__ if origins else None,
+        processes,
+        numbering,
     )
     counts = total(
         track(counting, "scoring", total=len(files.pairs), console=console, transient=True)
@@ -95,7 +133,9 @@ def score(
 def _grid(files: FilePairs, voxel_m: float | None) -> VoxelGrid:
     """The grid that the first files say; else Occ3D's box in cells of ``voxel_m``."""
     token, prediction, truth = files.pairs[0]
-    for name, own in grids_of(prediction, read_prediction(prediction).shape, truth):
+    if truth.suffix == ".label":
+        return KITTI_GRID
+    for name, own in grids_of(prediction, truth):
         if voxel_m is not None and not np.isclose(voxel_m, own.resolution_m):
             raise ValueError(
                 f"--voxel-m {voxel_m} contradicts the {name} of {token}, which says {own}: leave "

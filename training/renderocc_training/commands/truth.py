@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from renderocc_ros.class_set import IGNORE_ID
+from renderocc_ros.class_set import OCCUPIED_ID
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
 from renderocc_ros.occupancy.grid_file import describe_grid
@@ -53,7 +53,7 @@ def truth(
     ] = DEFAULTS.window,
     unlabelled: Annotated[
         str | None,
-        typer.Option(help="class of what is there but has no label; else it is not scored"),
+        typer.Option(help="class of what has no label; if not given, only its geometry is scored"),
     ] = None,
 ) -> None:
     """Make occupancy truth from a data set's LiDAR, in Occ3D's file format.
@@ -66,9 +66,6 @@ def truth(
     """
     console = Console(stderr=True)
     classes, cells = load_class_set(class_set), load_network_config(grid).grid.build()
-    options = TruthOptions(
-        window=window, unlabelled=None if unlabelled is None else classes.id_of(unlabelled)
-    )
     source = chosen_label_source(
         label_source, None, semantics, label_settings(settings), format, root
     )
@@ -77,6 +74,11 @@ def truth(
             f"truth takes the classes of LiDAR points, not semantics = '{source.semantics}': give "
             "--semantics boxes, points or none"
         )
+    options = TruthOptions(
+        window=window,
+        unlabelled=None if unlabelled is None else classes.id_of(unlabelled),
+        ego_radius_m=source.ego_radius_m,
+    )
     given = None if source.semantics == "none" else point_classes(source, classes)
     table = Table("sequence", "frames", "occupied", "without class", "seen by cameras", "by LiDAR")
     for sequence in opened(root, format, version, scenes or ()):
@@ -86,7 +88,7 @@ def truth(
         for frame in track(sequence.frames, sequence.name, console=console, transient=True):
             made = maker.truth(frame)
             write_truth(out / sequence.name / frame.token / "labels.npz", made)
-            unknown = made.labels == IGNORE_ID
+            unknown = made.labels == OCCUPIED_ID
             occupied = made.labels != classes.free_id
             sums += (occupied.sum(), unknown.sum(), made.mask_camera.sum(), made.mask_lidar.sum())
         means = [f"{value / max(len(sequence), 1):,.0f}" for value in sums]

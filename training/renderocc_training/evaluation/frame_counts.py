@@ -13,13 +13,14 @@ from renderocc_ros.geometry import RigidTransform, VoxelGrid
 from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_training.evaluation.calibration_scores import BINS, Reliability, reliability
-from renderocc_training.evaluation.scoring import Mask
+from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.view_scores import DepthSums
 from renderocc_training.evaluation.voxel_scores import (
     Counts,
     confusion_matrix,
     distance_rings,
     flicker,
+    no_counts,
 )
 
 RING_EDGES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 60.0)
@@ -30,12 +31,12 @@ class FrameCounts:
     """What is counted of one frame or of many.
 
     Attributes:
-        rings: (R, C + 1, C + 1): voxels by distance ring, truth and prediction.
+        rings: (R, C + 2, C + 1): voxels by distance ring, truth and prediction.
         reliability: of the occupancy probability.
         changed, changeable: voxels whose label differs from that of the frame before, brought into
             the present frame; and voxels that are occupied in either.
         depth: rendered depth against labels.
-        view_confusion: (C + 1, C + 1): rendered classes against labels, by pixel.
+        view_confusion: (C + 2, C + 1): rendered classes against labels, by pixel.
     """
 
     rings: Counts
@@ -51,7 +52,7 @@ class FrameCounts:
 
     @property
     def confusion(self) -> Counts:
-        """(C + 1, C + 1): voxels by truth and prediction, at any distance."""
+        """(C + 2, C + 1): voxels by truth and prediction, at any distance."""
         return np.asarray(self.rings.sum(axis=0))
 
     @property
@@ -62,12 +63,9 @@ class FrameCounts:
     @staticmethod
     def none(classes: int) -> FrameCounts:
         """Nothing counted, for a class set of so many classes."""
-        side = classes + 1
         bins = (np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), np.zeros(BINS))
-        rings = np.zeros((len(RING_EDGES_M) - 1, side, side), np.int64)
-        return FrameCounts(
-            rings, Reliability(*bins), 0, 0, DepthSums(), np.zeros((side, side), np.int64)
-        )
+        rings = np.stack([no_counts(classes)] * (len(RING_EDGES_M) - 1))
+        return FrameCounts(rings, Reliability(*bins), 0, 0, DepthSums(), no_counts(classes))
 
 
 @dataclass
@@ -146,7 +144,7 @@ def warped(
 def _by_ring(
     predicted: SemanticOccupancy, truth: Occ3dTruth, counted: NDArray[np.bool_] | None
 ) -> Counts:
-    """(R, C + 1, C + 1)."""
+    """(R, C + 2, C + 1)."""
     whole = np.ones(truth.labels.shape, bool) if counted is None else counted
     matrices = [
         confusion_matrix(truth.labels, predicted.labels, predicted.class_set, whole & ring)
@@ -160,7 +158,7 @@ def _reliability(
 ) -> Reliability:
     known = truth.labels != IGNORE_ID
     chosen = known if counted is None else known & counted
-    occupied = truth.labels[chosen] < predicted.class_set.free_id
+    occupied = truth.labels[chosen] != predicted.class_set.free_id
     return reliability(predicted.confidence[chosen].astype(np.float32) / 255, occupied)
 
 

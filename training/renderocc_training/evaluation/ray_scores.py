@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.class_set import ClassSet
+from renderocc_ros.class_set import OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.geometry.voxel_traversal import first_hits
 
@@ -89,7 +89,8 @@ def count_rays(
     """Cast the metric's rays from each origin through both volumes; rays that miss truth drop out.
 
     Args:
-        truth, predicted: (X, Y, Z) labels; free is ``class_set.free_id``.
+        truth, predicted: (X, Y, Z) labels; free is ``class_set.free_id``. Truth may hold
+            ``OCCUPIED_ID``.
         origins: (F, 3) metres in the ego frame.
     """
     directions = lidar_directions()
@@ -97,7 +98,7 @@ def count_rays(
     rays = np.tile(directions, (len(origins), 1))
     true_class, true_m = _answers(truth, grid, class_set, starts, rays)
     class_, at_m = _answers(predicted, grid, class_set, starts, rays)
-    counted = true_class != class_set.free_id
+    counted = true_class < class_set.free_id  # what has no class cannot be told right or wrong
     true_class, class_ = true_class[counted], class_[counted]
     error_m = np.abs(at_m - true_m)[counted]
     count = len(class_set)
@@ -131,7 +132,9 @@ def _answers(
     origins: NDArray[np.float64],
     directions: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    found = first_hits(labels < class_set.free_id, grid, origins, directions)
+    found = first_hits(
+        (labels < class_set.free_id) | (labels == OCCUPIED_ID), grid, origins, directions
+    )
     x, y, z = found.cells.T
     answer = np.where(found.hit, labels[x, y, z].astype(np.int64), class_set.free_id)
     return answer, found.leave_m

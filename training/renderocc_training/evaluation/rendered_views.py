@@ -16,7 +16,7 @@ from renderocc_ros.rig.camera_set import PosedImage
 from renderocc_ros.rig.raw_images import raw_rows
 from renderocc_training.evaluation.stamped_topic import StampedTopic
 from renderocc_training.evaluation.view_scores import DepthSums, depth_sums
-from renderocc_training.evaluation.voxel_scores import Counts, confusion_matrix
+from renderocc_training.evaluation.voxel_scores import Counts, confusion_matrix, no_counts
 from renderocc_training.recording.bag_reader import BagReader
 
 VIEW_WIDTH = 176  # columns of a rendered view: about two per voxel at 40 m
@@ -64,8 +64,7 @@ def score_view(
         label_m = labels.depth_m[lattice] / ahead
         within = (label_m > view.near_m) & (label_m < view.far_m)
         sums = depth_sums(view.range_m, np.where(within, label_m, np.nan))
-    side = len(classes) + 1
-    confusion = np.zeros((side, side), np.int64)
+    confusion = no_counts(len(classes))
     if labels.classes is not None:
         truth = labels.classes[lattice]
         sky = (truth == classes.free_id) & (view.far_m > 0)

@@ -19,9 +19,9 @@ from renderocc_ros.rendering.camera_view import ViewRenderer
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.frame_counts import FrameCounter, FrameCounts
+from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.rendered_views import BagLabels, rendered, score_view
 from renderocc_training.evaluation.results import FrameResult, ResultsWriter
-from renderocc_training.evaluation.scoring import Mask
 from renderocc_training.evaluation.summary import frame_scores
 from renderocc_training.evaluation.truth_sources import NoTruth, TruthSource
 from renderocc_training.evaluation.view_pictures import class_picture, depth_picture

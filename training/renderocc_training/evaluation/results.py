@@ -4,7 +4,7 @@
 |---|---|
 | results.json | what was evaluated, all scores, one entry per frame |
 | classes.csv, frames.csv | the same as tables |
-| counts.npz | confusion matrix of every scored frame, (F, C + 1, C + 1) |
+| counts.npz | confusion matrix of every scored frame, (F, C + 2, C + 1) |
 | predictions/TOKEN.npz | semantics, confidence (X, Y, Z) uint8; stamp_ns, origin_m, resolution_m |
 | truth/TOKEN/labels.npz | semantics, mask_camera, mask_lidar, as Occ3D has them |
 | images/TOKEN/CAMERA.jpg | what the camera saw, small |
@@ -42,7 +42,7 @@ from renderocc_ros.occupancy.occ3d_files import (
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_training.evaluation.camera_files import read_cameras, write_cameras
-from renderocc_training.evaluation.voxel_scores import Counts
+from renderocc_training.evaluation.voxel_scores import Counts, no_counts
 
 FORMAT = "renderocc-evaluation"
 VERSION = 1
@@ -80,7 +80,7 @@ class Results:
         content: ``results.json`` as it is.
         class_set, grid: of the predictions.
         frames: in order of time.
-        confusions: by token, (C + 1, C + 1), scored frames only.
+        confusions: by token, (C + 2, C + 1), scored frames only.
     """
 
     folder: Path
@@ -224,8 +224,8 @@ class ResultsWriter:
         confusions: Mapping[str, Counts],
     ) -> None:
         """Write tables and figures of the whole."""
-        side = class_set.free_id + 1
-        stacked = np.array(list(confusions.values()), np.int64).reshape(-1, side, side)
+        none = np.zeros((0, *no_counts(len(class_set)).shape), np.int64)
+        stacked = np.stack(list(confusions.values())) if confusions else none
         with write_whole(self.folder / "counts.npz") as file:
             np.savez_compressed(file, tokens=np.array(list(confusions), str), confusion=stacked)
         whole = {

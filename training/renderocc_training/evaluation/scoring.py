@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import grid_beside
-from renderocc_ros.occupancy.occ3d_files import (
-    grid_of_prediction,
-    read_prediction,
-    read_truth,
-)
+from renderocc_ros.occupancy.occ3d_files import grid_of_prediction
 from renderocc_ros.processes import worker_processes
+from renderocc_training.evaluation.label_files import (
+    Mask,
+    Numbering,
+    predicted_labels,
+    true_labels,
+)
 from renderocc_training.evaluation.ray_scores import (
     THRESHOLDS_M,
     RayCounts,
@@ -33,8 +35,8 @@ from renderocc_training.evaluation.voxel_scores import (
     voxel_scores,
 )
 
-Mask = Literal["camera", "lidar", "none"]
 Origins = Callable[[str], NDArray[np.float64]]
+AS_THE_CLASS_SET = Numbering()
 CHUNK = 8  # samples that a worker process takes at a time
 
 
@@ -43,7 +45,7 @@ class SampleCounts:
     """What is counted of one sample, or of many: counts add up.
 
     Attributes:
-        confusion: (C + 1, C + 1) under the chosen mask.
+        confusion: (C + 2, C + 1) under the chosen mask.
         rays: counts of RayIoU; None where no ray origins are known.
         samples: number of samples.
     """
@@ -64,6 +66,7 @@ def count_sample(
     grid: VoxelGrid,
     mask: Mask,
     origins: Origins | None = None,
+    numbering: Numbering = AS_THE_CLASS_SET,
 ) -> SampleCounts:
     """Read one prediction and its truth and count.
 
@@ -71,6 +74,7 @@ def count_sample(
         pair: token, prediction file, truth file.
         origins: gives the (F, 3) ray origins of a token, metres in the ego frame; RayIoU is
             counted only where given.
+        numbering: of the prediction's labels.
 
     Raises:
         ValueError: a file is not readable, or its grid or classes are not the expected ones; the
@@ -78,35 +82,31 @@ def count_sample(
     """
     token, predicted_path, truth_path = pair
     try:
-        predicted, truth = read_prediction(predicted_path), read_truth(truth_path)
-        for name, own in grids_of(predicted_path, predicted.shape, truth_path):
+        predicted = predicted_labels(predicted_path, class_set, grid, numbering)
+        truth, counted = true_labels(truth_path, class_set, grid, mask)
+        for name, own in grids_of(predicted_path, truth_path):
             if not own.is_close(grid):
                 raise ValueError(f"{name} says {own}, scored is {grid}: score each grid by itself")
-        for name, shape in (("prediction", predicted.shape), ("truth", truth.labels.shape)):
+        for name, shape in (("prediction", predicted.shape), ("truth", truth.shape)):
             if shape != grid.size:
                 raise ValueError(
                     f"{name} is {shape}, the grid {grid.size}: score files of one grid, and choose "
                     "it by --voxel-m where they do not say it"
                 )
-        counted = {"camera": truth.mask_camera, "lidar": truth.mask_lidar, "none": None}[mask]
-        confusion = confusion_matrix(truth.labels, predicted, class_set, counted)
+        confusion = confusion_matrix(truth, predicted, class_set, counted)
         rays = None
         if origins is not None:
-            rays = count_rays(truth.labels, predicted, grid, class_set, origins(token))
+            rays = count_rays(truth, predicted, grid, class_set, origins(token))
     except ValueError as error:
         raise ValueError(f"sample {token}: {error}") from error
     return SampleCounts(confusion, rays, 1)
 
 
-def grids_of(prediction: Path, size: tuple[int, ...], truth: Path) -> list[tuple[str, VoxelGrid]]:
-    """("prediction" or "truth", grid) where a file tells it, or ``grid.json`` beside it.
-
-    Args:
-        size: of the prediction.
-    """
+def grids_of(prediction: Path, truth: Path) -> list[tuple[str, VoxelGrid]]:
+    """("prediction" or "truth", grid) where a file tells it, or ``grid.json`` beside it."""
     beside = grid_beside(truth)
     own = (
-        ("prediction", grid_of_prediction(prediction, size)),
+        ("prediction", grid_of_prediction(prediction)),
         ("truth", beside[0] if beside else None),
     )
     return [(name, grid) for name, grid in own if grid is not None]
@@ -119,9 +119,13 @@ def count_folder(
     mask: Mask,
     origins: Origins | None = None,
     processes: int = 1,
+    numbering: Numbering = AS_THE_CLASS_SET,
 ) -> Iterator[SampleCounts]:
     """Counts of each pair, in order; add them up for the scores of the folder."""
-    count = partial(count_sample, class_set=class_set, grid=grid, mask=mask, origins=origins)
+    count = partial(
+        count_sample,
+        class_set=class_set, grid=grid, mask=mask, origins=origins, numbering=numbering,
+    )  # fmt: skip
     if processes == 1:
         yield from map(count, pairs)
         return

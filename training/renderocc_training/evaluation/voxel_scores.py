@@ -1,7 +1,8 @@
 """Voxel scores: semantic IoU (Occ3D), completion (SemanticKITTI), rings, classes, moving things.
 
 Everything is read off one confusion matrix, so that scores of a data set add up frame by frame.
-C is the number of occupied classes; label C is free.
+C is the number of occupied classes; label C is free. Row C + 1 of a matrix holds what is occupied
+and of unknown class: it counts for geometry, not for classes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
 
 Counts = NDArray[np.int64]
@@ -48,12 +49,12 @@ def confusion_matrix(
     """Count pairs of labels.
 
     Args:
-        truth, predicted: labels of the same shape, 0 … C; truth may hold ``IGNORE_ID``, and such
-            voxels do not count.
+        truth, predicted: labels of the same shape, 0 … C; truth may hold ``OCCUPIED_ID``, and
+            ``IGNORE_ID`` where voxels do not count.
         mask: the voxels that count, all if not given.
 
     Returns:
-        (C + 1, C + 1) int64: rows truth, columns prediction.
+        (C + 2, C + 1) int64: rows truth, columns prediction.
 
     Raises:
         ValueError: shapes differ, or a label is no class of the set.
@@ -64,23 +65,36 @@ def confusion_matrix(
         counted &= mask.astype(bool, copy=False)
     row, column = truth[counted], predicted[counted]
     side = class_set.free_id + 1
+    unknown = row == OCCUPIED_ID
+    row = np.where(unknown, 0, row)  # has its own row below
     for name, labels in (("truth", row), ("prediction", column)):
         if labels.size and labels.max() >= side:
             raise ValueError(
                 f"{name} holds label {labels.max()}, but class set '{class_set.name}' ends with "
                 f"free = {class_set.free_id}; score with the class set that made the file"
             )
-    pairs = row.astype(np.intp) * side + column
-    return np.bincount(pairs, minlength=side * side).reshape(side, side).astype(np.int64)
+    pairs = np.where(unknown, side, row).astype(np.intp) * side + column
+    return np.bincount(pairs, minlength=(side + 1) * side).reshape(side + 1, side).astype(np.int64)
+
+
+def no_counts(classes: int) -> Counts:
+    """(C + 2, C + 1) zeros, for a set of C classes."""
+    return np.zeros((classes + 2, classes + 1), np.int64)
 
 
 def voxel_scores(confusion: Counts) -> VoxelScores:
-    """Scores of a confusion matrix: IoU_c = diagonal / (row + column − diagonal)."""
-    hits = np.diag(confusion)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
+    """Scores of a confusion matrix: IoU_c = diagonal / (row + column − diagonal).
+
+    Args:
+        confusion: (C + 2, C + 1), or (C + 1, C + 1) where every class is known.
+    """
+    free = confusion.shape[1] - 1
+    of_class, hits = confusion[: free + 1], np.diag(confusion)
+    union = of_class.sum(axis=0) + of_class.sum(axis=1) - hits
     class_iou = _ratio(hits[:-1], union[:-1])
-    occupied_both = confusion[:-1, :-1].sum()
-    occupied_truth, occupied_predicted = confusion[:-1].sum(), confusion[:, :-1].sum()
+    occupied_predicted, free_truth = confusion[:, :-1].sum(), confusion[free]
+    occupied_both = occupied_predicted - free_truth[:-1].sum()
+    occupied_truth = confusion.sum() - free_truth.sum()
     return VoxelScores(
         class_iou=class_iou,
         miou=_mean(class_iou),

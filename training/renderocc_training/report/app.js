@@ -117,7 +117,8 @@ function errors(truth, predicted, mask) {
     if (mask && !mask.labels[i]) continue;
     const [t, p] = [truth.labels[i], predicted.labels[i]];
     if (t === 255 || (t >= report.free && p >= report.free)) continue;
-    labels[i] = t === p ? 0 : t >= report.free ? 3 : p >= report.free ? 2 : 1;
+    if (t === 254) labels[i] = p >= report.free ? 2 : 0; // occupied, of unknown class
+    else labels[i] = t === p ? 0 : t >= report.free ? 3 : p >= report.free ? 2 : 1;
   }
   return { labels, size: truth.size, ego: truth.ego, free: ERRORS.length, palette: ERRORS.map((e) => e[1]) };
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import described_grid
 from renderocc_ros.occupancy.occ3d_files import read_truth
@@ -94,7 +94,7 @@ def coarser(labels: Labels, seen: Flags, factor: int, class_set: ClassSet) -> tu
 
     A cell is occupied if any of its parts is, by the class that most of them have, and seen if any
     of those is; a free one is seen if all of its parts are. If what is in it has no class, it is
-    ``IGNORE_ID``.
+    ``OCCUPIED_ID``; if nothing is known of a part and no other is occupied, ``IGNORE_ID``.
     """
     if factor == 1:
         return labels, seen
@@ -108,6 +108,9 @@ def coarser(labels: Labels, seen: Flags, factor: int, class_set: ClassSet) -> tu
     counts = np.stack([(small == c).sum(axis=-1) for c in range(len(class_set))], axis=-1)
     occupied = counts.any(axis=-1)
     result = np.where(occupied, counts.argmax(axis=-1), class_set.free_id).astype(np.uint8)
+    unknown = (small == OCCUPIED_ID).any(axis=-1)
     result[~occupied & (small == IGNORE_ID).any(axis=-1)] = IGNORE_ID
-    solid_seen = (small_seen & (small < class_set.free_id)).any(axis=-1)
-    return result, np.where(occupied, solid_seen, small_seen.all(axis=-1))
+    result[~occupied & unknown] = OCCUPIED_ID
+    solid = (small < class_set.free_id) | (small == OCCUPIED_ID)
+    solid_seen = (small_seen & solid).any(axis=-1)
+    return result, np.where(occupied | unknown, solid_seen, small_seen.all(axis=-1))

@@ -209,13 +209,19 @@ class Frame:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where, when and with what a sequence was recorded, as far as its data set says."""
+    """Where, when and with what a sequence was recorded, as far as its data set says.
+
+    Attributes:
+        ego_radius_m: LiDAR returns nearer to the sensor, seen from above, are off the robot itself;
+            None: it is a car.
+    """
 
     description: str = ""
     log: str = ""
     vehicle: str = ""
     date: str = ""
     location: str = "unknown"
+    ego_radius_m: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

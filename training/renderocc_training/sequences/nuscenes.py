@@ -232,6 +232,7 @@ class _Reader:
             log.text("vehicle"),
             log.text("date_captured"),
             log.text("location"),
+            log.number("ego_radius_m") if log.has("ego_radius_m") else None,
         )
 
 

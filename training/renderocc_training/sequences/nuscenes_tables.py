@@ -70,6 +70,12 @@ class Record:
         value = self._values.get(key)
         return value if isinstance(value, bool) else self._refuse(key, "true or false")
 
+    def number(self, key: str) -> float:
+        """A finite number."""
+        value = self._values.get(key)
+        good = type(value) in (int, float) and math.isfinite(value)
+        return float(value) if good else self._refuse(key, "a finite number")
+
     def numbers(self, key: str, count: int | None = None) -> list[float]:
         """So many finite numbers."""
         value = self._values.get(key)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
 from renderocc_ros.geometry.voxel_traversal import traverse
 from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
@@ -36,7 +36,8 @@ Points = NDArray[np.float64]
 Classes = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 
-OWN_BODY_M = ((-1.5, 4.5), (-1.3, 1.3))  # ego x and y of returns off the robot itself
+CAR_BODY_M = ((-1.5, 4.5), (-1.3, 1.3))  # ego x and y of returns off a car itself
+NO_RETURN_M = 0.01  # drivers send (0, 0, 0) for pulses that did not come back
 BOX_MARGIN_M = 0.1
 NEAREST_LABEL_M = 1.0
 CAMERA_COLUMNS = 220  # rays across an image: finer than a cell at 40 m in a 70° view
@@ -50,13 +51,16 @@ class TruthOptions:
     Attributes:
         window: key frames before and after one whose sweeps are accumulated.
         seen_window: those whose LiDAR rays tell what is observed.
-        unlabelled: class of occupied cells of which nobody knows the class; None keeps
-            ``IGNORE_ID``, and such cells are not scored.
+        unlabelled: class of occupied cells of which nobody knows the class; None makes them
+            ``OCCUPIED_ID``, and they are scored by their geometry alone.
+        ego_radius_m: points nearer to the LiDAR, seen from above, are returns off the robot; None
+            takes what the sequence says of its robot.
     """
 
     window: int = 20
     seen_window: int = 2
     unlabelled: int | None = None
+    ego_radius_m: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +123,8 @@ class TruthMaker:
         ego_from_world = frame.world_from_ego.inverse()
         cloud = self._gather(frame, sweeps, ego_from_world)
         labels = label_cells(cloud.points, cloud.classes, self._grid, self._class_set)
-        if options.unlabelled is not None:
-            labels[labels == IGNORE_ID] = options.unlabelled
+        unlabelled = OCCUPIED_ID if options.unlabelled is None else options.unlabelled
+        labels[labels == IGNORE_ID] = unlabelled
         occupied = labels != self._class_set.free_id
         seen_by = self._around(frame, options.seen_window)
         by_lidar = lidar_sees(seen_by, occupied, self._grid, ego_from_world)
@@ -136,11 +140,10 @@ class TruthMaker:
             yield self._split(sweep)
 
     def _split(self, sweep: LidarSweep) -> _Sweep:
-        raw = sweep.ego_from_sensor.apply(read_points(sweep))
-        finite = np.isfinite(raw).all(axis=1)
-        (x0, x1), (y0, y1) = OWN_BODY_M
-        x, y = raw[:, 0], raw[:, 1]
-        kept = finite & ~((x > x0) & (x < x1) & (y > y0) & (y < y1))
+        points = read_points(sweep)
+        raw = sweep.ego_from_sensor.apply(points)
+        kept = np.isfinite(raw).all(axis=1) & (np.linalg.norm(points, axis=1) > NO_RETURN_M)
+        kept &= ~self._off_the_robot(points, raw)
         world = sweep.world_from_ego.apply(raw)
         instance = instances_of(world, self._sequence, sweep.stamp_ns, BOX_MARGIN_M)
         classes, told = np.full(len(raw), IGNORE_ID, np.uint8), instance
@@ -163,6 +166,17 @@ class TruthMaker:
             origin,
             world[kept],
         )
+
+    def _off_the_robot(self, points: Points, raw: Points) -> Flags:
+        """(P,) returns off the robot itself, of points in the LiDAR's and in the ego frame."""
+        radius_m = self._options.ego_radius_m
+        if radius_m is None:
+            radius_m = self._sequence.origin.ego_radius_m
+        if radius_m is not None:
+            return np.asarray(np.hypot(points[:, 0], points[:, 1]) <= radius_m)
+        (x0, x1), (y0, y1) = CAR_BODY_M
+        x, y = raw[:, 0], raw[:, 1]
+        return np.asarray((x > x0) & (x < x1) & (y > y0) & (y < y1))
 
     def _gather(
         self, frame: Frame, sweeps: Sequence[_Sweep], ego_from_world: RigidTransform

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.network.occupancy_field import read_out
 from renderocc_ros.network.renderocc import Network
 from renderocc_training.evaluation.view_scores import DepthScores, depth_scores, depth_sums
@@ -107,7 +107,6 @@ def _look(
     grid, threshold = network.grid, network.config.opacity_threshold
     occupancy = read_out(field, grid.resolution_m, threshold).labels[0].cpu().numpy()
     voted = source.votes(sequence, frame)
-    voted = np.where(voted == OCCUPIED_ID, occupancy.clip(max=class_set.free_id - 1), voted)
     exact = (
         truth.labels(sequence, frame, grid) if truth else np.full(grid.size, IGNORE_ID, np.uint8)
     )

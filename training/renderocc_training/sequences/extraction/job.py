@@ -119,7 +119,7 @@ class _Fragment:
             )
         return name
 
-    def new_scene(self, tables: SceneTables, about: Mapping[str, str]) -> SceneWriter:
+    def new_scene(self, tables: SceneTables, about: Mapping[str, Any]) -> SceneWriter:
         """The writer of the next scene; ``about`` has what SceneIdentity names."""
         identity = SceneIdentity(key=self.scene_key(len(self.writers) + 1), **about)
         self.writers.append(SceneWriter(self.job.root, tables, identity))
@@ -212,6 +212,7 @@ def _extract_data_set(job: Job, sequences: list[RecordedSequence]) -> Extraction
                 "vehicle": sequence.origin.vehicle,
                 "date": sequence.origin.date,
                 "location": job.options.location or sequence.origin.location,
+                "ego_radius_m": sequence.origin.ego_radius_m,
             }
             scene = fragment.new_scene(tables, about)
             SequenceExtractor(job.root, scene, job.options, report).run(sequence, advance)
@@ -243,7 +244,7 @@ def _name(source: Path) -> str:
     return source.resolve().name if source.is_dir() else source.stem
 
 
-def _about(job: Job, rig: RigConfig, reader: BagReader) -> dict[str, str]:
+def _about(job: Job, rig: RigConfig, reader: BagReader) -> dict[str, Any]:
     """Names from the recording's own metadata where it has them."""
     known, name = reader.custom_data, _name(job.source)
     began = datetime.datetime.fromtimestamp(reader.start_ns * 1e-9, datetime.timezone.utc)
@@ -254,6 +255,7 @@ def _about(job: Job, rig: RigConfig, reader: BagReader) -> dict[str, str]:
         "vehicle": known.get("vehicle", rig.name),
         "date": known.get("date", began.strftime("%Y-%m-%d")),
         "location": job.options.location or known.get("location", "unknown"),
+        "ego_radius_m": rig.ego_radius_m,
     }
 
 

@@ -33,7 +33,7 @@ class SceneIdentity:
         key: unique among all scenes of a data set; seeds its tokens.
         name: for people.
         log: the recording's name; file names begin with it.
-        vehicle, date, location: for the log table.
+        vehicle, date, location, ego_radius_m: for the log table.
     """
 
     key: str
@@ -43,6 +43,7 @@ class SceneIdentity:
     vehicle: str
     date: str
     location: str
+    ego_radius_m: float | None = None
 
 
 @dataclass
@@ -134,13 +135,15 @@ class SceneWriter:
                 },
             )
         identity = self.identity
-        log = {
+        log: dict[str, Any] = {
             "token": token("log", identity.log),
             "logfile": identity.log,
             "vehicle": identity.vehicle,
             "date_captured": identity.date,
             "location": identity.location,
         }
+        if identity.ego_radius_m is not None:
+            log["ego_radius_m"] = identity.ego_radius_m
         self.tables.add(
             "scene",
             {

@@ -81,10 +81,11 @@ class LabelSource(StrictModel):
         "set's layout",
     )
     sweeps: int = Field(0, ge=0, description="further LiDAR sweeps, nearest in time, to add")
-    ego_radius_m: float = Field(
-        1.0,
+    ego_radius_m: float | None = Field(
+        None,
         ge=0,
-        description="points nearer to the LiDAR than this are returns off the robot",
+        description="points nearer to the LiDAR than this, seen from above, are returns off the "
+        "robot; that of the rig if not given",
     )
     road_mask: Path | None = Field(
         None, description="map (as nuScenes has it) instead of the data set's own, for boxes"

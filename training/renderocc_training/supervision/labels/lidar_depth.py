@@ -30,6 +30,7 @@ BOX_MARGIN_M = 0.05
 # The car's ends are farther from its LiDAR than its roof. They are out of its own cameras' sight,
 # but seen from where the car is later they would stand in the road.
 OTHER_SCANS = 2.5
+CAR_RADIUS_M = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,8 @@ class LidarLabels:
         classes: gives points their classes.
         sweeps: further sweeps, those nearest in time, whose points are added to the frame's own;
             what moves without a box to follow is taken from the own sweep alone.
-        ego_radius_m: points this near to the LiDAR, seen from above, are returns off the robot.
+        ego_radius_m: points this near to the LiDAR, seen from above, are returns off the robot;
+            that of the rig if not given.
         gap_deg: largest angles between neighbouring points on one surface, across and down.
     """
 
@@ -66,7 +68,7 @@ class LidarLabels:
         class_set: ClassSet,
         classes: PointClasses,
         sweeps: int = 0,
-        ego_radius_m: float = 1.0,
+        ego_radius_m: float | None = None,
         gap_deg: tuple[float, float] = (1.0, 1.6),
     ) -> None:
         self.name = f"lidar+{classes.name}"
@@ -101,8 +103,12 @@ class LidarLabels:
         key = f"{frame.fingerprint} {sequence.tracks_fingerprint} {len(sequence)}"
         if self._last[0] != key:
             sweeps = _nearest_sweeps(sequence, frame, self._sweeps)
-            own = self.labelled_sweep(sequence, sweeps[0], self._ego_radius_m)
-            far_m = OTHER_SCANS * self._ego_radius_m
+            near_m = self._ego_radius_m
+            if near_m is None:
+                near_m = sequence.origin.ego_radius_m
+            near_m = CAR_RADIUS_M if near_m is None else near_m
+            own = self.labelled_sweep(sequence, sweeps[0], near_m)
+            far_m = OTHER_SCANS * near_m
             self._last = (
                 key,
                 [own, *(self.labelled_sweep(sequence, s, far_m) for s in sweeps[1:])],
