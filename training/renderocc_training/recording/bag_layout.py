@@ -181,7 +181,8 @@ def resolved(topic: str, namespace: str) -> str:
 
 
 def _image_topics(topics: dict[str, Topic]) -> str:
-    found = sorted(t.name for t in topics.values() if t.message_type in (RAW, COMPRESSED))
+    kinds = (RAW, COMPRESSED)
+    found = sorted(t.name for t in topics.values() if t.message_type in kinds and t.count)
     return ", ".join(found) or "no topic"
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
-from rosbags.serde import SerdeError
 
-from renderocc_training.recording.damaged_mcap import DamagedChannel, DamagedMcap
+from renderocc_training.recording.mcap_records import McapChannel, McapRecords, lacks_message_index
 from renderocc_training.recording.typestore import typestore
 
 CURE = (
@@ -20,7 +20,7 @@ CURE = (
     "'renderocc extract' needs neither, it salvages what can be read"
 )
 RECORDINGS = (".mcap", ".db3")
-UNREADABLE = (AnyReaderError, SerdeError, ValueError, IndexError, UnicodeDecodeError)
+NO_METADATA = "metadata.yaml is missing: the recorder did not end properly"
 
 
 @dataclass(frozen=True)
@@ -66,29 +66,34 @@ class BagReader:
         self.path = Path(path)
         self.damage: list[str] = []
         self._salvage = salvage
-        self._damaged: DamagedMcap | None = None
+        self._records: McapRecords | None = None
         if not self.path.exists():
             raise ValueError(f"there is no bag at {self.path}")
         if self.path.is_dir() and not _holds_recording(self.path):
             bags = sorted(each.name for each in self.path.iterdir() if _is_bag(each))
             hint = f"; name one of the bags in it: {', '.join(bags)}" if bags else ""
             raise ValueError(f"the folder {self.path} holds no recording{hint}")
-        try:
-            self._reader = AnyReader([self._entry()], default_typestore=typestore())
-        except (AnyReaderError, FileNotFoundError) as error:
-            raise ValueError(
-                f"{self.path} is not a bag that can be read: {error}{self._cure()}"
-            ) from error
+        self._files = _recordings(self.path)
+        self._reader: AnyReader | None = None
 
     def __enter__(self) -> BagReader:
-        try:
-            self._reader.open()
-        except Exception as error:  # those of SQLite and zstd come through rosbags
-            files = self._mcap_files()
-            if not self._salvage or not files:
-                raise ValueError(f"{self.path} cannot be read: {error}{self._cure()}") from error
-            self._damaged = DamagedMcap(files)
-            self.damage += self._damaged.damage or [str(error)]
+        problem = self._open([self.path])
+        if problem and self._salvage and self.path.is_dir():
+            # The files themselves, whatever metadata.yaml says of them.
+            said, problem = problem, self._open(self._files)
+            if said == NO_METADATA:
+                self.damage.append(said)
+            elif not problem:
+                self.damage.append(f"metadata.yaml is of no use, its files are read: {said}")
+        if problem and self._is_mcap and (self._salvage or problem != NO_METADATA):
+            records = McapRecords(self._files)
+            if self._salvage or not records.damage:
+                self._records, problem = records, ""
+                self.damage += records.damage
+        if problem:
+            raise ValueError(
+                f"{self.path} is not a bag, or cannot be read: {problem}{self._cure()}"
+            )
         return self
 
     def __exit__(
@@ -97,20 +102,40 @@ class BagReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._damaged is None:
+        if self._reader is not None:
             self._reader.close()
+
+    @property
+    def _bag(self) -> AnyReader:
+        if self._reader is None:
+            raise ValueError(f"{self.path} is not open: read it inside of 'with'")
+        return self._reader
+
+    def _open(self, paths: list[Path]) -> str:
+        """Open this with rosbags; what is wrong if it cannot be, else nothing."""
+        if paths[0].is_dir() and not (paths[0] / "metadata.yaml").exists():
+            return NO_METADATA
+        if self._is_mcap and lacks_message_index(self._files):
+            return "there is no index of its messages"
+        try:
+            reader = AnyReader(paths, default_typestore=typestore())
+            reader.open()
+        except Exception as error:  # those of SQLite, zstd and lz4 come through rosbags
+            return str(error)
+        self._reader = reader
+        return ""
 
     @property
     def topics(self) -> dict[str, Topic]:
         """All topics by name."""
-        if self._damaged is not None:
-            counts = self._damaged.counts
+        if self._records is not None:
+            counts = self._records.counts
             return {
                 name: Topic(name, channel.message_type, counts[name], channel.latched)
-                for name, channel in self._damaged.channels.items()
+                for name, channel in self._records.channels.items()
             }
         topics: dict[str, Topic] = {}
-        for connection in self._reader.connections:
+        for connection in self._bag.connections:
             known = topics.get(connection.topic)
             topics[connection.topic] = Topic(
                 connection.topic,
@@ -123,24 +148,24 @@ class BagReader:
     @property
     def start_ns(self) -> int:
         """Log time of the first message."""
-        return self._damaged.start_ns if self._damaged else self._reader.start_time
+        return self._records.start_ns if self._records else self._bag.start_time
 
     @property
     def end_ns(self) -> int:
         """Log time of the last message."""
-        return self._damaged.end_ns if self._damaged else self._reader.end_time - 1
+        return self._records.end_ns if self._records else self._bag.end_time - 1
 
     @property
     def message_count(self) -> int:
         """Number of messages on all topics."""
-        return self._damaged.counts.total() if self._damaged else self._reader.message_count
+        return self._records.counts.total() if self._records else self._bag.message_count
 
     @property
     def custom_data(self) -> dict[str, str]:
         """Texts that the writer kept in the bag's metadata."""
-        if self._damaged is not None:
+        if self._records is not None:
             return {}
-        metadata = getattr(self._reader.readers[0], "storage", None)
+        metadata = getattr(self._bag.readers[0], "storage", None)
         return dict(getattr(getattr(metadata, "metadata", None), "custom", None) or {})
 
     def messages(
@@ -158,21 +183,21 @@ class BagReader:
         Raises:
             ValueError: the file is damaged at this place.
         """
-        if self._damaged is not None:
+        if self._records is not None:
             wanted = set(self.topics if topics is None else topics)
-            for channel, log_time_ns, data in self._damaged.messages(wanted, start_ns, stop_ns):
+            for channel, log_time_ns, data in self._records.messages(wanted, start_ns, stop_ns):
                 yield BagMessage(channel.topic, channel.message_type, log_time_ns, data)
             return
         chosen = [
             connection
-            for connection in self._reader.connections
+            for connection in self._bag.connections
             if topics is None or connection.topic in topics
         ]
         if not chosen:
             return
         last_ns = start_ns
         try:
-            for connection, log_time_ns, data in self._reader.messages(chosen, start_ns, stop_ns):
+            for connection, log_time_ns, data in self._bag.messages(chosen, start_ns, stop_ns):
                 yield BagMessage(connection.topic, connection.msgtype, log_time_ns, data)
                 last_ns = log_time_ns + 1
         except Exception as error:
@@ -186,35 +211,38 @@ class BagReader:
     def decode(self, message: BagMessage) -> Any:
         """The message with its fields, by the definitions that the bag carries."""
         try:
-            if self._damaged is not None:
-                return self._damaged.typestore.deserialize_cdr(message.data, message.message_type)
-            return self._reader.deserialize(message.data, message.message_type)
-        except UNREADABLE as error:
+            if self._records is not None:
+                return self._records.decode(message.data, message.message_type)
+            return self._bag.deserialize(message.data, message.message_type)
+        except Exception as error:  # broken messages raise all kinds of errors in rosbags
             raise ValueError(f"a {message.message_type} cannot be read: {error}") from error
 
-    def _entry(self) -> Path:
-        """What to open: the only file of a folder whose metadata.yaml was never written."""
-        if self._salvage and self.path.is_dir() and not (self.path / "metadata.yaml").exists():
-            files = sorted(file for file in self.path.iterdir() if file.suffix in RECORDINGS)
-            if len(files) == 1:
-                self.damage.append("metadata.yaml is missing: the recorder did not end properly")
-                return files[0]
-        return self.path
-
-    def _mcap_files(self) -> list[Path]:
-        if self.path.is_dir():
-            return sorted(self.path.glob("*.mcap"))
-        return [self.path] if self.path.suffix == ".mcap" else []
+    @property
+    def _is_mcap(self) -> bool:
+        return any(file.suffix == ".mcap" for file in self._files)
 
     def _cure(self) -> str:
-        return f"; {CURE}" if self._mcap_files() else ""
+        return f"; {CURE}" if self._is_mcap else ""
 
     def _behind_the_damage(
         self, topics: set[str], start_ns: int | None, stop_ns: int | None
-    ) -> Iterator[tuple[DamagedChannel, int, bytes]]:
-        files = self._mcap_files()
-        if files:
-            yield from DamagedMcap(files).messages(topics, start_ns, stop_ns)
+    ) -> Iterator[tuple[McapChannel, int, bytes]]:
+        if self._is_mcap:
+            yield from McapRecords(self._files).messages(topics, start_ns, stop_ns)
+
+
+def _recordings(path: Path) -> list[Path]:
+    """The files of a bag, in the order of their numbers: 0, 1, 2, … 10, 11."""
+    if path.is_file():
+        return [path]
+    files = [file for file in path.iterdir() if file.suffix in RECORDINGS]
+    kind = RECORDINGS[0] if any(file.suffix == RECORDINGS[0] for file in files) else RECORDINGS[1]
+    return sorted((file for file in files if file.suffix == kind), key=_by_number)
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _holds_recording(folder: Path) -> bool:
