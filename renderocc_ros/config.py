@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
+import numpy as np
 import yaml
 from pydantic import (
     BaseModel,
@@ -24,7 +25,7 @@ from pydantic import (
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.files import file_name
-from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.geometry import RigidTransform, VoxelGrid
 from renderocc_ros.paths import share_path
 
 Model = TypeVar("Model", bound="StrictModel")
@@ -33,6 +34,7 @@ MissingPolicy = Literal["wait", "skip", "mask", "reuse"]
 Backend = Literal["eager", "compile", "cuda_graph"]
 Precision = Literal["fp32", "bf16", "fp16"]
 TOPIC = re.compile(r"(~?/)?[A-Za-z0-9_{}]+(/[A-Za-z0-9_{}]+)*")  # absolute, private or relative
+OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # body_from_optical
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -43,6 +45,32 @@ class StrictModel(BaseModel):
 
 
 # ---------------------------------------------------------------------------------------- the rig
+
+
+class Mount(StrictModel):
+    """Where a sensor sits: metres in the base frame, degrees.
+
+    Angles turn a sensor that looks forward: first roll about x, then pitch (nose down positive)
+    about y, then yaw (to the left positive) about z, as in URDF.
+    """
+
+    position_m: tuple[float, float, float]
+    yaw_deg: float = 0.0
+    pitch_deg: float = 0.0
+    roll_deg: float = 0.0
+
+    def base_from_body(self) -> RigidTransform:
+        """The pose of the sensor's body (x forward) in the base frame."""
+        yaw, pitch, roll = np.deg2rad([self.yaw_deg, self.pitch_deg, self.roll_deg])
+        (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in (yaw, pitch, roll))
+        turn_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+        turn_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+        turn_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+        return RigidTransform(turn_z @ turn_y @ turn_x, np.array(self.position_m))
+
+    def base_from_optical(self) -> RigidTransform:
+        """The pose of a camera's optical frame (z forward, x right) in the base frame."""
+        return self.base_from_body() @ RigidTransform(OPTICAL, np.zeros(3))
 
 
 class CameraConfig(StrictModel):
@@ -65,6 +93,14 @@ class CameraConfig(StrictModel):
     rectified: bool = Field(
         False, description="the images are rectified: project with P, without distortion"
     )
+    calibration: str | dict[str, Any] | None = Field(
+        None,
+        description="file beside this one that holds, instead of CameraInfo: what "
+        "camera_calibration writes, or Kalibr's camchain",
+    )
+    mount: Mount | None = Field(
+        None, description="where the camera is, instead of TF; needs 'frame'"
+    )
 
     @field_validator("name")
     @classmethod
@@ -82,6 +118,12 @@ class CameraConfig(StrictModel):
     @classmethod
     def _without_slash(cls, frame: str | None) -> str | None:
         return frame and frame.lstrip("/")
+
+    @model_validator(mode="after")
+    def _mounted_by_name(self) -> CameraConfig:
+        if self.mount is not None and not self.frame:
+            raise ValueError(f"camera '{self.name}': 'mount' needs 'frame': its name in results")
+        return self
 
     @property
     def camera_info_topic(self) -> str:
@@ -168,6 +210,15 @@ class RigConfig(StrictModel):
                 f"sync.min_cameras = {self.sync.min_cameras}, but the rig has {len(names)} cameras"
             )
         return self
+
+    @property
+    def mounts(self) -> dict[str, RigidTransform]:
+        """``base_from_optical`` by optical frame, of those cameras that have one here."""
+        return {
+            str(camera.frame): camera.mount.base_from_optical()
+            for camera in self.cameras
+            if camera.mount is not None
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -264,6 +315,15 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         ValueError: not YAML, a key that stands twice, an unknown key (with the nearest known one),
             or a value out of range.
     """
+    return validate(read_yaml(path), model, str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Raises:
+        ValueError: no such file, not YAML, or a key that stands twice.
+    """
     try:
         content = yaml.load(path.read_bytes(), _UniqueKeys)
     except yaml.YAMLError as error:
@@ -272,7 +332,7 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
         raise ValueError(f"{path} is empty; it must hold keys and values")
     if not isinstance(content, dict):  # the file's content is wrong, not a caller's argument
         raise ValueError(f"{path} must hold keys and values, not {type(content).__name__}")
-    return validate(content, model, str(path))
+    return content
 
 
 def validate(content: dict[str, Any], model: type[Model], where: str) -> Model:
@@ -291,7 +351,20 @@ def load_class_set(name: str) -> ClassSet:
 
 def load_rig(name: str) -> RigConfig:
     """A rig by the name of a shipped one ("nuscenes") or by path."""
-    return load_yaml(config_path("rigs", name), RigConfig)
+    path = config_path("rigs", name)
+    rig = load_yaml(path, RigConfig)
+    cameras = tuple(_with_calibration(camera, path.parent) for camera in rig.cameras)
+    return rig.model_copy(update={"cameras": cameras})
+
+
+def _with_calibration(camera: CameraConfig, folder: Path) -> CameraConfig:
+    """With the content of its calibration file in the place of the file's name."""
+    if not isinstance(camera.calibration, str):
+        return camera
+    file = folder / camera.calibration
+    if not file.is_file():
+        raise ValueError(f"camera '{camera.name}': calibration: there is no file {file}")
+    return camera.model_copy(update={"calibration": read_yaml(file)})
 
 
 def _explain(problem: Any, model: type[StrictModel]) -> str:

@@ -15,12 +15,12 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from renderocc_ros.config import CameraConfig
-from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.image_messages import peek_header
 from renderocc_ros.node.qos import NO_SUBSCRIPTION_EVENTS, QOS_OVERRIDES, mismatch, overridden
 from renderocc_ros.node.statistics import Arrivals
 from renderocc_ros.node.stream_watch import StreamWatch
 from renderocc_ros.rig.calibration import camera_model
+from renderocc_ros.rig.calibration_files import fixed_model
 
 if TYPE_CHECKING:
     from rclpy.subscription import MessageInfo  # not in Jazzy, where it is a plain dict
@@ -62,7 +62,7 @@ class CameraInput(SimpleFilter):
 
     Attributes:
         arrivals, info_arrivals: of images and CameraInfo.
-        model: the calibration; None until one came that is usable.
+        model: the calibration, of the rig file or the last usable CameraInfo; None before one came.
         info_problem: why the last CameraInfo is not usable; empty if it is.
         image_problem: why the last image was not usable; empty if it was.
         frame: frame_id of the last image, or the configured one.
@@ -79,7 +79,7 @@ class CameraInput(SimpleFilter):
         super().__init__()
         self.config = camera
         self.arrivals, self.info_arrivals = Arrivals(), Arrivals()
-        self.model: CameraModel | None = None
+        self.model = fixed_model(camera)
         self.info_problem = self.image_problem = ""
         self.frame = camera.frame or ""
         self.watch = StreamWatch()
@@ -212,6 +212,8 @@ class CameraInput(SimpleFilter):
 
     def _take_info(self, serialised: bytes) -> None:
         self.info_arrivals.note()
+        if self.config.calibration is not None:
+            return
         try:
             values = calibration_of(deserialize_message(serialised, CameraInfo))
             if values == self._last_info:

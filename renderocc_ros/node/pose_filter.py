@@ -67,7 +67,7 @@ class PoseFilter(QueuedFilter):
         super().__init__()
         self.dropped: Counter[str] = Counter()
         self.problems: dict[str, str] = {}
-        self._reader = TransformReader(buffer, rig.base_frame, rig.odom_frame)
+        self._reader = TransformReader(buffer, rig.base_frame, rig.odom_frame, rig.mounts)
         self._buffer = buffer
         self._frames = {camera.name: camera.frame for camera in rig.cameras}
         self._needed = rig.images_needed

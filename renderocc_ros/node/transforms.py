@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import tf2_ros
@@ -57,10 +58,17 @@ class TransformReader:
         buffer: ``tf2_ros.Buffer``. It is asked without time-out: that would sleep in a callback.
         base_frame: the ego frame.
         odom_frame: the frame that does not jump, or None.
+        mounts: base_from_camera by optical frame, where the rig file has it; TF is not asked.
     """
 
-    def __init__(self, buffer: Any, base_frame: str, odom_frame: str | None) -> None:
-        self._buffer = buffer
+    def __init__(
+        self,
+        buffer: Any,
+        base_frame: str,
+        odom_frame: str | None,
+        mounts: Mapping[str, RigidTransform] = MappingProxyType({}),
+    ) -> None:
+        self._buffer, self._mounts = buffer, mounts
         self._base = base_frame
         self._odom = odom_frame
         self._known: dict[tuple[str, str, int], RigidTransform] = {}
@@ -68,7 +76,7 @@ class TransformReader:
     def prefetch(self, frame: str, stamp_ns: int) -> None:
         """Read what ``poses`` will need of an image, if TF has it, while its set is incomplete."""
         with suppress(tf2_ros.TransformException, ValueError, OverflowError):
-            if frame:
+            if frame and frame not in self._mounts:
                 self._read(self._base, frame, stamp_ns)
             if self._odom is not None:
                 self._read(self._odom, self._base, stamp_ns)
@@ -110,6 +118,8 @@ class TransformReader:
                 False,
                 (),
             )
+        if frame in self._mounts:
+            return self._mounts[frame]
         return self.lookup(self._base, frame, camera_ns)
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> RigidTransform:

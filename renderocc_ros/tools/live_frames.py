@@ -111,7 +111,7 @@ class _LiveWatch:
         )
         self._buffer = Buffer()
         self._listener = TransformListener(self._buffer, node, spin_thread=False)
-        self._transforms = TransformReader(self._buffer, rig.base_frame, rig.odom_frame)
+        self._transforms = TransformReader(self._buffer, rig.base_frame, rig.odom_frame, rig.mounts)
         for topic in filter(None, (occupancy_topic, _truth_of(truth_topic))):
             classes = f"{topic.rpartition('/')[0]}/classes"
             node.create_subscription(SemanticClasses, classes, self._on_classes, LATCHED)

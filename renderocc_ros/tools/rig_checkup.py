@@ -57,7 +57,7 @@ def _checked(node: Any, rig: RigConfig, seconds: float) -> Iterator[RigFinding]:
     deadline_s = time.monotonic() + seconds
     while (remaining_s := deadline_s - time.monotonic()) > 0:
         executor.spin_once(timeout_sec=remaining_s)
-    reader = TransformReader(buffer, rig.base_frame, rig.odom_frame)
+    reader = TransformReader(buffer, rig.base_frame, rig.odom_frame, rig.mounts)
     if rig.odom_frame is not None:
         yield _odometry(reader, rig, last)
     for camera in cameras:

@@ -141,6 +141,16 @@ def test_it_is_what_tf2_itself_says_through_the_fixed_frame(buffer: Any) -> None
     assert poses.ego_from_camera["r"].is_close(expected, 1e-6, 1e-6)
 
 
+def test_the_rig_file_s_mount_counts_and_tf_is_not_asked_for_it(buffer: Any) -> None:
+    mounts = {"roof_optical": RIGHT, "left_optical": RIGHT}
+    reader = TransformReader(buffer, "base_link", "odom", mounts)
+    stamp, later = 10 * S + 40 * MS, 10 * S + 91 * MS
+    poses = reader.poses(stamp, {"l": ("left_optical", stamp), "r": ("roof_optical", later)})
+    assert poses.ego_from_camera["l"].is_close(RIGHT, 1e-9, 1e-9)
+    expected = odom_from_base(stamp).inverse() @ odom_from_base(later) @ RIGHT
+    assert poses.ego_from_camera["r"].is_close(expected, 1e-5, 1e-5)
+
+
 def test_without_odometry_the_mounting_alone_counts(buffer: Any) -> None:
     reader = TransformReader(buffer, "base_link", None)
     poses = reader.poses(99 * S, {"l": ("left_optical", 98 * S)})

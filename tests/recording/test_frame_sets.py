@@ -20,7 +20,7 @@ from renderocc_training.recording.bag_poses import BagPoses
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.frame_sets import FrameSet, FrameSets
 from renderocc_training.recording.left_out import LeftOut
-from tests.sequences.extraction.conftest import MS, OPTICAL, RIG, START_NS, Drive, pose_at
+from tests.sequences.extraction.conftest import MODEL, MS, OPTICAL, RIG, START_NS, Drive, pose_at
 
 SECOND = 1000 * MS
 # Turned by 90 degrees, 1 m ahead: base_from_imu.
@@ -216,6 +216,36 @@ def test_a_namespace_has_its_own_transforms(tmp_path: Path) -> None:
         "no /tf_static: where the sensors are mounted must be in /tf; "
         "--namespace robot1 has its own",
     ]
+
+
+def test_the_rig_file_may_hold_calibration_and_mounts(tmp_path: Path) -> None:
+    """As of a bag that has neither CameraInfo nor static transforms."""
+    bag = Drive(
+        seconds=1.0, without=("/tf_static", "/front/camera_info", "/rear/camera_info")
+    ).write(tmp_path / "bag")
+    content = {
+        "image_width": 48,
+        "image_height": 32,
+        "camera_matrix": {"data": [40.0, 0, 23.5, 0, 41.0, 15.5, 0, 0, 1]},
+        "distortion_model": "plumb_bob",
+        "distortion_coefficients": {"data": [0.0] * 5},
+    }
+    own = {
+        "calibration": content,
+        "mount": {"position_m": OPTICAL.translation.tolist()},
+    }
+    cameras = [
+        camera | own | {"frame": camera["name"].lower()}  # type: ignore[attr-defined]
+        for camera in RIG["cameras"]  # type: ignore[attr-defined]
+    ]
+    sets, left_out = sets_of(bag, rig := rig_with(cameras=cameras))
+    assert_whole(sets)
+    assert not left_out
+    assert all(image.model == MODEL for each in sets for image in each.images.values())
+    with BagReader(bag) as reader:
+        layout = find_layout(reader.topics, rig, TopicOptions())
+    assert "FRONT: calibrated by the rig file" in layout.problems
+    assert "FRONT: mounted as the rig file says" in layout.problems
 
 
 def test_images_without_a_stamp_are_refused_by_name(tmp_path: Path) -> None:

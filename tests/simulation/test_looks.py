@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from renderocc_ros.config import load_class_set
+from renderocc_ros.config import OPTICAL, load_class_set
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_simulation import textures
 from renderocc_simulation.caster import Instant, StaticScene
@@ -19,7 +19,6 @@ from renderocc_simulation.materials import Material, MaterialTable, Texture, lin
 from renderocc_simulation.mesh import Mesh, MeshBuilder
 from renderocc_simulation.patterns import PATTERNS
 from renderocc_simulation.pictures import class_picture, read_key_frame, write_pictures
-from renderocc_simulation.rig import OPTICAL
 from renderocc_simulation.sensors.camera import Development, View, develop, look
 from renderocc_simulation.shading import Shader
 from renderocc_simulation.world.plan import StreetKind

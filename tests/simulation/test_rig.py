@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from renderocc_simulation.rig import Mount, SimulatedCamera, load_simulated_rig
+from renderocc_ros.config import Mount
+from renderocc_simulation.rig import SimulatedCamera, load_simulated_rig
 
 SHIPPED = ("nuscenes", "two_cameras", "surround_fisheye")
 

@@ -13,35 +13,19 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from renderocc_ros.config import CameraConfig, RigConfig, StrictModel, load_rig, load_yaml
+from renderocc_ros.config import (
+    CameraConfig,
+    Mount,
+    RigConfig,
+    StrictModel,
+    load_rig,
+    load_yaml,
+)
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.paths import share_path
 
 HORIZON = 0.23
-OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # base_from_optical
 Finite = Field(allow_inf_nan=False)
-
-
-class Mount(StrictModel):
-    """Where a sensor sits: metres in base_link, degrees.
-
-    Angles turn a sensor that looks forward: first roll about x, then pitch (nose down positive)
-    about y, then yaw (to the left positive) about z, as in URDF.
-    """
-
-    position_m: tuple[float, float, float]
-    yaw_deg: float = 0.0
-    pitch_deg: float = 0.0
-    roll_deg: float = 0.0
-
-    def base_from_body(self) -> RigidTransform:
-        """The pose of the sensor's body (x forward) in base_link."""
-        yaw, pitch, roll = np.deg2rad([self.yaw_deg, self.pitch_deg, self.roll_deg])
-        (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in (yaw, pitch, roll))
-        turn_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-        turn_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
-        turn_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
-        return RigidTransform(turn_z @ turn_y @ turn_x, np.array(self.position_m))
 
 
 class SimulatedCamera(Mount):
@@ -151,8 +135,7 @@ class RigCamera:
     @property
     def base_from_camera(self) -> RigidTransform:
         """Pose of the optical frame in base_link."""
-        body = self.simulated.base_from_body()
-        return body @ RigidTransform(OPTICAL, np.zeros(3))
+        return self.simulated.base_from_optical()
 
     @property
     def offset_s(self) -> float:

@@ -165,6 +165,12 @@ def _find_camera(
     if image is None:
         layout.problems.append(f"{camera.name}: no images on {plain}")
         return
+    if camera.mount is not None:
+        layout.problems.append(f"{camera.name}: mounted as the rig file says")
+    if camera.calibration is not None:
+        layout.problems.append(f"{camera.name}: calibrated by the rig file")
+        layout.images[image] = camera
+        return
     info = resolved(camera.camera_info_topic, namespace)
     if info not in topics or not topics[info].count:
         layout.problems.append(f"{camera.name}: no CameraInfo on {info}; its images are left out")

@@ -30,6 +30,7 @@ class BagPoses:
 
     def __init__(self, layout: BagLayout, left_out: LeftOut) -> None:
         self._base, self._odom = layout.rig.base_frame, layout.rig.odom_frame
+        self._mounts = layout.rig.mounts
         self._left_out = left_out
         self._tree = TransformTree()
         self._ego = TransformTree() if layout.odometry else self._tree
@@ -92,6 +93,8 @@ class BagPoses:
             raise ValueError(
                 "the header names no frame_id: set it in the driver, or 'frame' in the rig"
             )
+        if frame in self._mounts:
+            return self._mounts[frame]
         return self._tree.lookup(self._base, frame, stamp_ns)
 
     def odom_from_ego(self, stamp_ns: int) -> RigidTransform | None:
@@ -134,7 +137,8 @@ class BagPoses:
 
     def settled(self, frame: str, stamp_ns: int) -> bool:
         """Whether waiting cannot make a sensor's pose better known."""
-        return self._tree.settled(self._base, frame, stamp_ns) and self.ego_settled(stamp_ns)
+        mounted = frame in self._mounts or self._tree.settled(self._base, frame, stamp_ns)
+        return mounted and self.ego_settled(stamp_ns)
 
     def ego_settled(self, stamp_ns: int) -> bool:
         """Whether waiting cannot make the ego pose better known."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.rig.calibration import centred
+from renderocc_ros.rig.calibration_files import fixed_model
 from renderocc_ros.rig.matched_set import MatchedImage, MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
 from renderocc_training.recording import message_content as content
@@ -124,7 +125,11 @@ class FrameSets:
         self._poses, self._others = poses, others
         self._ready, self._advance = ready, advance
         self._matcher: StampMatcher[_Arrived] = StampMatcher(layout.rig, wait_ns=TIMEOUT_NS)
-        self._infos: dict[str, tuple[CameraModel | None, str]] = {}
+        self._infos: dict[str, tuple[CameraModel | None, str]] = {
+            camera.name: (fixed_model(camera), "")
+            for camera in layout.rig.cameras
+            if camera.calibration is not None
+        }
         self._frames: dict[str, str] = {}
         self._waiting: deque[_Waiting] = deque()
         self._now_ns = 0
@@ -174,6 +179,8 @@ class FrameSets:
 
     def _take_info(self, topic: str, info: Any) -> None:
         for camera in self._layout.infos[topic]:
+            if camera.calibration is not None:
+                continue
             try:
                 self._infos[camera.name] = content.model_of_info(info, camera.rectified), ""
             except ValueError as error:
