@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from renderocc_ros.checkpoint import Model, file_sha256, header_metadata
+from renderocc_ros.files import write_whole
 from renderocc_ros.network.camera_tensors import CameraTensors
 from renderocc_ros.network.initialise import ring_of_noise
 from renderocc_ros.network.occupancy_field import read_out
@@ -117,7 +118,8 @@ def export_onnx(model: Model, path: str | Path, *, cameras: int = 6) -> str:
             verbose=False,
         )
     program.model.metadata_props.update(header_metadata(model.header))
-    program.save(path, external_data=False)
+    with write_whole(Path(path)) as file:
+        program.save(file.name, external_data=False)
     return file_sha256(path)
 
 

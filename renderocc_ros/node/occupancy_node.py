@@ -9,6 +9,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -30,7 +31,7 @@ from renderocc_ros.node.model_loading import load_predictor, release_memory, war
 from renderocc_ros.node.outputs import Outputs
 from renderocc_ros.node.parameters import Change
 from renderocc_ros.node.pipeline import Pipeline
-from renderocc_ros.node.process import run_until_signalled
+from renderocc_ros.node.process import remove_stale_segments, run_until_signalled
 from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS
 from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.occupancy.occ3d_files import write_prediction
@@ -181,6 +182,11 @@ class OccupancyNode(LifecycleNode):
     def stop(self) -> None:
         """End quickly, in whatever state, for the end of the process."""
         self._stop(STOP_S)
+
+    def destroy_node(self) -> None:
+        """Give all back; rclpy forgets the state machine, which holds the DDS participant."""
+        self._state_machine.destroy_when_not_in_use()
+        super().destroy_node()
 
     def failed(self, transition: str, reason: str) -> None:
         """Say why a transition failed, in the log and, until one succeeds, in /diagnostics."""
@@ -354,6 +360,7 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 
 def _run(args: list[str] | None) -> None:
+    remove_stale_segments()
     rclpy.init(args=args)
     node = None
     try:
@@ -375,6 +382,8 @@ def _run(args: list[str] | None) -> None:
     finally:
         if node is not None:
             node.stop()
+            with suppress(Exception):  # the process ends in any case, with its memory given back
+                node.destroy_node()
         rclpy.try_shutdown()
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rclpy.executors import ExternalShutdownException
@@ -14,6 +19,32 @@ from rclpy.executors import ExternalShutdownException
 # Python lets a thread that computes go on for 5 ms while another has work; the threads that take
 # images in, decode and publish hand over to each other several times a set.
 HAND_OVER_S = 5e-4
+
+
+# Where Fast DDS keeps the shared memory of a process, beside a lock that it holds while it lives.
+SHARED_MEMORY = Path("/dev/shm")
+SEGMENT_LOCK = re.compile(r"(?:fastdds|fastrtps)_[0-9a-f]{16}_el")
+YOUNG_S = 10.0  # a process that starts makes its lock before it holds it
+
+
+def remove_stale_segments(folder: Path = SHARED_MEMORY) -> int:
+    """Remove the shared memory that killed processes of this user have left; gives their number.
+
+    Each leaves up to 64 MB for ever, until nobody can send any more.
+    """
+    removed = 0
+    for lock in folder.glob("fast*_el"):
+        if not SEGMENT_LOCK.fullmatch(lock.name):
+            continue
+        with suppress(OSError), lock.open("rb") as file:
+            about = os.fstat(file.fileno())
+            if about.st_uid != os.getuid() or time.time() - about.st_mtime < YOUNG_S:
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
+            lock.with_name(lock.name.removesuffix("_el")).unlink(missing_ok=True)
+            lock.unlink()
+            removed += 1
+    return removed
 
 
 def run_until_signalled(run: Callable[[], None]) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 
+from renderocc_ros.node.process import SEGMENT_LOCK, SHARED_MEMORY, YOUNG_S
 from tests.node import robot as robots
 from tests.node.live import Listener, occupancy_node, ros_node
 
@@ -51,6 +53,42 @@ def test_signal_ends_a_node_that_is_still_loading(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
         assert time.monotonic() - started_s < 1.0
+
+
+def segments_of(pid: int) -> set[Path]:
+    """Locks of the shared memory that a process holds."""
+    held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    inodes = {int(line[5].rpartition(":")[2]) for line in held if line[4] == str(pid)}
+    locks = [path for path in SHARED_MEMORY.iterdir() if SEGMENT_LOCK.fullmatch(path.name)]
+    return {path for path in locks if path.exists() and path.stat().st_ino in inodes}
+
+
+def test_shared_memory_is_given_back_by_a_node_that_ends_and_after_one_that_was_killed(
+    tmp_path: Path,
+) -> None:
+    rig = robots.write_rig(tmp_path / "rig.yaml", robots.rig_content())
+    with ros_node("memory_test") as node:
+        if not segments_of(os.getpid()):
+            pytest.skip("this DDS, or its profile, shares no memory")
+        listener = Listener(node)
+
+        def run(name: str, end: signal.Signals) -> set[Path]:
+            """The segments that a node has made."""
+            with occupancy_node("-r", f"__node:={name}", rig=rig, autostart=False) as process:
+                own = listener.wait(lambda: segments_of(process.pid), "memory of the node")
+                listener.wait(lambda: name in node.get_node_names(), "the node in the graph")
+                process.send_signal(end)
+                process.wait(10)
+            return set(own)
+
+        assert not any(path.exists() for path in run("ends", signal.SIGTERM))
+        left = run("killed", signal.SIGKILL)
+        assert all(path.exists() for path in left)
+        for path in left:
+            old_s = time.time() - 2 * YOUNG_S
+            os.utime(path, (old_s, old_s))
+        run("cleans", signal.SIGTERM)
+        assert not any(path.exists() for path in left)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
