@@ -13,6 +13,7 @@ import rerun.blueprint as rrb
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import PosedImage
 from renderocc_ros.viewing.view_frame import ViewFrame
+from renderocc_ros.viewing.viewer_process import LOOPBACK, open_viewer
 from renderocc_ros.viewing.voxel_surface import visible_cells
 
 EGO = "world/ego"
@@ -33,12 +34,13 @@ class RerunView:
 
     Args:
         save: an .rrd file to write; None opens a window.
+        listen: address that the window's viewer takes frames on.
 
     Raises:
         ValueError: a window is asked for where there is no display.
     """
 
-    def __init__(self, save: Path | None = None) -> None:
+    def __init__(self, save: Path | None = None, listen: str = LOOPBACK) -> None:
         if save is None and not has_display():
             raise ValueError(
                 "there is no display here: write a file with --save drive.mp4 (.gif, .png), or "
@@ -47,7 +49,7 @@ class RerunView:
         rr.set_strict_mode(True)  # what cannot be logged is an error, not a warning
         self._recording = rr.RecordingStream("renderocc")
         if save is None:
-            self._recording.spawn()
+            self._recording.connect_grpc(open_viewer(listen))
         else:
             save.parent.mkdir(parents=True, exist_ok=True)
             self._recording.save(save)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from renderocc_ros.viewing.view_frame import ViewFrame
+from renderocc_ros.viewing.viewer_process import LOOPBACK
 
 WIDTHS = {".png": 1920, ".jpg": 1920, ".mp4": 1280, ".gif": 960}
 SUFFIXES = (*WIDTHS, ".rrd")
@@ -22,13 +23,16 @@ class View(Protocol):
         """Finish."""
 
 
-def open_view(save: Path | None, width: int | None = None, speed: float = 1.0) -> View:
+def open_view(
+    save: Path | None, width: int | None = None, speed: float = 1.0, listen: str = LOOPBACK
+) -> View:
     """A view.
 
     Args:
         save: a file to write; None opens the Rerun viewer.
         width: of pictures, pixels; by the kind of file if not given.
         speed: of films; 2 is twice as fast as the drive.
+        listen: address that the Rerun viewer takes frames on.
 
     Raises:
         ValueError: a file of a kind that is not known, or a window without a display.
@@ -37,7 +41,7 @@ def open_view(save: Path | None, width: int | None = None, speed: float = 1.0) -
     if save is None or save.suffix == ".rrd":
         from renderocc_ros.viewing.rerun_view import RerunView
 
-        return RerunView(save)
+        return RerunView(save, listen)
     if save.suffix not in WIDTHS:
         raise ValueError(f"--save {save}: a view is written as {', '.join(SUFFIXES)}")
     from renderocc_ros.viewing.picture_file import Gif, Mp4, StillPicture

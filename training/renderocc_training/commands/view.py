@@ -15,6 +15,7 @@ from rich.progress import track
 from renderocc_ros.config import load_rig
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.view_frame import ViewFrame
+from renderocc_ros.viewing.viewer_process import LOOPBACK
 from renderocc_ros.viewing.views import open_view, show, within
 from renderocc_training.evaluation.bag_frames import BagFrames
 from renderocc_training.evaluation.results import Results, read_results
@@ -40,6 +41,9 @@ def view(
     speed: Annotated[
         float, typer.Option(min=0.01, help="of films; 2 is twice as fast as the recording")
     ] = 1.0,
+    listen: Annotated[
+        str, typer.Option(help="address of this machine that Rerun's viewer takes frames on")
+    ] = LOOPBACK,
     rig: Annotated[str, typer.Option(help="rig of the robot: shipped name or .yaml")] = "nuscenes",
     model: Annotated[
         str | None, typer.Option(help="predict a bag's sets: checkpoint, .onnx or a network's name")
@@ -95,7 +99,7 @@ def view(
     shown = within(iter(frames), start, seconds)
     if not live:  # which says itself what it waits for
         shown = iter(track(shown, "showing", total=None, console=console, transient=True))
-    count = show(shown, open_view(save, width, speed), truth)
+    count = show(shown, open_view(save, width, speed, listen), truth)
     for (what, why), number in skipped.items():
         console.print(f"[yellow]left out: {what}: {why} ({number})")
     console.print(f"{count} frames{f': {save}' if save else ''}", soft_wrap=True)
