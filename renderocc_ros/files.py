@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 LONGEST_NAME = 150  # bytes; file systems take 255, and names of files are made longer here
 
@@ -28,6 +29,26 @@ def file_name(name: str, what: str) -> str:
             f"\\, not . or .., 1 to {LONGEST_NAME} bytes)"
         )
     return name
+
+
+def claim(file: Path, refusal: str) -> IO[bytes]:
+    """Keep other processes away from what a file stands for, until what is returned is closed.
+
+    The claim goes with its process, however that ends; its children do not inherit it.
+
+    Raises:
+        ValueError: another process has it; with the text of ``refusal``.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = file.open("wb")
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise ValueError(refusal) from error
+    except OSError:
+        pass  # a file system that knows no locks
+    return lock
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,45 @@ EXAMPLES: dict[str, Any] = {
         messages.make, OCCUPANCY, "base_link", {"CAM": STAMP_NS - 5}, ["LEFT"]
     ),
 }
+
+
+def test_a_second_writer_of_a_bag_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    writes = (
+        "import sys; from renderocc_training.recording import messages;"
+        "from renderocc_training.recording.bag_writer import BagWriter\n"
+        "with BagWriter(sys.argv[1]) as bag:\n"
+        "    bag.write('/tf', messages.tf([]), 1)\n"
+        "    print('writing', flush=True); input()\n"
+    )
+    command = [sys.executable, "-c", writes, str(tmp_path / "drive")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as first:
+        assert first.stdout.readline() == "writing\n"
+        with (
+            pytest.raises(ValueError, match="another process is writing .*drive: choose another"),
+            BagWriter(tmp_path / "drive"),
+        ):
+            pytest.fail("the second one wrote")
+        first.communicate("\n")
+    assert first.returncode == 0
+    with BagReader(tmp_path / "drive") as reader:
+        assert reader.message_count == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["drive"]
+
+
+def test_what_a_killed_writer_left_is_no_obstacle(tmp_path: Path) -> None:
+    dies = (
+        "import os, sys; from renderocc_training.recording import messages;"
+        "from renderocc_training.recording.bag_writer import BagWriter\n"
+        "with BagWriter(sys.argv[1]) as bag:\n"
+        "    bag.write('/tf', messages.tf([]), 1); os.kill(os.getpid(), 9)\n"
+    )
+    path = tmp_path / "drive"
+    assert subprocess.call([sys.executable, "-c", dies, str(path)]) == -9
+    assert not path.exists()
+    with BagWriter(path) as bag:
+        bag.write("/tf", EXAMPLES["/tf"], STAMP_NS)
+    assert [each.name for each in tmp_path.iterdir()] == ["drive"]
 
 
 @pytest.fixture

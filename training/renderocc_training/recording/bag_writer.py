@@ -20,6 +20,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
 
+from renderocc_ros.files import claim
 from renderocc_training.recording.typestore import typestore
 
 INFINITE = QosTime(9223372036, 854775807)  # rmw's "no deadline"
@@ -58,7 +59,8 @@ class BagWriter:
         custom_data: texts kept in the bag's metadata.
 
     Raises:
-        ValueError: ``path`` exists, a topic is used with two types, or a type is unknown.
+        ValueError: ``path`` exists or another process writes it, a topic is used with two types,
+            or a type is unknown.
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class BagWriter:
             raise ValueError(
                 f"{self.path} exists and is not overwritten: remove it or choose another"
             )
-        if self._scratch.exists():  # of a process that was killed
-            shutil.rmtree(self._scratch)
+        self._claim = claim(
+            self._scratch / ".claim", f"another process is writing {self.path}: choose another bag"
+        )
+        shutil.rmtree(self._scratch / self.path.name, ignore_errors=True)  # a killed process's
         writer = Writer(
             self._scratch / self.path.name,
             version=METADATA_VERSION,
@@ -110,6 +114,7 @@ class BagWriter:
                 writer.abort()
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
+            self._claim.close()
 
     def add_topic(self, topic: str, message_type: str, qos: Qos | None = None) -> None:
         """Declare a topic; :meth:`write` does it by itself for an ordinary stream.

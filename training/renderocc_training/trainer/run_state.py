@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+
+from renderocc_ros import files
 
 STATE_FILE = "last.pt"
 LOCK_FILE = ".training"
@@ -19,16 +20,9 @@ def claim(folder: Path) -> IO[bytes]:
     Raises:
         ValueError: another process trains there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / LOCK_FILE).open("wb")
-    try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not handed on to loading processes
-    except BlockingIOError as error:
-        lock.close()
-        raise ValueError(f"another training runs in {folder}: give this one another") from error
-    except OSError:
-        pass  # a file system that knows no locks
-    return lock
+    return files.claim(
+        folder / LOCK_FILE, f"another training runs in {folder}: give this one another"
+    )
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
