@@ -185,6 +185,20 @@ def test_a_full_disk_leaves_the_page_that_was_there(
     assert (tmp_path / "page" / "index.html").read_text() == there
 
 
+def test_a_result_called_like_a_mark_of_the_template(tmp_path: Path, occ3d: ClassSet) -> None:
+    """Only the template's own marks are filled in."""
+    names = ("@FRAMES@", "@REPORT@", "@TITLE@", "@SCRIPT@")
+    results = [write_results(tmp_path / name, occ3d, {}) for name in names]
+    code, err = report(*results, "--out", tmp_path / "page")
+    assert code == 0, err
+    text = (tmp_path / "page" / "index.html").read_text()
+    assert text.count(f"<h1>{' · '.join(names)}</h1>") == 1
+    assert text.count('<script type="application/json" id="frame-') == 3
+    assert text.count('id="report"') == 1
+    shown = re.search(r'id="report">(.*?)</script>', text)
+    assert shown and [each["name"] for each in json.loads(shown[1])["results"]] == list(names)
+
+
 def test_what_is_no_result_is_refused(before: Path, tmp_path: Path) -> None:
     code, err = report(tmp_path, "--out", tmp_path / "page")
     assert code == 1 and "has no results.json" in err

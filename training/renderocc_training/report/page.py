@@ -6,17 +6,20 @@ import base64
 import gzip
 import html
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.files import write_whole
 from renderocc_training.evaluation.results import Results
 
 HERE = Path(__file__).parent
+MARK = re.compile("@(TITLE|STYLE|SCRIPT|REPORT)@")
 SCRIPTS = ("charts.js", "voxels.js", "sections.js", "app.js")
 # A page of very many frames takes smaller pictures, so that it still opens at once.
 MANY_FRAMES, WIDTH, SMALL_WIDTH = 150, 480, 208
@@ -56,28 +59,30 @@ def write_page(results: Sequence[Results], path: Path, title: str) -> None:
     template = (HERE / "page.html").read_text(encoding="utf-8")
     style = (HERE / "style.css").read_text(encoding="utf-8")
     script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    page = (
-        template.replace("@TITLE@", html.escape(title))
-        .replace("@STYLE@", style)
-        .replace("@SCRIPT@", script.replace('"use strict";\n', ""))
-        .replace("@REPORT@", _inert(_overall(results, tokens)))
+    parts = {
+        "TITLE": html.escape(title),
+        "STYLE": style,
+        "SCRIPT": script.replace('"use strict";\n', ""),
+        "REPORT": _inert(_overall(results, tokens)),
+    }
+    # The template is cut before anything is put in, for what is put in may look like a mark.
+    head, tail = (
+        MARK.sub(lambda mark: parts[mark[1]], half) for half in template.split("@FRAMES@")
     )
-    head, tail = page.split("@FRAMES@")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.write(head)
-            _write_frames(file, results, tokens)
-            file.write(tail)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with write_whole(path) as file:
+        file.write(head.encode())
+        _write_frames(file, results, tokens)
+        file.write(tail.encode())
 
 
 def _check(results: Sequence[Results]) -> None:
     if not 1 <= len(results) <= 4:
         raise ValueError(f"{len(results)} results: one page shows one to four")
+    for result in results:
+        lacking = [key for key in RESULT_KEYS if key not in result.content]
+        if lacking:
+            raise ValueError(f"{result.folder} lacks {', '.join(lacking)}: evaluate again")
     first = results[0]
     for other in results[1:]:
         if other.class_set.names != first.class_set.names:
@@ -135,15 +140,14 @@ def _result(result: Results, tokens: Sequence[str]) -> dict[str, Any]:
     return content
 
 
-def _write_frames(file: TextIO, results: Sequence[Results], tokens: Sequence[str]) -> None:
+def _write_frames(file: BinaryIO, results: Sequence[Results], tokens: Sequence[str]) -> None:
     """One inert element per frame: the browser parses what is inside when it is looked at."""
     few = len(tokens) <= MANY_FRAMES
     width, quality = (WIDTH, QUALITY) if few else (SMALL_WIDTH, SMALL_QUALITY)
     for number, token in enumerate(tokens):
         frame = _frame(results, token, width, quality)
-        file.write(
-            f'<script type="application/json" id="frame-{number}">{_inert(frame)}</script>\n'
-        )
+        line = f'<script type="application/json" id="frame-{number}">{_inert(frame)}</script>\n'
+        file.write(line.encode())
 
 
 def _frame(results: Sequence[Results], token: str, width: int, quality: int) -> dict[str, Any]:
