@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.config import validate
@@ -27,6 +29,7 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.image_backbone import own_settings
 from renderocc_ros.network.renderocc import Network, RenderOcc, build_network
 from renderocc_ros.network_config import LiftedConfig, NetworkConfig
+from renderocc_ros.outside_data import parsing
 
 FORMAT = "renderocc_ros"
 FORMAT_VERSION = 1
@@ -214,11 +217,11 @@ def _class_set(content: dict[str, Any], where: str) -> ClassSet:
 
 def _check_shapes(path: Path, header: ModelHeader) -> None:
     """Compare the file's table of contents with the network, which takes no memory to describe."""
-    with torch.device("meta"):
-        network = build_network(header.config, len(header.class_set))
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     with safe_open(path, framework="pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    with _fewer_parameters(2 * len(found) + 100, path), torch.device("meta"):
+        network = build_network(header.config, len(header.class_set))
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     missing, unknown = sorted(wanted.keys() - found), sorted(found.keys() - wanted)
     differing = [
         f"'{name}' is {found[name]}, the network needs {wanted[name]}"
@@ -233,6 +236,23 @@ def _check_shapes(path: Path, header: ModelHeader) -> None:
             f"{path}: the weights do not fit network '{header.config.name}': "
             f"{'; '.join(problems)}; save the checkpoint again from the network it belongs to"
         )
+
+
+@contextmanager
+def _fewer_parameters(most: int, path: Path) -> Iterator[None]:
+    """Stop the building of a network that has far more parameters than its file."""
+    left = iter(range(most))
+
+    def count(*_: object) -> None:
+        if next(left, None) is None:
+            raise ValueError("its network has far more weights than the file")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with parsing(path, "copy it again, or save it from the network it belongs to"):
+            yield
+    finally:
+        hook.remove()
 
 
 def _some(items: list[str], count: int = 3) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import numpy as np
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -27,6 +26,7 @@ from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.files import file_name
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
 from renderocc_ros.paths import share_path
+from renderocc_ros.yaml_files import read_yaml
 
 Model = TypeVar("Model", bound="StrictModel")
 ConfigFolder = Literal["rigs", "classes", "networks", "recipes", "label_sources", "class_mappings"]
@@ -292,22 +292,6 @@ def config_path(kind: ConfigFolder, name: str) -> Path:
     return path
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping, of which YAML would keep the last alone."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.composer.ComposerError(
-                    problem=f"key '{key.value}' stands twice; remove or rename one",
-                    problem_mark=key.start_mark,
-                )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
-        return node
-
-
 def load_yaml(path: Path, model: type[Model]) -> Model:
     """Read a YAML file into a strict model.
 
@@ -316,23 +300,6 @@ def load_yaml(path: Path, model: type[Model]) -> Model:
             or a value out of range.
     """
     return validate(read_yaml(path), model, str(path))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file.
-
-    Raises:
-        ValueError: no such file, not YAML, or a key that stands twice.
-    """
-    try:
-        content = yaml.load(path.read_bytes(), _UniqueKeys)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
-    if content is None:
-        raise ValueError(f"{path} is empty; it must hold keys and values")
-    if not isinstance(content, dict):  # the file's content is wrong, not a caller's argument
-        raise ValueError(f"{path} must hold keys and values, not {type(content).__name__}")
-    return content
 
 
 def validate(content: dict[str, Any], model: type[Model], where: str) -> Model:
@@ -383,7 +350,7 @@ def _explain(problem: Any, model: type[StrictModel]) -> str:
         least, has = problem["ctx"]["min_length"], problem["ctx"]["actual_length"]
         return f"{key}: needs at least {least}, has {has}"
     value = problem["input"]
-    shown = "" if isinstance(value, dict | list) else f" (got {value!r})"
+    shown = "" if isinstance(value, dict | list) else f" (got {value!r:.80})"
     place = f"{key}: " if key else ""
     return f"{place}{problem['msg'].removeprefix('Value error, ')}{shown}"
 

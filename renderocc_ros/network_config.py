@@ -13,6 +13,10 @@ from pydantic import Field, model_validator
 from renderocc_ros.config import GridConfig, StrictModel, config_path, load_yaml
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# A checkpoint from elsewhere must not describe a network that takes for ever to describe.
+MAX_DEPTH_BINS = 1000
+Pixels = Annotated[int, Field(gt=0, le=1 << 14)]
+Channels = Annotated[int, Field(gt=0, le=1 << 16)]
 MAX_CELLS = 1 << 28  # cells are numbered in 32 bits, through a batch of up to 8
 HALF_OPAQUE_DENSITY = 8.5  # the published threshold of the official density, which has no unit
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -21,8 +25,8 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 class ImageConfig(StrictModel):
     """The images that the network takes; the rig scales, crops and normalises to this."""
 
-    width: int = Field(gt=0, description="pixels")
-    height: int = Field(gt=0, description="pixels")
+    width: Pixels = Field(description="pixels")
+    height: Pixels = Field(description="pixels")
     mean: tuple[float, float, float] = Field(
         (123.675, 116.28, 103.53), description="subtracted per network channel, of 0..255"
     )
@@ -55,8 +59,8 @@ class BackboneConfig(StrictModel):
 class NeckConfig(StrictModel):
     """Feature maps of several strides to one."""
 
-    channels: int = Field(gt=0)
-    stride: int = Field(16, gt=0, description="image pixels per feature pixel")
+    channels: Channels
+    stride: Pixels = Field(16, description="image pixels per feature pixel")
 
 
 class StereoConfig(StrictModel):
@@ -71,9 +75,9 @@ class DepthConfig(StrictModel):
     from_m: Positive = Field(1.0, description="near edge of the first bin")
     to_m: Positive = Field(45.0, description="far edge of the last bin, at most")
     step_m: Positive = Field(0.5, description="length of a bin")
-    context_channels: int = Field(gt=0, description="features lifted per pixel")
-    hidden_channels: int = Field(gt=0)
-    blocks: int = Field(1, ge=0, description="residual blocks before the distribution")
+    context_channels: Channels = Field(description="features lifted per pixel")
+    hidden_channels: Channels
+    blocks: int = Field(1, ge=0, le=100, description="residual blocks before the distribution")
     column_context: bool = Field(
         False, description="pixels see the strongest features of their image column"
     )
@@ -82,10 +86,10 @@ class DepthConfig(StrictModel):
 
     @model_validator(mode="after")
     def _order(self) -> DepthConfig:
-        if self.bins < 1:
+        if not 1 <= (self.to_m - self.from_m) / self.step_m + 1e-6 <= MAX_DEPTH_BINS + 1:
             raise ValueError(
                 f"from_m = {self.from_m}, to_m = {self.to_m}, step_m = {self.step_m} leave no "
-                "depth bin; to_m must be at least from_m + step_m"
+                f"depth bin, or more than {MAX_DEPTH_BINS}; from to_m - from_m to that many parts"
             )
         return self
 
@@ -103,7 +107,7 @@ class DepthConfig(StrictModel):
 class TemporalConfig(StrictModel):
     """Past frames brought into the current ego frame."""
 
-    past_frames: int = Field(0, ge=0)
+    past_frames: int = Field(0, ge=0, le=100)
     interval_s: float = Field(
         0.5, ge=0, allow_inf_nan=False, description="time between fused frames, as in training"
     )
@@ -117,17 +121,19 @@ class EncoderConfig(StrictModel):
         "channel_to_height",
         description="3D convolutions, or 2D ones from above with the height in the channels",
     )
-    channels: tuple[int, ...] = Field(
-        min_length=1, description="channels of each level; each level has half the resolution"
+    channels: tuple[Channels, ...] = Field(
+        min_length=1,
+        max_length=10,
+        description="channels of each level; each level has half the resolution",
     )
-    blocks: int = Field(1, ge=1, description="residual blocks per level")
-    out_channels: int = Field(gt=0, description="features per voxel")
+    blocks: int = Field(1, ge=1, le=100, description="residual blocks per level")
+    out_channels: Channels = Field(description="features per voxel")
 
 
 class FieldConfig(StrictModel):
     """The semantic density field."""
 
-    hidden_channels: int = Field(gt=0)
+    hidden_channels: Channels
     max_density_per_m: Positive = Field(20.0, description="upper bound of the density")
     initial_opacity: Probability = Field(
         0.1, description="opacity of a voxel before training: low, so that rays reach far"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from renderocc_ros.files import write_whole
 from renderocc_ros.geometry import VoxelGrid
+from renderocc_ros.outside_data import parsing, read_json
 
 GRID_FILE = "grid.json"
 
@@ -34,14 +35,13 @@ def described_grid(folder: Path) -> tuple[VoxelGrid, str] | None:
     file = folder / GRID_FILE
     if not file.is_file():
         return None
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+    cure = "make the truth again"
+    content = read_json(file, cure)
+    with parsing(file, cure):
         grid = VoxelGrid(
             tuple(content["origin_m"]), content["resolution_m"], tuple(content["size"])
         )
         return grid, str(content["class_table"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} is broken ({error!r}): make the truth again") from error
 
 
 def grid_beside(file: Path) -> tuple[VoxelGrid, str] | None:

@@ -20,6 +20,7 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.files import write_whole
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.outside_data import DamagedFile, parsing, read_arrays, read_npy
 
 # Names that labels are saved under; the last is numpy's own for an unnamed array.
 LABEL_KEYS = ("semantics", "labels", "pred", "occ_pred", "sem_pred", "occ", "arr_0")
@@ -28,6 +29,7 @@ SUFFIXES = (".npz", ".npy", ".label")
 NAMES_OF_ALL = ("labels", "pred", "prediction", "occ", "occupancy", "semantics")
 KITTI_FOLDERS = ("voxels", "predictions")
 MASKS = ("mask_camera", "mask_lidar")
+CURE = "make or copy it again"
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,9 @@ def read_occupancy(path: Path, grid: VoxelGrid, class_set: ClassSet) -> Semantic
         ValueError: the file is broken, or another grid's.
     """
     arrays = _read(path, ("semantics", "confidence", "stamp_ns"))
-    return SemanticOccupancy(
-        int(arrays["stamp_ns"]), grid, class_set, arrays["semantics"], arrays["confidence"]
-    )
+    labels, confidence = (volume(arrays[key], path) for key in ("semantics", "confidence"))
+    with parsing(path, CURE):
+        return SemanticOccupancy(int(arrays["stamp_ns"]), grid, class_set, labels, confidence)
 
 
 def read_truth(path: Path, masks: Collection[str] = MASKS) -> Occ3dTruth:
@@ -147,42 +149,40 @@ def read_truth(path: Path, masks: Collection[str] = MASKS) -> Occ3dTruth:
 
     Args:
         masks: those that must be there; where another is missing, all is taken as seen.
+
+    Raises:
+        DamagedFile: the file is broken, or no truth.
     """
-    arrays = _read(path, ("semantics", *masks))
+    arrays = _read(path, ("semantics", *masks), MASKS)
     labels = volume(arrays["semantics"], path)
-    with np.load(path, allow_pickle=False) as file:
-        camera, lidar = (
-            file[key].astype(bool) if key in file else np.ones(labels.shape, bool) for key in MASKS
-        )
+    camera, lidar = (
+        volume(arrays[key], path).astype(bool) if key in arrays else np.ones(labels.shape, bool)
+        for key in MASKS
+    )
+    if not labels.shape == camera.shape == lidar.shape:
+        raise DamagedFile(f"{path}: labels {labels.shape}, masks {camera.shape} and {lidar.shape}")
     return Occ3dTruth(labels, camera, lidar)
 
 
 def read_prediction(path: Path) -> NDArray[np.uint8]:
     """Read labels that an .npz holds under one of the usual keys, or an .npy."""
     if path.suffix == ".npy":
-        return volume(read_npy(path), path)
-    return volume(next(iter(_read(path, LABEL_KEYS, any_of=True).values())), path)
-
-
-def read_npy(path: Path) -> NDArray[Any]:
-    """The array of an .npy file.
-
-    Raises:
-        ValueError: it is not readable.
-    """
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (EOFError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is no readable .npy file: {error}") from error
+        return volume(read_npy(path, CURE), path)
+    arrays = read_arrays(path, CURE, LABEL_KEYS)
+    there = [arrays[key] for key in LABEL_KEYS if key in arrays]
+    if not there:
+        raise DamagedFile(f"{path} holds {_names(path)}, wanted {' or '.join(LABEL_KEYS)}")
+    return volume(there[0], path)
 
 
 def grid_of_prediction(path: Path) -> VoxelGrid | None:
     """The grid that ``origin_m`` and ``resolution_m`` in a prediction tell; None without them."""
     if path.suffix != ".npz":
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        if "origin_m" not in arrays or "resolution_m" not in arrays:
-            return None
+    arrays = read_arrays(path, CURE, ("origin_m", "resolution_m"))
+    if len(arrays) < 2:
+        return None
+    with parsing(path, CURE):
         x, y, z = arrays["origin_m"].tolist()
         nx, ny, nz = read_prediction(path).shape
         return VoxelGrid((x, y, z), float(arrays["resolution_m"]), (nx, ny, nz))
@@ -193,33 +193,35 @@ def _write(path: Path, arrays: dict[str, Any]) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _read(path: Path, keys: tuple[str, ...], any_of: bool = False) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            there = [key for key in keys if key in arrays]
-            if not there or (len(there) < len(keys) and not any_of):
-                or_and = " or " if any_of else ", "
-                raise ValueError(f"{path} holds {sorted(arrays)}, wanted {or_and.join(keys)}")
-            return {key: arrays[key] for key in there[: 1 if any_of else None]}
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ValueError(f"{path} is no readable .npz file: {error}") from error
+def _read(
+    path: Path, needed: Collection[str], optional: Collection[str] = ()
+) -> dict[str, NDArray[Any]]:
+    arrays = read_arrays(path, CURE, (*needed, *optional))
+    if not arrays.keys() >= set(needed):
+        raise DamagedFile(f"{path} holds {_names(path)}, wanted {', '.join(needed)}")
+    return arrays
+
+
+def _names(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
 def volume(array: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     """(X, Y, Z) uint8 labels; leading axes of length 1 and whole numbers as floats are taken.
 
     Raises:
-        ValueError: something else.
+        DamagedFile: something else.
     """
     while array.ndim > 3 and len(array) == 1:
         array = array[0]
-    whole = np.issubdtype(array.dtype, np.integer) or (
+    whole = array.dtype.kind in "biu" or (
         np.issubdtype(array.dtype, np.floating) and bool((array == np.rint(array)).all())
     )
     if array.ndim != 3 or not whole:
-        raise ValueError(
+        raise DamagedFile(
             f"{path}: labels are {array.dtype} {array.shape}, wanted integer (X, Y, Z)"
         )
     if array.dtype != np.uint8 and not ((array >= 0) & (array <= 255)).all():
-        raise ValueError(f"{path}: labels from {array.min()} to {array.max()}, wanted 0 to 255")
+        raise DamagedFile(f"{path}: labels from {array.min()} to {array.max()}, wanted 0 to 255")
     return array.astype(np.uint8, copy=False)

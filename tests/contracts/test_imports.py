@@ -23,6 +23,8 @@ from tests.contracts.checkout import (
 LAYERS = {
     "renderocc_ros": (
         ("geometry", "class_set", "paths", "kernels", "processes", "files", "old_typer"),
+        ("outside_data",),
+        ("yaml_files",),
         ("config", "lazy_commands"),
         ("network_config", "settings"),
         ("rig", "network"),

@@ -256,20 +256,24 @@ def test_an_existing_result_is_not_overwritten(evaluated: tuple[Path, Any], driv
     assert code == 1 and "is not empty" in err
 
 
-def test_occ3d_files_are_found_by_stamp(
+def test_occ3d_files_are_found_by_stamp_and_a_damaged_one_is_named(
     evaluated: tuple[Path, Any], drive: Path, tmp_path: Path
 ) -> None:
     results = read_results(evaluated[0] / "results")
-    for frame in results.frames[:2]:
+    for frame in results.frames[:3]:
         source = results.folder / "truth" / frame.token / "labels.npz"
         target = tmp_path / "gts" / str(frame.stamp_ns) / "labels.npz"
         target.parent.mkdir(parents=True)
         target.write_bytes(source.read_bytes())
+    target.write_bytes(target.read_bytes()[:-40])
     code, out, err = evaluate(
         drive, "--out", tmp_path / "out", "--truth", tmp_path / "gts", "--json"
     )
     assert code == 0, err
-    assert json.loads(out)["frames_scored"] == 2
+    said = json.loads(out)
+    assert said["frames_scored"] == 2 and said["frames_evaluated"] == SETS
+    (why,) = [each["why"] for each in said["skipped"] if "labels.npz" in each["why"]]
+    assert why.startswith(f"{target} is broken")
     again = read_results(tmp_path / "out")
     for token, counts in again.confusions.items():
         assert np.array_equal(counts, results.confusions[token])

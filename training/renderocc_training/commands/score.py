@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.occ3d_files import FilePairs, find_pairs
+from renderocc_ros.outside_data import parsing, read_arrays
 from renderocc_training.commands._label_options import ClassSetName
 from renderocc_training.evaluation.label_files import (
     KITTI_GRID,
@@ -100,11 +100,10 @@ def score(
     _report_unmatched(files, partial, console)
     origins = None
     if rays is not None:
-        try:
-            with np.load(rays) as arrays:
-                origins = {token: np.asarray(arrays[token], dtype=np.float64) for token in arrays}
-        except (zipfile.BadZipFile, EOFError, ValueError) as error:
-            raise ValueError(f"--rays {rays} is no readable .npz file: {error}") from error
+        cure = "it must hold an (F, 3) array of metres per token"
+        arrays = read_arrays(rays, cure)
+        with parsing(rays, cure):
+            origins = {token: array.reshape(-1, 3).astype(float) for token, array in arrays.items()}
         absent = [token for token, _, _ in files.pairs if token not in origins]
         if absent:
             raise ValueError(f"{rays} lacks ray origins of {len(absent)} samples: {absent[:NAMED]}")

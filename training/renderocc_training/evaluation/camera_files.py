@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_ros.outside_data import parsing, read_json
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 
 FILE = "cameras.json"
+CURE = "evaluate again"
 
 
 def write_cameras(folder: Path, cameras: CameraSet) -> None:
@@ -38,21 +40,22 @@ def read_cameras(folder: Path, stamp_ns: int, images: Mapping[str, Path]) -> Cam
     path = folder / FILE
     if not path.is_file():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    posed_images = {
-        entry["name"]: _reading(entry, _image(images[entry["name"]]))
-        for entry in content["readings"]
-        if entry["name"] in images
-    }
-    if not posed_images:
-        return None
-    odom = content["odom_from_ego"]
-    return CameraSet(
-        stamp_ns,
-        tuple(content["names"]),
-        tuple(posed_images.get(name) for name in content["names"]),
-        None if odom is None else RigidTransform.from_matrix(odom),
-    )
+    content = read_json(path, CURE)
+    with parsing(path, CURE):
+        posed_images = {
+            entry["name"]: _reading(entry, _image(images[entry["name"]]))
+            for entry in content["readings"]
+            if entry["name"] in images
+        }
+        if not posed_images:
+            return None
+        odom = content["odom_from_ego"]
+        return CameraSet(
+            stamp_ns,
+            tuple(content["names"]),
+            tuple(posed_images.get(name) for name in content["names"]),
+            None if odom is None else RigidTransform.from_matrix(odom),
+        )
 
 
 def _as_json(posed: PosedImage) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.occupancy.occ3d_files import read_npy, read_prediction, read_truth, volume
+from renderocc_ros.occupancy.occ3d_files import CURE, read_prediction, read_truth, volume
+from renderocc_ros.outside_data import parsing, read_npy
 from renderocc_training.supervision.labels.mapping import load_numbers
 
 Mask = Literal["camera", "lidar", "none"]
@@ -126,7 +127,7 @@ def true_labels(
         if mask != "none":
             raise ValueError(f"{path} has no mask_{mask}: score with --mask none")
         sparse = _sparse_labels(path, class_set, grid)
-        return volume(read_npy(path), path) if sparse is None else sparse, None
+        return volume(read_npy(path, CURE), path) if sparse is None else sparse, None
     try:
         truth = read_truth(path, () if mask == "none" else (f"mask_{mask}",))
     except ValueError as error:
@@ -138,10 +139,11 @@ def true_labels(
 
 def _sparse_labels(path: Path, class_set: ClassSet, grid: VoxelGrid) -> Labels | None:
     """Those of an (N, 4) .npy on a grid; None for another file."""
-    array = read_npy(path) if path.suffix == ".npy" else None
+    array = read_npy(path, CURE) if path.suffix == ".npy" else None
     if array is None or array.ndim != 2 or array.shape[1] != 4:
         return None
-    cells, classes = array[:, :3].astype(np.int64), array[:, 3].astype(np.int64)
+    with parsing(path, CURE):
+        cells, classes = array[:, :3].astype(np.int64), array[:, 3].astype(np.int64)
     known = ((classes >= 0) & (classes <= class_set.free_id)) | (classes == IGNORE_ID)
     inside = ((cells >= 0) & (cells < grid.size)).all(axis=1)
     if not (inside & known).all():
@@ -154,7 +156,7 @@ def _sparse_labels(path: Path, class_set: ClassSet, grid: VoxelGrid) -> Labels |
 
 def _kitti_labels(path: Path, class_set: ClassSet) -> Labels:
     """Raw 16-bit labels of SemanticKITTI's voxels; 0 is empty."""
-    raw = np.fromfile(path, "<u2")
+    raw = np.fromfile(path, "<u2", KITTI_GRID.cell_count + 1)
     if len(raw) != KITTI_GRID.cell_count:
         raise ValueError(
             f"{path} has {len(raw)} voxels, SemanticKITTI's have {KITTI_GRID.cell_count}"

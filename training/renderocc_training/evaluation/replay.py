@@ -14,6 +14,7 @@ from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.outside_data import DamagedFile
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rendering.camera_view import ViewRenderer
 from renderocc_ros.rig.camera_set import CameraSet
@@ -161,11 +162,15 @@ class Evaluation:
             occupancy = live.occupancy
         pictures = {r.name: r.pixels for r in camera_set.images if r is not None}
         views = self._views(source, camera_set, pictures)
-        truth = source.truth.truth(token, camera_set.stamp_ns)
+        truth, damage = None, ""
+        try:
+            truth = source.truth.truth(token, camera_set.stamp_ns)
+        except DamagedFile as error:
+            damage = str(error)
         counts = counter.count(occupancy, truth, camera_set.odom_from_ego, views)
         if camera_set.odom_from_ego is not None:
             self.poses.setdefault(source.name, {})[token] = camera_set.odom_from_ego
-        unscored = _unscored(truth, counts)
+        unscored = damage or _unscored(truth, counts)
         if unscored:
             self.skipped["scores", unscored] += 1
         else:

@@ -18,9 +18,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +26,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from typing_extensions import NotRequired, TypedDict
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
-from renderocc_ros.files import write_whole
+from renderocc_ros.files import file_name, write_whole
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.occ3d_files import (
     Occ3dTruth,
@@ -40,6 +40,7 @@ from renderocc_ros.occupancy.occ3d_files import (
     write_truth,
 )
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.outside_data import parsing, read_arrays, read_json
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_training.evaluation.camera_files import read_cameras, write_cameras
 from renderocc_training.evaluation.voxel_scores import Counts, no_counts
@@ -69,6 +70,9 @@ class FrameResult:
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     unscored: str = ""
     scores: Mapping[str, float | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        file_name(self.token, "token")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +124,21 @@ class Results:
         return read_cameras(folder, frame.stamp_ns, self.images(frame.token))
 
 
+class _Stored(TypedDict):
+    """What is read of ``results.json``; the rest is for people, and passed on as it is."""
+
+    name: str
+    mask: str
+    cameras: NotRequired[list[str]]
+    class_set: str
+    classes: tuple[SemanticClass, ...]
+    grid: VoxelGrid
+    frames: tuple[FrameResult, ...]
+
+
+_STORED = TypeAdapter(_Stored)
+
+
 def read_results(folder: Path) -> Results:
     """Read what ``renderocc evaluate`` wrote.
 
@@ -129,47 +148,27 @@ def read_results(folder: Path) -> Results:
     path = folder / "results.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no results.json: give a folder that evaluate wrote")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is broken ({error}): evaluate again") from error
-    if content.get("format") != FORMAT or content.get("version", 0) > VERSION:
-        raise ValueError(
-            f"{path} is '{content.get('format')}' version {content.get('version')}, wanted "
-            f"'{FORMAT}' up to version {VERSION}"
-        )
-    classes = [
-        SemanticClass(**(entry | {"colour": tuple(entry["colour"])}))
-        for entry in content["classes"]
-    ]
-    grid = content["grid"]
-    with _arrays(folder / "counts.npz") as arrays:
-        confusions = dict(zip(arrays["tokens"].tolist(), arrays["confusion"], strict=True))
-    return Results(
-        folder,
-        content,
-        ClassSet(content["class_set"], tuple(classes)),
-        VoxelGrid(tuple(grid["origin_m"]), grid["resolution_m"], tuple(grid["size"])),
-        tuple(
-            FrameResult(**(entry | {"missing": tuple(entry["missing"])}))
-            for entry in content["frames"]
-        ),
-        confusions,
-    )
+    cure = "evaluate again"
+    content = read_json(path, cure)
+    with parsing(path, cure):
+        if content.get("format") != FORMAT or content.get("version", 0) > VERSION:
+            raise ValueError(
+                f"it is '{content.get('format')}' version {content.get('version')}, wanted "
+                f"'{FORMAT}' up to version {VERSION}"
+            )
+        stored = _STORED.validate_python(content)
+        class_set = ClassSet(stored["class_set"], stored["classes"])
+    confusions = _read_confusions(folder / "counts.npz", class_set.free_id + 1, cure)
+    return Results(folder, content, class_set, stored["grid"], stored["frames"], confusions)
 
 
-@contextmanager
-def _arrays(path: Path) -> Iterator[Any]:
-    """The arrays of a file by name.
-
-    Raises:
-        ValueError: it is broken.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            yield arrays
-    except (zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise ValueError(f"{path} is broken ({error}): evaluate again") from error
+def _read_confusions(path: Path, side: int, cure: str) -> dict[str, Counts]:
+    arrays = read_arrays(path, cure)
+    with parsing(path, cure):
+        tokens, stacked = arrays["tokens"].tolist(), arrays["confusion"]
+        if stacked.shape[1:] != (side, side) or stacked.dtype != np.int64:
+            raise ValueError(f"counts are {stacked.dtype} {stacked.shape}, not of {side} labels")
+        return dict(zip(tokens, stacked, strict=True))
 
 
 class ResultsWriter:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros import outside_data
 from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.interface import PixelLabeller, no_labels
 from renderocc_training.supervision.rays.ray_batch import PixelLabels
@@ -146,11 +146,11 @@ def file_state(file: Path) -> str:
 def read_arrays(file: Path, key: str) -> dict[str, NDArray[Any]] | None:
     """Arrays that were written with this key; None if there are none, or the file is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            if str(arrays["key"]) != key:
-                return None
-            return {name: arrays[name] for name in arrays.files if name != "key"}
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        if str(outside_data.read_arrays(file, "", ("key",)).get("key")) != key:
+            return None
+        arrays = outside_data.read_arrays(file, "")
+        return {name: array for name, array in arrays.items() if name != "key"}
+    except outside_data.DamagedFile:
         return None
 
 

@@ -1,0 +1,8 @@
+"""Every reader of files from outside, by name."""
+
+from __future__ import annotations
+
+from tests.fuzz.file_targets import FILES
+from tests.fuzz.target import Target
+
+TARGETS: dict[str, Target] = FILES
