@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from renderocc_ros.class_set import ClassSet
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import RigidTransform
 from renderocc_training.sequences.data_sets import hold_out, open_sequences
 from renderocc_training.sequences.model import Frame, RecordedSequence, inside_box
@@ -209,6 +210,28 @@ def test_files_that_do_not_fit_are_named(karlsruhe: RecordedSequence, tmp_path: 
         open_sequences(tmp_path, "semantickitti")
     with pytest.raises(ValueError, match="no sequence 09"):
         open_sequences(tmp_path, "semantickitti", names=["09"])
+
+
+def test_numbers_that_the_mapping_does_not_list_are_told_once(
+    karlsruhe: RecordedSequence, occ3d: ClassSet, tmp_path: Path
+) -> None:
+    sweep = karlsruhe.frames[0].lidar
+    assert sweep is not None and sweep.labels is not None
+    raw = np.fromfile(sweep.labels, "<u4")
+    raw[:500] = 77
+    raw.tofile(tmp_path / "0.label")
+    other = replace(sweep, labels=tmp_path / "0.label")
+    source = PointFileClasses(occ3d, load_numbers("semantickitti"))
+    nobody = np.full(len(raw), -1, np.int32)
+    points = np.zeros((len(raw), 3))
+    with pytest.warns(UserWarning, match=rf"does not list: 77 \(500\) of {len(raw)}"):
+        classes, _ = source.classes(karlsruhe, other, points, nobody)
+    assert (classes[:500] == IGNORE_ID).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source.classes(karlsruhe, other, points, nobody)
+        fresh = PointFileClasses(occ3d, load_numbers("semantickitti"))
+        fresh.classes(karlsruhe, sweep, points, nobody)
 
 
 def named_sequence(name: str, frames: int) -> RecordedSequence:

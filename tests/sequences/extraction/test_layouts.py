@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from renderocc_ros.cli import app
+from renderocc_training.sequences.data_sets import open_sequences
 
 KITTI_P0 = [[700.0, 0, 310, 0], [0, 700, 90, 0], [0, 0, 1, 0]]
 CAM_AXES = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # camera from Velodyne
@@ -154,6 +156,55 @@ def test_semantickitti_without_tr_or_poses_is_refused(tmp_path: Path) -> None:
     assert "scan 3 has no pose or no time; there are 2" in said
     poses.unlink()
     assert "lacks poses.txt" in " ".join(CliRunner().invoke(app, command).output.split())
+
+
+def test_images_of_semantickitti_may_be_jpeg(tables: Any, tmp_path: Path) -> None:
+    """Trained on they were, extracted they were not."""
+    root = tiny_kitti(tmp_path / "kitti")
+    for file in root.glob("sequences/00/image_*/*.png"):
+        assert cv2.imwrite(str(file.with_suffix(".jpg")), cv2.imread(str(file)))
+        file.unlink()
+    report = extracted(root, "semantickitti", tmp_path / "out", "--key-frame-s", "0")
+    assert report["key_frames"] == 4 and report["problems"] == []
+    for number, record in enumerate(tables(tmp_path / "out").channel("CAM_2")):
+        source = root / f"sequences/00/image_2/{number:06}.jpg"
+        assert record["fileformat"] == "jpg"
+        assert (tmp_path / "out" / record["filename"]).read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("place", ["", "sequences", "sequences/00"])
+def test_semantickitti_is_found_in_any_of_its_folders(tmp_path: Path, place: str) -> None:
+    root = tiny_kitti(tmp_path / "kitti")
+    (sequence,) = open_sequences(root / place, "semantickitti")
+    assert (sequence.name, len(sequence)) == ("00", 4)
+
+
+def test_sequences_without_poses_are_left_out_and_said(tmp_path: Path) -> None:
+    """KITTI's test split: the others are read; alone, or asked for, it is refused."""
+    root = tiny_kitti(tmp_path / "kitti")
+    shutil.copytree(root / "sequences" / "00", root / "sequences" / "11")
+    (root / "sequences/11/poses.txt").unlink()
+    shutil.rmtree(root / "sequences/11/labels")
+    (sequence,) = open_sequences(root, "semantickitti")
+    assert sequence.name == "00"
+    assert "left out: " in sequence.problems[0] and "11 lacks poses.txt" in sequence.problems[0]
+    with pytest.raises(ValueError, match="11 lacks poses.txt"):
+        open_sequences(root, "semantickitti", names=["11"])
+
+
+def test_what_semantickitti_lacks_is_said(tmp_path: Path) -> None:
+    root = tiny_kitti(tmp_path / "kitti")
+    shutil.rmtree(root / "sequences/00/image_3")
+    (root / "sequences/00/labels/000002.label").unlink()
+    label = root / "sequences/00/labels/000001.label"
+    label.write_bytes(label.read_bytes()[:-40])
+    report = extracted(root, "semantickitti", tmp_path / "out", "--key-frame-s", "0")
+    assert "image_3 has no image for 4 of 4 frames" in report["problems"][0]
+    assert "no labels for the points of 1 of 4 frames" in report["problems"][1]
+    assert (report["key_frames"], report["labels"]) == (4, 2)
+    (left_out,) = report["skipped"]
+    assert left_out["what"] == "point labels of LIDAR_TOP" and left_out["count"] == 1
+    assert "labels 90 points, but its sweep has 100" in left_out["why"]
 
 
 # ------------------------------------------------------------------------------------- DDAD

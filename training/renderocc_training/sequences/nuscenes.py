@@ -67,10 +67,17 @@ class _Reader:
         self._samples = _grouped(tables.all("sample"), "scene_token")
         self._data = _grouped(tables.all("sample_data"), "sample_token")
         self._annotations = _grouped(tables.all("sample_annotation"), "sample_token")
-        self._point_labels = {
+        named = {
             record.text("sample_data_token"): tables.root / record.text("filename")
             for record in tables.all("lidarseg")
         }
+        self._point_labels = {token: file for token, file in named.items() if file.is_file()}
+        missing = len(named) - len(self._point_labels)
+        self._problems: list[str] = []
+        if missing:
+            self._problems.append(
+                f"{missing} of {len(named)} files of lidarseg.json are missing: unpack them again"
+            )
         self._mounts: dict[str, tuple[Record, str, str, RigidTransform]] = {}
         self._model = cache(_camera_model)
 
@@ -89,17 +96,24 @@ class _Reader:
             self._frame(number, sample, cameras, tuple(between[number]))
             for number, sample in enumerate(samples)
         )
+        problems = [*self._problems]
+        if others:
+            problems.append(f"neither camera nor LiDAR: {', '.join(others)}")
+        road_mask = self._road_mask(scene)
+        if road_mask is not None and not road_mask.is_file():
+            problems.append(f"no road map, {road_mask} is missing: no ground is known to be road")
+            road_mask = None
         return RecordedSequence(
             name,
             self._tables.root,
             cameras,
             frames,
             tracks_of(frames),
-            self._road_mask(scene),
+            road_mask,
             has_key_frames=True,
             after=tuple(between[len(frames)]),
             origin=self._origin(scene),
-            problems=(f"neither camera nor LiDAR: {', '.join(others)}",) if others else (),
+            problems=tuple(problems),
         )
 
     def _frame(
@@ -222,7 +236,7 @@ class _Reader:
             for record in self._tables.all("map")
             if log in record.texts("log_tokens")
         ]
-        return maps[0] if maps and maps[0].is_file() else None
+        return maps[0] if maps else None
 
     def _origin(self, scene: Record) -> Origin:
         log = self._tables.follow(scene, "log_token", "log")

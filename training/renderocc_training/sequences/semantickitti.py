@@ -8,6 +8,7 @@ Poses are ``cam0_of_frame_0 from cam0``, and all sensors of a frame share its ti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,15 @@ def semantickitti_sequences(root: Path, names: Sequence[str] = ()) -> list[Recor
     """The sequences of these names ("00"), or all.
 
     Args:
-        root: folder that holds ``sequences``, or one sequence's own.
+        root: folder that holds ``sequences``, that folder, or one sequence's own.
 
     Raises:
-        ValueError: a sequence, or a file that it needs, is not there.
+        ValueError: a sequence, or a file that it needs, is not there. Of all sequences, those that
+            lack poses (the test split of KITTI odometry) are left out, and the first one says so.
     """
-    folders = {path.parent.name: path.parent for path in sorted(root.glob("sequences/*/velodyne"))}
+    places = ("sequences/*/velodyne", "dataset/sequences/*/velodyne", "*/velodyne")
+    found = next((paths for place in places if (paths := sorted(root.glob(place)))), [])
+    folders = {path.parent.name: path.parent for path in found}
     if not folders and (root / "velodyne").is_dir():
         folders = {root.absolute().name: root}
     if not folders:
@@ -49,13 +53,25 @@ def semantickitti_sequences(root: Path, names: Sequence[str] = ()) -> list[Recor
     unknown = [name for name in names if name not in folders]
     if unknown:
         raise ValueError(f"no sequence {', '.join(unknown)} in {root}; there: {', '.join(folders)}")
-    return [_sequence(root, name, folders[name]) for name in names or folders]
+    sequences, left_out = [], []
+    for name in names or folders:
+        try:
+            sequences.append(_sequence(root, name, folders[name]))
+        except ValueError as error:
+            left_out.append(str(error))
+    if left_out and (names or not sequences):
+        raise ValueError("; ".join(left_out))
+    problems = tuple(f"left out: {reason}" for reason in left_out)
+    return [replace(sequences[0], problems=problems + sequences[0].problems), *sequences[1:]]
 
 
 def _sequence(root: Path, name: str, folder: Path) -> RecordedSequence:
     missing = [file for file in FILES if not (folder / file).is_file()]
     if missing:
-        raise ValueError(f"{folder} lacks {', '.join(missing)}")
+        raise ValueError(
+            f"{folder} lacks {', '.join(missing)}: poses are in SemanticKITTI's labels, "
+            "data_odometry_labels.zip, the others in KITTI's data_odometry_calib.zip"
+        )
     calibration = _read_calibration(folder / "calib.txt")
     seconds = _read_numbers(folder / "times.txt").reshape(-1)
     poses = _read_numbers(folder / "poses.txt").reshape(-1, 3, 4)
@@ -88,8 +104,20 @@ def _sequence(root: Path, name: str, folder: Path) -> RecordedSequence:
         tuple(CAMERAS),
         tuple(frames),
         origin=_origin(name),
-        problems=() if (folder / "labels").is_dir() else (f"{folder}: no labels for the points",),
+        problems=_problems(folder, frames),
     )
+
+
+def _problems(folder: Path, frames: Sequence[Frame]) -> tuple[str, ...]:
+    lacking = [
+        f"{CAMERAS[name][0]} has no image for {missing} of {len(frames)} frames"
+        for place, name in enumerate(CAMERAS)
+        if (missing := sum(frame.cameras[place] is None for frame in frames))
+    ]
+    unlabelled = sum(frame.lidars[0].labels is None for frame in frames)
+    if unlabelled:
+        lacking.append(f"no labels for the points of {unlabelled} of {len(frames)} frames")
+    return tuple(f"{folder}: {each}" for each in lacking)
 
 
 def _origin(name: str) -> Origin:

@@ -26,6 +26,7 @@ from renderocc_training.sequences.extraction.report import ExtractionReport
 from renderocc_training.sequences.extraction.scene_writer import SceneIdentity, SceneWriter
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.sequences.nuscenes import FRAGMENTS
+from renderocc_training.sequences.sensor_files import check_files
 
 Layout = Literal["bag", DataFormat]
 
@@ -185,6 +186,11 @@ def _extract_bag(job: Job, reader: BagReader) -> ExtractionReport:
 
 def _extract_data_set(job: Job, sequences: list[RecordedSequence]) -> ExtractionReport:
     report = ExtractionReport(str(job.source))
+    for sequence in sequences:
+        check_files(
+            sequence.measurements(key_frames_only=not job.options.sweeps),
+            "unpack the data set again, or leave out what lies between key frames (--no-sweeps)",
+        )
     start_ns = min(each.stamp_ns for each in sequences[0].measurements())
     content = [frame.fingerprint for sequence in sequences for frame in sequence.frames]
     first = [content_of(each.file) for each in sequences[0].frames[0].measurements]

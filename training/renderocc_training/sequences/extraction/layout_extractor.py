@@ -18,7 +18,7 @@ from renderocc_training.sequences.model import (
     RecordedSequence,
     SensorFile,
 )
-from renderocc_training.sequences.sensor_files import check_files, pcd_bytes, read_point_labels
+from renderocc_training.sequences.sensor_files import pcd_bytes, read_point_labels
 
 POINT_BYTES = 20  # of a .pcd.bin
 
@@ -43,10 +43,6 @@ class SequenceExtractor:
     def run(self, sequence: RecordedSequence, advance: Callable[[], None]) -> None:
         """Read and write it; ``advance`` is told of every frame."""
         self._report.problems += sequence.problems
-        check_files(
-            sequence.measurements(key_frames_only=not self._options.sweeps),
-            "unpack the data set again, or leave out what lies between key frames (--no-sweeps)",
-        )
         for frame in sequence.frames:
             place_m = frame.world_from_ego.translation
             is_key = sequence.has_key_frames or self._rule.takes(
@@ -90,7 +86,11 @@ class SequenceExtractor:
     def _write_point_labels(self, sweep: LidarSweep, points: int) -> None:
         """As SemanticKITTI keeps them; its own keep the instances in the upper 16 bits."""
         assert sweep.labels is not None
-        labels = read_point_labels(sweep.labels, points)
+        try:
+            labels = read_point_labels(sweep.labels, points)
+        except ValueError as error:
+            self._report.skip(f"point labels of {sweep.name}", str(error))
+            return
         name = measurement_name(self._scene.identity.log, sweep.name, sweep.stamp_ns)
         file = self._root / LABEL_FOLDER / "points" / sweep.name / f"{name}.label"
         file.parent.mkdir(parents=True, exist_ok=True)

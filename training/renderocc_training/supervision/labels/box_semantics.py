@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import generic_filter
@@ -19,6 +18,7 @@ from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_training.sequences.model import LidarSweep, RecordedSequence
 from renderocc_training.supervision.labels.interface import PointLabels
 from renderocc_training.supervision.labels.mapping import BoxMapping
+from renderocc_training.supervision.labels.picture_crop import read_crop
 
 MAP_CELL_M = 0.1  # nuScenes' maps; the lower left corner is the origin of the world
 MAP_MARGIN_M = 120.0
@@ -93,12 +93,8 @@ class _RoadMap:
     @lru_cache(maxsize=4)
     def load(path: Path, area: tuple[float, ...]) -> _RoadMap:
         """Cut the world's area (x, y of two corners, metres) out of a picture."""
-        picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if picture is None:
-            raise ValueError(f"{path} is no picture that OpenCV can read")
-        upright = picture[::-1]  # the first row is the lowest y now
-        x0, y0, x1, y1 = (max(round(value / MAP_CELL_M), 0) for value in area)
-        return _RoadMap(upright[y0:y1, x0:x1] > 127, x0, y0)
+        left, bottom, right, top = (max(round(value / MAP_CELL_M), 0) for value in area)
+        return _RoadMap(read_crop(path, left, bottom, right, top) > 127, left, bottom)
 
     def contains(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(P,) whether points (P, 2 or 3) of the world lie on the road."""

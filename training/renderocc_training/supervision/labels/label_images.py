@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence, label_file
-from renderocc_training.supervision.labels.mapping import NumberMapping
+from renderocc_training.supervision.labels.mapping import NumberClasses, NumberMapping
 
 
 class ClassImageFiles:
@@ -29,7 +29,7 @@ class ClassImageFiles:
     name = "images"
 
     def __init__(self, class_set: ClassSet, mapping: NumberMapping | None = None) -> None:
-        self._table = mapping.table(class_set) if mapping else None
+        self._class_ids = NumberClasses(mapping, class_set) if mapping else None
         self._class_set = class_set
 
     def classes(
@@ -37,8 +37,8 @@ class ClassImageFiles:
     ) -> NDArray[np.uint8]:
         """(H, W) class ids."""
         file, image = read_label_image(sequence, "classes", camera)
-        if self._table is not None:
-            return np.asarray(self._table[image], dtype=np.uint8)
+        if self._class_ids is not None:
+            return self._class_ids(image, file)
         largest = self._class_set.free_id
         wrong = np.setdiff1d(np.unique(image), [*range(largest + 1), IGNORE_ID])
         if wrong.size:

@@ -9,7 +9,7 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_training.sequences.model import LidarSweep, RecordedSequence
 from renderocc_training.sequences.sensor_files import read_point_labels
 from renderocc_training.supervision.labels.interface import PointLabels
-from renderocc_training.supervision.labels.mapping import NumberMapping
+from renderocc_training.supervision.labels.mapping import NumberClasses, NumberMapping
 from renderocc_training.supervision.rays.ray_batch import NO_BOX, STANDS
 
 
@@ -24,7 +24,7 @@ class PointFileClasses:
     name = "points"
 
     def __init__(self, class_set: ClassSet, mapping: NumberMapping) -> None:
-        self._table = mapping.table(class_set)
+        self._class_ids = NumberClasses(mapping, class_set)
         self._standing = np.array(mapping.standing)
 
     def classes(
@@ -42,4 +42,4 @@ class PointFileClasses:
             )
         raw = read_point_labels(sweep.labels, len(points_ego))
         stands = np.isin(raw, self._standing) & (instance == NO_BOX)
-        return self._table[raw], np.where(stands, np.int32(STANDS), instance)
+        return self._class_ids(raw, sweep.labels), np.where(stands, np.int32(STANDS), instance)

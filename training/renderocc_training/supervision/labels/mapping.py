@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,33 @@ class NumberMapping(StrictModel):
         for number, name in self.classes.items():
             table[number] = class_id(name, class_set)
         return table
+
+
+class NumberClasses:
+    """Class ids of raw numbers; numbers that the mapping does not list are told once.
+
+    Args:
+        class_set: of the result.
+    """
+
+    def __init__(self, mapping: NumberMapping, class_set: ClassSet) -> None:
+        self._table = mapping.table(class_set)
+        self._listed = np.zeros(len(self._table), dtype=bool)
+        self._listed[[*mapping.classes, IGNORE_ID]] = True
+
+    def __call__(self, raw: NDArray[Any], file: Path) -> NDArray[np.uint8]:
+        """Ids of raw numbers of any shape, read from a file."""
+        unknown = ~self._listed[raw]
+        if unknown.any():
+            numbers, counts = np.unique(raw[unknown], return_counts=True)
+            self._listed[numbers] = True
+            told = ", ".join(f"{n} ({c})" for n, c in zip(numbers, counts, strict=True))
+            warnings.warn(
+                f"{file}: numbers that the mapping file does not list: {told} of {raw.size}; they "
+                "have no class: add them to its 'classes' (as 'ignore' if none fits)",
+                stacklevel=2,
+            )
+        return np.asarray(self._table[raw], dtype=np.uint8)
 
 
 class BoxMapping(StrictModel):
