@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LEVELS = (OK, WARN, ERROR)
+ALL_CAMERAS = "cameras"
 LOGGED_ELSEWHERE = ("state", "lifecycle", "inference")
 
 
@@ -29,14 +30,14 @@ class Finding:
         level: of diagnostic_msgs.
         message: what is wrong.
         values: to look at.
-        absent: nobody sends: before a robot starts and after it has stopped nothing is wrong.
+        silent: a camera of which nothing comes.
     """
 
     name: str
     level: Any
     message: str
     values: Mapping[str, str]
-    absent: bool = False
+    silent: bool = False
 
 
 def camera_finding(
@@ -81,8 +82,7 @@ def camera_finding(
     for (dropped_name, reason), count in counters.dropped.items():
         if dropped_name == name:
             values[f"dropped.{reason.value}"] = str(count)
-    absent = level == ERROR and camera.is_silent(blind_s) and camera.publisher_count == 0
-    return Finding(f"camera {name}", level, message, values, absent)
+    return Finding(f"camera {name}", level, message, values, camera.is_silent(blind_s))
 
 
 def _camera_verdict(camera: CameraInput, transform_problem: str, blind_s: float) -> tuple[Any, str]:
@@ -123,28 +123,33 @@ class Changes:
     def __init__(self) -> None:
         self._suspect: set[str] = set()
         self._told: set[str] = set()
-        self._absent: set[str] = set()
 
     def of(self, findings: Sequence[Finding]) -> tuple[list[str], list[str]]:
         """What became wrong, as warnings; and what came right, or was to be expected, to inform.
 
-        What is wrong in two calls one after another is told, so that a calm start and end are
-        calm; cameras that nobody sends images of are told together. Left out are the whole, which
-        repeats its worst part, and what the node logs when it occurs.
+        What is wrong in two calls one after another is told. That no camera sends is told as one
+        and is no warning: so it is before a robot starts and after it has stopped. Left out are the
+        whole, which repeats its worst part, and what the node logs when it occurs.
         """
+        wrong = {f.name: f.message for f in findings if f.level != OK}
         names = {finding.name for finding in findings}
-        wrong = {f.name: f for f in findings if f.level != OK and f.name not in LOGGED_ELSEWHERE}
-        absent = {name for name, finding in wrong.items() if finding.absent}
+        cameras = [finding for finding in findings if finding.name.startswith("camera ")]
+        if cameras:
+            names.add(ALL_CAMERAS)
+        if cameras and all(camera.silent for camera in cameras):
+            wrong = {name: text for name, text in wrong.items() if not name.startswith("camera ")}
+            wrong.pop("clock", None)  # it stands, or has not begun, as well
+            wrong[ALL_CAMERAS] = f"no camera sends images; {cameras[0].message}"
+        for name in LOGGED_ELSEWHERE:
+            wrong.pop(name, None)
         new = [name for name in wrong if name in self._suspect and name not in self._told]
-        self._suspect = set(wrong)
-        present = [wrong[name].message for name in new if name not in absent]
-        informed = [f"{name}: ok again" for name in sorted(self._told & names - wrong.keys())]
-        self._told = {name for name in self._told if name in wrong} | set(new)
-        if absent != self._absent and absent <= self._told:
-            self._absent = absent
-            if absent:
-                informed.append(f"no images: nobody publishes those of {', '.join(sorted(absent))}")
-        return present, informed
+        mended = sorted(self._told & names - wrong.keys())
+        self._suspect, self._told = set(wrong), (self._told & wrong.keys()) | set(new)
+        informed = [wrong[name] for name in new if name == ALL_CAMERAS]
+        return (
+            [wrong[name] for name in new if name != ALL_CAMERAS],
+            [*informed, *(f"{name}: ok again" for name in mended)],
+        )
 
 
 def transforms_finding(transforms: TransformInput) -> Finding:

@@ -47,11 +47,14 @@ def test_what_is_no_longer_looked_at_has_not_come_right() -> None:
     assert changes.of([]) == ([], [])  # deactivated
 
 
-def test_cameras_that_nobody_sends_are_told_in_one_line_and_not_as_a_warning() -> None:
+def test_that_no_camera_sends_is_told_in_one_line_and_not_as_a_warning() -> None:
     changes = Changes()
     good = [finding("camera a", OK, "10 Hz"), finding("camera b", OK, "10 Hz")]
-    gone = [Finding(f"camera {n}", ERROR, "no messages", {}, absent=True) for n in "ab"]
+    gone = [Finding(f"camera {n}", ERROR, f"nothing of {n}", {}, silent=True) for n in "ab"]
+    gone.append(finding("clock", ERROR, "no time came on /clock"))
     assert changes.of(gone) == ([], [])
-    assert changes.of(gone) == ([], ["no images: nobody publishes those of camera a, camera b"])
+    assert changes.of(gone) == ([], ["no camera sends images; nothing of a"])
     assert changes.of(gone) == ([], [])
-    assert changes.of(good) == ([], ["camera a: ok again", "camera b: ok again"])
+    assert changes.of(good) == ([], ["cameras: ok again"])
+    changes.of([good[0], gone[1]])
+    assert changes.of([good[0], gone[1]]) == (["nothing of b"], [])
