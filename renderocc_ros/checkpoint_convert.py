@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,11 @@ from renderocc_ros.network.official.swin import relative_position_index
 from renderocc_ros.network_config import load_network_config
 
 PRESET = "swinb-stereo"
-PREFIX = "module."  # put before every name by parallel training
+# Put before every name by parallel training, torch.compile and Lightning.
+PREFIXES = ("module.", "_orig_mod.", "model.")
+STATE_KEYS = ("state_dict", "model_state_dict", "model")
+# What says that the weights are averaged; mmengine swaps them with those of the last step.
+EMA_KEYS = ("updates", "ema_state_dict")
 POSITION_INDEX = ".relative_position_index"  # computed here; must be the same
 COUNTER = ".num_batches_tracked"  # of no use in inference; may be missing
 SHOWN = 8  # names listed in an error
@@ -70,7 +75,7 @@ def convert(source: str | Path, target: str | Path) -> tuple[Conversion, str]:
 def read_official(path: Path) -> tuple[dict[str, Any], str]:
     """The names and tensors of a ``.pth`` file, and its kind; never runs code from the file.
 
-    Takes a bare state dict or one under ``state_dict``, with or without the prefix ``module.``.
+    Takes a bare state dict or one under any of ``STATE_KEYS``, with or without ``PREFIXES``.
     """
     if not path.is_file():
         raise ValueError(f"no checkpoint at {path}; give the path of the official .pth file")
@@ -80,7 +85,8 @@ def read_official(path: Path) -> tuple[dict[str, Any], str]:
             "official .pth file"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_numbers()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, str(error))) from None
     except Exception as error:  # PyTorch's reader raises errors of many kinds
@@ -90,15 +96,27 @@ def read_official(path: Path) -> tuple[dict[str, Any], str]:
             "compare its size"
         ) from error
     kind = "plain"
-    while isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        kind = "EMA" if "updates" in content else kind
-        content = content["state_dict"]
+    while isinstance(content, Mapping) and (key := _state_key(content)) is not None:
+        kind = "EMA" if any(each in content for each in EMA_KEYS) else kind
+        content = content[key]
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"{path} holds a {type(content).__name__}, not the weights of a network")
     state: dict[str, Any] = {str(name): value for name, value in content.items()}
-    while all(name.startswith(PREFIX) for name in state):
-        state = {name.removeprefix(PREFIX): value for name, value in state.items()}
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in state)), ""):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state, kind
+
+
+def _state_key(content: Mapping[Any, Any]) -> str | None:
+    return next((key for key in STATE_KEYS if isinstance(content.get(key), Mapping)), None)
+
+
+def _numpy_numbers() -> list[Any]:
+    """What makes single numbers of numpy, which trainings leave among scores; runs no code."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
+    return [np.dtype, *kinds, *((scalar, name) for name in names)]
 
 
 def _refusal(path: Path, error: str) -> str:

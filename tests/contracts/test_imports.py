@@ -22,8 +22,8 @@ from tests.contracts.checkout import (
 # A part of a package may import those in the lines above its own: no sibling, nothing below.
 LAYERS = {
     "renderocc_ros": (
-        ("geometry", "class_set", "paths", "kernels", "processes", "files", "old_typer"),
-        ("outside_data",),
+        ("geometry", "class_set", "kernels", "paths", "processes", "files", "old_typer"),
+        ("outside_data", "progress"),
         ("yaml_files",),
         ("config", "lazy_commands"),
         ("network_config", "settings"),

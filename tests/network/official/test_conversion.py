@@ -8,6 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -35,8 +36,8 @@ def official(network: SwinBStereo) -> dict[str, Tensor]:
     return {**network.state_dict(), **EXTRAS}
 
 
-def prefixed(state: dict[str, Any]) -> dict[str, Any]:
-    return OrderedDict((f"module.{name}", value) for name, value in state.items())
+def prefixed(state: dict[str, Any], prefix: str = "module.") -> dict[str, Any]:
+    return OrderedDict((f"{prefix}{name}", value) for name, value in state.items())
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,18 @@ def prefixed(state: dict[str, Any]) -> dict[str, Any]:
         (lambda state: {"epoch": 12, "state_dict": state, "updates": 9000}, "EMA"),
         (lambda state: {"epoch": 12, "state_dict": prefixed(state), "updates": 9000}, "EMA"),
         (lambda state: {"state_dict": {"state_dict": state}, "optimizer": {}}, "plain"),
+        (lambda state: {"state_dict": prefixed(state, "_orig_mod.")}, "plain"),
+        (lambda state: {"state_dict": prefixed(prefixed(state, "_orig_mod."))}, "plain"),
+        (lambda state: {"state_dict": prefixed(state, "model."), "epoch": 3}, "plain"),
+        (lambda state: {"model": state, "meta": {"best": np.float64(0.2)}}, "plain"),
+        (lambda state: {"model_state_dict": state, "epoch": np.int64(3)}, "plain"),
+        (
+            lambda state: {
+                "state_dict": state,
+                "ema_state_dict": {"steps": torch.zeros(()), **prefixed(state)},
+            },
+            "EMA",
+        ),
     ],
 )
 def test_weights_are_found_in_every_wrapping(

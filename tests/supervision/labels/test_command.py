@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,6 +113,31 @@ def test_mistakes_are_one_line(
 ) -> None:
     done = run("make", root, "--out", tmp_path, *options)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_point_labels_that_nobody_lists_are_named(root: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(root, tmp_path / "kitti")
+    file = next(copied.rglob("000001.label"))
+    raw = np.fromfile(file, "<u4")
+    raw[:500] = 77
+    raw.tofile(file)
+    done = run("make", copied, "--out", tmp_path / "labels", *KITTI)
+    assert done.returncode == 0
+    message = " ".join(done.stderr.split())
+    assert "000001.label: numbers that the mapping file does not list: 77 (500)" in message
+
+
+def test_truth_that_lacks_a_held_out_frame_is_refused_before_training(
+    root: Path, tmp_path: Path
+) -> None:
+    truth = renderocc_train("truth", root, "--out", tmp_path / "gts", "--grid", "nano", *KITTI)
+    assert truth.returncode == 0, truth.stderr
+    next((tmp_path / "gts").rglob("00_000002/labels.npz")).unlink()
+    words = ("--out", tmp_path / "run", "--recipe", "debug", "--workers", "0", "--devices", "1")
+    held_out = ("--held-out", "00[2:]", "--truth", tmp_path / "gts")
+    done = renderocc_train("train", root, *words, *held_out, *KITTI)
+    assert done.returncode == 1 and "no 3D labels of 00_000002" in done.stderr
+    assert not (tmp_path / "run" / "steps.jsonl").exists()
 
 
 def test_an_unknown_format_is_refused(root: Path, tmp_path: Path) -> None:

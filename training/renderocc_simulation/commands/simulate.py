@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from renderocc_ros.progress import JobProgress
 from renderocc_simulation.drive import write_drive
 from renderocc_simulation.faults import FORM, KINDS, parse_fault
 from renderocc_simulation.lighting import LIGHTS
@@ -81,9 +81,8 @@ def simulate(
     spec = DriveSpec(
         town, rig, preset, image_hz, key_hz, drift, planar_odometry, lidar_labels, faults
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    with JobProgress(console) as progress:
         task = progress.add_task(f"driving through town {seed}", total=spec.sets)
         report = write_drive(
             spec, out, processes or os.cpu_count() or 1, lambda: progress.advance(task)

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from renderocc_ros.checkpoint import file_sha256
@@ -23,6 +22,7 @@ from renderocc_ros.occupancy.occ3d_files import read_occupancy
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import is_file_name, model_file
 from renderocc_ros.prediction.options import PRECISIONS
+from renderocc_ros.progress import JobProgress
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.recorded_sets import RecordedSets
@@ -194,8 +194,7 @@ def evaluated(
             opened = stack.enter_context(BagWriter(bag, compress=True))
             output = BagOutput(opened, predictor.class_set, rig.base_frame, rig.odom_frame)
         evaluation = Evaluation(predictor, writer, mask, output, published)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        with JobProgress(console, transient=True) as progress:
             for recording in recordings:
                 for source, left_out in _sources(
                     recording, names, predictor, rig, truth, truth_topic, labels or {}, stack
@@ -287,7 +286,10 @@ def _sources(
     if topics is not None:
         beside = BagTruth(reader, *topics, grid, predictor.class_set)
     elif files is None:
-        problems.append(f"{recording.name}: no truth in the bag, and no --truth")
+        problems.append(
+            f"{recording.name}: not scored, the bag has no truth: give --truth FOLDER of "
+            "TOKEN/labels.npz (`renderocc truth` makes it from LiDAR), or --truth-topic"
+        )
     images = BagLabels(reader, labels, rig.names) if labels else None
     if images is not None and not images:
         problems.append(f"{recording.name}: no label images on {', '.join(labels.values())}")

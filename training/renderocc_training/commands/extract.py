@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from renderocc_ros.config import load_rig, validate
 from renderocc_ros.files import file_name
+from renderocc_ros.progress import JobProgress
 from renderocc_training.sequences.extraction.job import Job, Layout
 from renderocc_training.sequences.extraction.options import ExtractOptions
 from renderocc_training.sequences.extraction.pool import extract as extract_all
@@ -108,8 +108,7 @@ def extract(
     cameras = load_rig(rig) if rig is not None and layout == "bag" else None
     jobs = [Job(bag, out, cameras, options, layout) for bag in bags]
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    with JobProgress(console, "{task.percentage:.0f} %") as progress:
         tasks = [progress.add_task(bag.name, total=1.0) for bag in bags]
         reports = extract_all(
             jobs,

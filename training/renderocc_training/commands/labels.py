@@ -11,10 +11,10 @@ from typing import Annotated
 import cv2
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.processes import worker_processes
+from renderocc_ros.progress import tracked
 from renderocc_training.commands._label_options import (
     ClassSetName,
     Depth,
@@ -77,7 +77,7 @@ def make(
     console = Console(stderr=True)
     console.print(f"{len(places)} key frames, {len(places) - len(todo)} of them labelled already")
     started, pixels = time.perf_counter(), 0
-    for count in track(_made(store, todo, processes), "labels", len(todo), console=console):
+    for count in tracked(_made(store, todo, processes), "labels", console, len(todo)):
         pixels += count
     seconds = time.perf_counter() - started
     if todo:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from renderocc_ros.progress import JobProgress
 from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.sequences.nuscenes_to_bag import write_sequence
 from renderocc_training.sequences.sensor_files import check_files
@@ -50,8 +50,7 @@ def nuscenes_to_bag(
                 each.measurements(key_frames_only),
                 "unpack the blobs, or leave sweeps out with --key-frames-only",
             )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    with JobProgress(console) as progress:
         for each, path in zip(sequences, paths, strict=True):
             measured = each.measurements(key_frames_only)
             task = progress.add_task(each.name, total=len(measured))

@@ -10,7 +10,6 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from renderocc_ros.class_set import ClassSet
@@ -18,6 +17,7 @@ from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.occ3d_files import FilePairs, find_pairs
 from renderocc_ros.outside_data import parsing, read_arrays
+from renderocc_ros.progress import tracked
 from renderocc_training.commands._label_options import ClassSetName
 from renderocc_training.evaluation.label_files import (
     KITTI_GRID,
@@ -120,9 +120,7 @@ def score(
         processes,
         numbering,
     )
-    counts = total(
-        track(counting, "scoring", total=len(files.pairs), console=console, transient=True)
-    )
+    counts = total(tracked(counting, "scoring", console, len(files.pairs)))
     if as_json:
         typer.echo(json.dumps(without_nan(scores_as_json(counts, classes, mask))))
     else:

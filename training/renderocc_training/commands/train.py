@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ from renderocc_training.recipe import Recipe, load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.sequences.data_sets import hold_out
+from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.label_source import LabelSource, open_store
 from renderocc_training.trainer.held_out import held_out_table, score_held_out
 from renderocc_training.trainer.loop import (
@@ -141,6 +143,8 @@ def train(
     store = open_store(source, class_set, labels or out / "labels")
     sequences = opened(root, format, version)
     training, rest = hold_out(sequences, held_out or ())
+    if volumes is not None:
+        _require_truth(volumes, rest)
     fabric = make_fabric(plan, _number(devices), nodes)
     fabric.launch()
     samples = TrainingSource(training, store, config, class_set, plan, volumes)
@@ -185,6 +189,13 @@ def train(
     typer.echo(json.dumps({"model": str(path), "sha256": file_sha256(path)}))
     if claimed is not None:
         claimed.close()
+
+
+def _require_truth(volumes: TruthFolder, held_out: Sequence[RecordedSequence]) -> None:
+    """Refuse truth that lacks held-out frames now, not when all the training is done."""
+    for sequence in held_out:
+        for frame in sequence.frames:
+            volumes.file(sequence, frame)
 
 
 def _number(devices: str) -> int | str:

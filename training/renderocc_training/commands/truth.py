@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from renderocc_ros.class_set import OCCUPIED_ID
@@ -16,6 +15,7 @@ from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
 from renderocc_ros.occupancy.grid_file import describe_grid
 from renderocc_ros.occupancy.occ3d_files import write_truth
+from renderocc_ros.progress import tracked
 from renderocc_training.commands._label_options import (
     ClassSetName,
     Format,
@@ -85,7 +85,7 @@ def truth(
         maker = TruthMaker(sequence, given, cells, classes, options)
         describe_grid(out / sequence.name, cells, classes.name)
         sums = np.zeros(4)
-        for frame in track(sequence.frames, sequence.name, console=console, transient=True):
+        for frame in tracked(sequence.frames, sequence.name, console):
             made = maker.truth(frame)
             write_truth(out / sequence.name / frame.token / "labels.npz", made)
             unknown = made.labels == OCCUPIED_ID

@@ -10,10 +10,10 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import track
 
 from renderocc_ros.config import load_rig
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.progress import tracked
 from renderocc_ros.viewing.view_frame import ViewFrame
 from renderocc_ros.viewing.viewer_process import LOOPBACK
 from renderocc_ros.viewing.views import open_view, show, within
@@ -98,7 +98,7 @@ def view(
         skipped = frames.skipped
     shown = within(iter(frames), start, seconds)
     if not live:  # which says itself what it waits for
-        shown = iter(track(shown, "showing", total=None, console=console, transient=True))
+        shown = tracked(shown, "showing", console)
     count = show(shown, open_view(save, width, speed, listen), truth)
     for (what, why), number in skipped.items():
         console.print(f"[yellow]left out: {what}: {why} ({number})")

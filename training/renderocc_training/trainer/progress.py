@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
+from renderocc_ros.progress import LINE_PERIOD_S
 from renderocc_training.trainer.loop import StepReport
 
 WINDOW = 50  # steps that the shown means are taken over
@@ -42,7 +43,9 @@ class Progress:
         self._window: deque[StepReport] = deque(maxlen=WINDOW)
         self._started_s = time.perf_counter()
         self._first: int | None = None
-        self._live = Live(console=console, refresh_per_second=2, get_renderable=self.table)
+        self._console = console or Console(stderr=True)
+        self._said_s = self._started_s
+        self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self.table)
 
     def __enter__(self) -> Progress:
         self._live.start()
@@ -79,11 +82,24 @@ class Progress:
             + "\n"
         )
         self._log.flush()
+        self._say(report)
         self._board.add_scalar("loss/total", report.total, report.step)
         for name, value in report.terms.items():
             self._board.add_scalar(f"loss/{name}", value, report.step)
         self._board.add_scalar("optimiser/gradient_norm", report.gradient_norm, report.step)
         self._board.add_scalar("optimiser/learning_rate", report.learning_rate, report.step)
+
+    def _say(self, report: StepReport) -> None:
+        """A plain line now and then where there is no terminal for the table."""
+        now_s = time.perf_counter()
+        if self._console.is_terminal or now_s - self._said_s < LINE_PERIOD_S:
+            return
+        self._said_s = now_s
+        self._console.print(
+            f"{self._title()}: loss {report.total:.4f}, {report.samples_per_s:.1f} samples/s",
+            markup=False,
+            highlight=False,
+        )
 
     def _open(self, first: int) -> None:
         file = self._folder / LOG_FILE

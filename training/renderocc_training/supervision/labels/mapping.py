@@ -77,7 +77,7 @@ class NumberMapping(StrictModel):
     )
 
     def table(self, class_set: ClassSet) -> NDArray[np.uint8]:
-        """(65536,) raw number to class id; unlisted numbers are ignored."""
+        """(65536,) raw number to class id; ``IGNORE_ID`` for numbers that are not listed."""
         table = np.full(1 << 16, IGNORE_ID, dtype=np.uint8)
         for number, name in self.classes.items():
             table[number] = class_id(name, class_set)
