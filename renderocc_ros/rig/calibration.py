@@ -81,25 +81,25 @@ def camera_model(
     return model.resized(whole_width, whole_height)
 
 
-def _lens(said: str, d: tuple[float, ...]) -> tuple[str, tuple[float, ...]]:
+def _lens(driver_name: str, d: tuple[float, ...]) -> tuple[str, tuple[float, ...]]:
     """Model and coefficients as ``CameraModel`` takes them."""
-    name = "".join(letter for letter in said.lower() if letter.isalnum())
+    name = "".join(letter for letter in driver_name.lower() if letter.isalnum())
     used = len(d) - next((i for i, value in enumerate(reversed(d)) if value != 0), len(d))
     if name in FISHEYE:
         return "equidistant", (*d[: max(used, 4)], *(0.0,) * (4 - len(d)))
     if name not in BROWN + NO_LENS:
-        return said, d  # refused by name
+        return driver_name, d  # refused by name
     if used == 0:
         return "none", ()
     if name in NO_LENS and len(d) == 4:
         raise ValueError(
-            f"distortion_model '{said}' with the coefficients {list(d)}: name the model, plumb_bob "
-            "or equidistant; 4 coefficients may be either"
+            f"distortion_model '{driver_name}' with the coefficients {list(d)}: name the model, "
+            "plumb_bob or equidistant; 4 coefficients may be either"
         )
     count = next((count for count in BROWN_COUNTS if count >= max(used, min(len(d), 5))), None)
     if count is None or (used > 5 and len(d) not in BROWN_COUNTS):
         raise ValueError(
-            f"distortion_model '{said}' with {len(d)} coefficients: there are models of "
+            f"distortion_model '{driver_name}' with {len(d)} coefficients: there are models of "
             f"{', '.join(map(str, BROWN_COUNTS))}"
         )
     return ("plumb_bob" if count <= 5 else "rational_polynomial"), d[:count]

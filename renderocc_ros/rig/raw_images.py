@@ -30,7 +30,7 @@ class _Encoding(NamedTuple):
 
 
 def _encodings() -> dict[str, _Encoding]:
-    known = {
+    encodings = {
         "8UC1": _Encoding(U8, 1),
         "8UC3": _Encoding(U8, 3, cv2.COLOR_BGR2RGB),
         "8UC4": _Encoding(U8, 4, cv2.COLOR_BGRA2RGB),
@@ -50,13 +50,15 @@ def _encodings() -> dict[str, _Encoding]:
         "grbg": cv2.COLOR_BayerGB2RGB,
     }
     for bits, dtype in ((8, U8), (16, U16)):
-        known[f"mono{bits}"] = _Encoding(dtype, 1)
-        known[f"rgb{bits}"] = _Encoding(dtype, 3)
-        known[f"bgr{bits}"] = _Encoding(dtype, 3, cv2.COLOR_BGR2RGB)
-        known[f"rgba{bits}"] = _Encoding(dtype, 4, cv2.COLOR_RGBA2RGB)
-        known[f"bgra{bits}"] = _Encoding(dtype, 4, cv2.COLOR_BGRA2RGB)
-        known |= {f"bayer_{name}{bits}": _Encoding(dtype, 1, code) for name, code in bayer.items()}
-    return known
+        encodings[f"mono{bits}"] = _Encoding(dtype, 1)
+        encodings[f"rgb{bits}"] = _Encoding(dtype, 3)
+        encodings[f"bgr{bits}"] = _Encoding(dtype, 3, cv2.COLOR_BGR2RGB)
+        encodings[f"rgba{bits}"] = _Encoding(dtype, 4, cv2.COLOR_RGBA2RGB)
+        encodings[f"bgra{bits}"] = _Encoding(dtype, 4, cv2.COLOR_BGRA2RGB)
+        encodings |= {
+            f"bayer_{name}{bits}": _Encoding(dtype, 1, code) for name, code in bayer.items()
+        }
+    return encodings
 
 
 ENCODINGS = _encodings()

@@ -114,7 +114,7 @@ def shuffled(bag: Path) -> Path:
 
 
 SQLITE, MCAP = StoragePlugin.SQLITE3, StoragePlugin.MCAP
-USELESS = "metadata.yaml is of no use, its files are read"
+USELESS = "metadata.yaml does not fit its files"
 FORMS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "12 MCAP files": (lambda bag: split_mcap(bag, 12), NO_METADATA),
     "12 db3 files": (lambda bag: split_db3(bag, 12), NO_METADATA),

@@ -70,8 +70,8 @@ class BagFrames:
             truth = None if truth_topic == "" else find_truth_topics(reader, truth_topic)
         self._truth = truth[0] if truth else None
         voxels = [name for name, kind in kinds.items() if kind == MESSAGE]
-        said = [name for name in voxels if not name.startswith("/ground_truth/")]
-        self._said = _chosen("--prediction-topic", prediction_topic, said)
+        candidates = [name for name in voxels if not name.startswith("/ground_truth/")]
+        self._prediction = _chosen("--prediction-topic", prediction_topic, candidates)
         clouds = [name for name, kind in kinds.items() if kind == CLOUD]
         beside = {f"{name.rpartition('/')[0]}/points" for name in voxels}
         clouds = [name for name in clouds if name not in beside]
@@ -86,14 +86,14 @@ class BagFrames:
         with ExitStack() as stack:
             reader = stack.enter_context(BagReader(self._bag))
             tables = _class_tables(reader)
-            truth, said, lidar = (
+            truth, predicted, lidar = (
                 StampedTopic(reader, topic) if topic else None
-                for topic in (self._truth, self._said, self._lidar)
+                for topic in (self._truth, self._prediction, self._lidar)
             )
             if self._sets is None:
-                stamps = {t for topic in (truth, said) if topic for t in topic.stamps_ns}
+                stamps = {t for topic in (truth, predicted) if topic for t in topic.stamps_ns}
                 for stamp_ns in sorted(stamps):
-                    prediction, true = (_volume(t, stamp_ns, tables) for t in (said, truth))
+                    prediction, true = (_volume(t, stamp_ns, tables) for t in (predicted, truth))
                     yield ViewFrame(stamp_ns, None, prediction, true)
                 return
             for cameras in self._sets:
@@ -102,7 +102,7 @@ class BagFrames:
                 yield ViewFrame(
                     stamp_ns,
                     cameras,
-                    predict(cameras) if predict else _volume(said, stamp_ns, tables),
+                    predict(cameras) if predict else _volume(predicted, stamp_ns, tables),
                     _volume(truth, stamp_ns, tables),
                     self._points(lidar, stamp_ns),
                 )
@@ -140,16 +140,16 @@ def _volume(
 def _class_tables(reader: BagReader) -> dict[str, ClassSet]:
     """Class sets that the bag itself describes, by name."""
     topics = [name for name, topic in reader.topics.items() if topic.message_type == CLASSES]
-    found = (class_set_of(reader.decode(message)) for message in reader.messages(topics))
-    return {class_set.name: class_set for class_set in found}
+    class_sets = (class_set_of(reader.decode(message)) for message in reader.messages(topics))
+    return {class_set.name: class_set for class_set in class_sets}
 
 
-def _chosen(option: str, chosen: str | None, found: list[str]) -> str | None:
+def _chosen(option: str, chosen: str | None, candidates: list[str]) -> str | None:
     """The chosen topic, or the only one."""
     if chosen:
-        if chosen not in found:
-            raise ValueError(f"{option}: no '{chosen}'; there is {', '.join(found) or 'none'}")
+        if chosen not in candidates:
+            raise ValueError(f"{option}: no '{chosen}'; there is {', '.join(candidates) or 'none'}")
         return chosen
-    if chosen is None and len(found) > 1:
-        raise ValueError(f"{option}: choose one of {', '.join(found)}, or '' for none")
-    return found[0] if found and chosen is None else None
+    if chosen is None and len(candidates) > 1:
+        raise ValueError(f"{option}: choose one of {', '.join(candidates)}, or '' for none")
+    return candidates[0] if candidates and chosen is None else None

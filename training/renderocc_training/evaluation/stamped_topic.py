@@ -19,11 +19,11 @@ class StampedTopic:
 
     def __init__(self, reader: BagReader, topic: str) -> None:
         self._reader, self._topic = reader, topic
-        found = sorted(
+        entries = sorted(
             (_stamp_ns(message.data), message.log_time_ns) for message in reader.messages([topic])
         )
-        self.stamps_ns = [stamp for stamp, _ in found]
-        self._logged_ns = [logged for _, logged in found]
+        self.stamps_ns = [stamp for stamp, _ in entries]
+        self._logged_ns = [logged for _, logged in entries]
 
     def nearest(self, stamp_ns: int, tolerance_ns: int) -> Any | None:
         """The decoded message nearest to a stamp; None if none lies within the tolerance."""

@@ -188,32 +188,32 @@ def resolved(topic: str, namespace: str) -> str:
 
 def _image_topics(topics: dict[str, Topic]) -> str:
     kinds = (RAW, COMPRESSED)
-    found = sorted(t.name for t in topics.values() if t.message_type in kinds and t.count)
-    return ", ".join(found) or "no topic"
+    candidates = sorted(t.name for t in topics.values() if t.message_type in kinds and t.count)
+    return ", ".join(candidates) or "no topic"
 
 
 def _only(topics: dict[str, Topic], kind: str, chosen: str | None, key: str) -> str | None:
     """The chosen topic, or the only one of this kind."""
-    found = sorted(topic.name for topic in topics.values() if topic.message_type == kind)
+    candidates = sorted(topic.name for topic in topics.values() if topic.message_type == kind)
     if chosen is not None:
-        if chosen and chosen not in found:
+        if chosen and chosen not in candidates:
             raise ValueError(
-                f"{key}: no {kind} on '{chosen}'; there is {', '.join(found) or 'none'}"
+                f"{key}: no {kind} on '{chosen}'; there is {', '.join(candidates) or 'none'}"
             )
         return chosen or None
-    if len(found) > 1:
-        raise ValueError(f"{key}: choose one of {', '.join(found)}, or '' for none")
-    return found[0] if found else None
+    if len(candidates) > 1:
+        raise ValueError(f"{key}: choose one of {', '.join(candidates)}, or '' for none")
+    return candidates[0] if candidates else None
 
 
 def _truth(topics: dict[str, Topic], chosen: str | None) -> str | None:
     """The chosen topic, or the usual one: a live node's own output is of the same type."""
-    found = [t.name for t in topics.values() if t.message_type == OCCUPANCY]
-    if chosen and chosen not in found:
+    candidates = [t.name for t in topics.values() if t.message_type == OCCUPANCY]
+    if chosen and chosen not in candidates:
         raise ValueError(
-            f"occupancy: no {OCCUPANCY} on '{chosen}'; there is {', '.join(found) or 'none'}"
+            f"occupancy: no {OCCUPANCY} on '{chosen}'; there is {', '.join(candidates) or 'none'}"
         )
-    usual = TRUTH_TOPIC if TRUTH_TOPIC in found else None
+    usual = TRUTH_TOPIC if TRUTH_TOPIC in candidates else None
     return usual if chosen is None else chosen or None
 
 

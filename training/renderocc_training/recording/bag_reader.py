@@ -80,11 +80,11 @@ class BagReader:
         problem = self._open([self.path])
         if problem and self._salvage and self.path.is_dir():
             # The files themselves, whatever metadata.yaml says of them.
-            said, problem = problem, self._open(self._files)
-            if said == NO_METADATA:
-                self.damage.append(said)
+            first_problem, problem = problem, self._open(self._files)
+            if first_problem == NO_METADATA:
+                self.damage.append(first_problem)
             elif not problem:
-                self.damage.append(f"metadata.yaml is of no use, its files are read: {said}")
+                self.damage.append(f"metadata.yaml does not fit its files: {first_problem}")
         if problem and self._is_mcap and (self._salvage or problem != NO_METADATA):
             records = McapRecords(self._files)
             if self._salvage or not records.damage:
@@ -136,12 +136,12 @@ class BagReader:
             }
         topics: dict[str, Topic] = {}
         for connection in self._bag.connections:
-            known = topics.get(connection.topic)
+            earlier = topics.get(connection.topic)
             topics[connection.topic] = Topic(
                 connection.topic,
                 connection.msgtype,
-                connection.msgcount + (known.count if known else 0),
-                _is_latched(connection) or bool(known and known.latched),
+                connection.msgcount + (earlier.count if earlier else 0),
+                _is_latched(connection) or bool(earlier and earlier.latched),
             )
         return topics
 

@@ -106,9 +106,9 @@ class FrameSets:
         left_out: where everything that goes into no set is counted.
         others: takes the messages of other topics, in order with the sets; a ValueError of it is
             counted.
-        ready: whether what belongs to a set beside its images is known, asked with the stamp of
+        ready: whether what belongs to a set beside its images is known, called with the stamp of
             its last image.
-        advance: told the log time of every message.
+        advance: called with the log time of every message.
     """
 
     def __init__(

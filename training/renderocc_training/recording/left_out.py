@@ -20,5 +20,5 @@ class LeftOut(Counter[tuple[str, str]]):
         if not count:
             return
         form = NUMBER.sub("#", why)
-        alike = (known for what_, known in self if what_ == what and NUMBER.sub("#", known) == form)
+        alike = (text for place, text in self if place == what and NUMBER.sub("#", text) == form)
         self[what, next(alike, why)] += count

@@ -177,7 +177,7 @@ class TransformTree:
         """The links from either side up to the nearest shared frame; several if parents differ."""
         target, source = target.lstrip("/"), source.lstrip("/")
         ups = [(up, [target, *(edge.parent for edge in up)]) for up in self._ways_up(target)]
-        found, roots = [], (target, source)
+        links, roots = [], (target, source)
         for up_source in self._ways_up(source):
             frames = [source, *(edge.parent for edge in up_source)]
             for up_target, target_frames in ups:
@@ -186,10 +186,10 @@ class TransformTree:
                     roots = target_frames[-1], frames[-1]
                     continue
                 down = up_source[: frames.index(shared)]
-                found.append((up_target[: target_frames.index(shared)], down))
-        if not found:
+                links.append((up_target[: target_frames.index(shared)], down))
+        if not links:
             raise ValueError(self._not_linked(target, source, *roots))
-        return found
+        return links
 
     def _climb(self, chain: Chain, stamp_ns: int) -> RigidTransform:
         total = RigidTransform.identity()

@@ -100,7 +100,7 @@ class BagExtractor:
         """Read everything.
 
         Args:
-            advance: told the log time of every message.
+            advance: called with the log time of every message.
         """
         for frame_set in FrameSets(
             self._reader,
@@ -281,9 +281,9 @@ class BagExtractor:
             if self._layout.boxes:
                 self._report.skip("boxes", "none at the time of a key frame")
             return []
-        at_ns, found, frame = self._boxes[0]
+        at_ns, boxes, frame = self._boxes[0]
         try:
-            return self._poses.boxes_in_world(found, frame, at_ns)
+            return self._poses.boxes_in_world(boxes, frame, at_ns)
         except ValueError as error:
             self._report.skip("boxes", str(error))
             return []

@@ -127,9 +127,9 @@ def lidar_file(points: NDArray[np.void]) -> bytes:
     """
     columns = np.zeros((len(points), 5), dtype="<f4")
     for place, choices in enumerate(LIDAR_COLUMNS):
-        found = next((name for name in choices if name in (points.dtype.names or ())), None)
-        if found is not None:
-            columns[:, place] = points[found]
+        name = next((name for name in choices if name in (points.dtype.names or ())), None)
+        if name is not None:
+            columns[:, place] = points[name]
     return columns.tobytes()
 
 
