@@ -15,9 +15,9 @@ from tf2_ros import Buffer, TransformListener
 
 from renderocc_ros.config import RigConfig
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
-from renderocc_ros.node.image_messages import decode
+from renderocc_ros.node.image_messages import image_message
 from renderocc_ros.node.transforms import TransformMissing, TransformReader
-from renderocc_ros.rig.calibration import scaled_to_image
+from renderocc_ros.rig.image_decoding import decode_for
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,13 @@ def _calibration(camera: CameraInput, image: ArrivedImage | None) -> RigFinding:
     if camera.info_problem:
         return RigFinding(False, subject, camera.info_problem, "calibrate the camera")
     if camera.model is None:
-        cure = "load the calibration into the driver, or set info_topic in the rig"
+        cure = "load the calibration into the driver, or set info_topic or calibration in the rig"
         return RigFinding(False, subject, camera.info_silence(), cure)
     try:
         model = camera.model
         if image is not None:
-            height, width = decode(image.serialised, camera.config.compressed).shape[:2]
-            model = scaled_to_image(model, width, height)
+            message = image_message(image.serialised, camera.config.compressed)
+            _, model = decode_for(message, model, lambda _: 1)
     except ValueError as error:
         return RigFinding(False, subject, str(error), "compare image and CameraInfo")
     wide = np.rad2deg(2 * np.arctan(model.width / (2 * model.intrinsics[0, 0])))

@@ -12,6 +12,8 @@ from renderocc_training.recording.bag_reader import BagReader
 class StampedTopic:
     """Messages with a header, by stamp; only the stamps are held in memory.
 
+    A message that is cut off before its stamp ends is none.
+
     Args:
         reader: an open ROS 2 bag.
         topic: a topic whose messages begin with a header.
@@ -20,7 +22,9 @@ class StampedTopic:
     def __init__(self, reader: BagReader, topic: str) -> None:
         self._reader, self._topic = reader, topic
         entries = sorted(
-            (_stamp_ns(message.data), message.log_time_ns) for message in reader.messages([topic])
+            (stamp_ns, message.log_time_ns)
+            for message in reader.messages([topic])
+            if (stamp_ns := _stamp_ns(message.data)) is not None
         )
         self.stamps_ns = [stamp for stamp, _ in entries]
         self._logged_ns = [logged for _, logged in entries]
@@ -39,7 +43,9 @@ class StampedTopic:
         raise ValueError(f"{self._topic}: the message at {self.stamps_ns[best]} ns is gone")
 
 
-def _stamp_ns(cdr: bytes) -> int:
+def _stamp_ns(cdr: bytes) -> int | None:
+    if len(cdr) < 12:
+        return None
     order = "<" if cdr[1] & 1 else ">"  # OMG CDR: the encapsulation's second byte
     seconds, nanoseconds = struct.unpack_from(f"{order}iI", cdr, 4)
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
