@@ -185,8 +185,9 @@ def _load(module_name: str, command: str) -> Any:
         raise _failed(f"'{command}' {_cure(error)}") from error
     app = getattr(module, "app", None)
     if app is None:
+        # Plain: rich's tables leave so little room for a text that words are cut in 80 columns.
         app = typer.Typer(
-            add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+            add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
         )
         app.command()(getattr(module, module_name.rpartition(".")[2]))
     for registered in app.registered_commands if IS_OLD else ():

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from renderocc_ros import __version__
 from renderocc_ros.cli import GROUPS as GROUPS_OF_OURS
 from renderocc_ros.cli import PACKAGES
+from renderocc_ros.cli import app as our_app
 from renderocc_ros.lazy_commands import lazy_app
 
 WORKING = '''"""Add two numbers."""
@@ -201,6 +202,19 @@ def test_every_command_stands_in_a_group() -> None:
     files = {file for folder in folders for file in folder.glob("*.py")}
     shown = {name.replace("-", "_") for names in GROUPS_OF_OURS.values() for name in names}
     assert {file.stem for file in files if not file.name.startswith("_")} == shown
+
+
+@pytest.mark.parametrize("command", [name for names in GROUPS_OF_OURS.values() for name in names])
+def test_help_shows_an_example_and_fits_eighty_columns(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
+    shown = CliRunner().invoke(our_app, [command, "--help"])
+    assert shown.exit_code == 0, shown.output
+    assert f"renderocc {command} " in shown.output.split("Options:")[0].split("\n\n", 1)[1]
+    assert max(map(len, shown.output.splitlines())) <= 80
+    assert "…\n" not in shown.output  # cut
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -92,7 +92,7 @@ def demo(
     _show(report, console)
     model = checkpoint.name if checkpoint else "nano, trained on synthetic towns"
     picture = _picture(watch, folder, f"renderocc_ros: cameras in, voxels out ({model})")
-    console.print(picture, soft_wrap=True)
+    console.print(picture, soft_wrap=True, markup=False)
     if as_json:
         print(json.dumps(report))
     if not report["sets_published"]:
@@ -158,7 +158,7 @@ def _show(report: dict[str, Any], console: Console) -> None:
     console.print(latency)
     truth = report["truth"]
     if truth is not None and "not_scored" in truth:
-        console.print(f"not scored against the truth: {truth['not_scored']}")
+        console.print(f"not scored against the truth: {truth['not_scored']}", markup=False)
     elif truth is not None:
         console.print(
             f"against the truth of {truth['samples']} frames, where the cameras see: "
@@ -177,7 +177,7 @@ def _picture(watch: DemoWatch, folder: Path, title: str) -> str:
     try:
         from renderocc_ros.viewing.overview import overview, write_png
     except ModuleNotFoundError as error:
-        return f"no picture: it needs {error.name}, which 'pip install renderocc_ros[view]' brings"
+        return f"no picture: it needs {error.name}, which 'pip install renderocc-ros[view]' brings"
 
     message = watch.snapshot.message
     occupancy = occupancy_of(message, load_class_set(message.class_table))
@@ -198,7 +198,7 @@ def _converted(dataroot: Path, cache: Path, console: Console) -> Path:
     marks = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in tables]
     bag = cache / f"{scene}-{hashlib.sha256(repr(marks).encode()).hexdigest()[:12]}"
     if (bag / "metadata.yaml").is_file():
-        console.print(f"recording from the cache: {bag}", soft_wrap=True)
+        console.print(f"recording from the cache: {bag}", soft_wrap=True, markup=False)
         return bag
     console.print(f"converting {scene} of {version} to a recording …")
     bag.parent.mkdir(parents=True, exist_ok=True)
@@ -222,7 +222,7 @@ def _simulated(cache: Path, console: Console) -> Path:
     parts = [f"{part}" for option in DRIVE.items() for part in option]
     bag = cache / "-".join(["synthetic", __version__, *parts])
     if (bag / "metadata.yaml").is_file():
-        console.print(f"drive from the cache: {bag}", soft_wrap=True)
+        console.print(f"drive from the cache: {bag}", soft_wrap=True, markup=False)
         return bag
     console.print("making a synthetic drive …")
     bag.parent.mkdir(parents=True, exist_ok=True)

@@ -158,7 +158,7 @@ def evaluate(
         typer.echo(json.dumps(without_nan(shown)))
     else:
         _show(content, Console())
-    console.print(f"results: {out}", soft_wrap=True)
+    console.print(f"results: {out}", soft_wrap=True, markup=False)
 
 
 def evaluated(
@@ -234,7 +234,11 @@ def load_predictor(
     else:
         predictor = Predictor.from_preset(model, **options)
         about = {"file": "", "sha256": "", "random": True}
-        console.print(f"[yellow]'{model}' has random weights here: the scores mean nothing")
+        console.print(
+            f"'{model}' has random weights here: the scores mean nothing",
+            style="yellow",
+            markup=False,
+        )
     about |= {"network": predictor.config.name, "device": str(predictor.device)}
     return predictor, about
 
@@ -400,7 +404,7 @@ def _show(content: dict[str, Any], console: Console) -> None:
             f"{same['voxels_different']} of {same['voxels']:,} voxels differ"
         )
     for problem in content["problems"]:
-        console.print(f"[yellow]{problem}")
+        console.print(problem, style="yellow", markup=False)
     if content["skipped"]:
         table = Table("left out", "why", "count")
         for entry in content["skipped"]:

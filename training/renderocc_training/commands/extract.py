@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from renderocc_ros.config import load_rig, validate
@@ -128,12 +129,12 @@ def extract(
 def _print(report: ExtractionReport, console: Console) -> None:
     scenes = ", ".join(report.scenes) or "no scene"
     console.print(
-        f"[bold]{report.source}[/bold]: {scenes}; {report.key_frames} key frames, "
+        f"[bold]{escape(str(report.source))}[/bold]: {scenes}; {report.key_frames} key frames, "
         f"{report.sweeps} sweeps, {report.boxes} boxes, {report.labels} label files, "
         f"{report.occupancies} with 3D truth"
     )
     for problem in report.problems:
-        console.print(f"  [yellow]{problem}[/yellow]")
+        console.print(f"  {problem}", style="yellow", markup=False)
     if report.skipped:
         table = Table("left out", "why", "count")
         for (what, why), count in sorted(report.skipped.items()):

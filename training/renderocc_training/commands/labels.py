@@ -39,6 +39,8 @@ app = typer.Typer(
     "renderocc labels make data --out data/pixel_labels\n\n"
     "renderocc labels show data --labels data/pixel_labels --out pictures",
     no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
@@ -60,7 +62,10 @@ def make(
     device: Device = "cpu",
     processes: Annotated[int, typer.Option(min=1, help="frames at a time")] = 1,
 ) -> None:
-    """Label the images of every key frame; what is there already is not made again."""
+    """Label the images of every key frame that has no labels yet.
+
+    renderocc labels make data --out data/pixel_labels
+    """
     source = chosen_label_source(
         label_source, depth, semantics, label_settings(settings), format, root
     )
@@ -84,7 +89,7 @@ def make(
         console.print(
             f"{pixels:,} labelled pixels in {seconds:.1f} s, {seconds / len(todo):.2f} s per frame"
         )
-    console.print(f"labels are in {store.folder}")
+    console.print(f"labels are in {store.folder}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -105,7 +110,12 @@ def show(
     settings: Set = None,
     device: Device = "cpu",
 ) -> None:
-    """Draw labels over their images: ranges above, classes below; one PNG per frame."""
+    """Draw labels over their images, one PNG per frame.
+
+    renderocc labels show data --labels data/pixel_labels --out pictures
+
+    Ranges above, classes below.
+    """
     source = chosen_label_source(
         label_source, depth, semantics, label_settings(settings), format, root
     )

@@ -30,4 +30,4 @@ def report(
     path = out if out.suffix == ".html" else out / "index.html"
     write_page(read, path, title or " · ".join(result.name for result in read))
     size = path.stat().st_size / 1e6
-    Console(stderr=True).print(f"{path} ({size:.1f} MB)", soft_wrap=True)
+    Console(stderr=True).print(f"{path} ({size:.1f} MB)", soft_wrap=True, markup=False)

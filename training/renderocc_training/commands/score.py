@@ -158,7 +158,7 @@ def _report_unmatched(files: FilePairs, partial: bool, console: Console) -> None
     ):
         if tokens:
             more = f" and {len(tokens) - NAMED} more" if len(tokens) > NAMED else ""
-            console.print(f"{len(tokens)} {what}: {', '.join(tokens[:NAMED])}{more}")
+            console.print(f"{len(tokens)} {what}: {', '.join(tokens[:NAMED])}{more}", markup=False)
     if files.without_prediction and not partial:
         raise ValueError(
             f"{len(files.without_prediction)} of "

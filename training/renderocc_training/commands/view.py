@@ -101,8 +101,8 @@ def view(
         shown = tracked(shown, "showing", console)
     count = show(shown, open_view(save, width, speed, listen), truth)
     for (what, why), number in skipped.items():
-        console.print(f"[yellow]left out: {what}: {why} ({number})")
-    console.print(f"{count} frames{f': {save}' if save else ''}", soft_wrap=True)
+        console.print(f"left out: {what}: {why} ({number})", style="yellow", markup=False)
+    console.print(f"{count} frames{f': {save}' if save else ''}", soft_wrap=True, markup=False)
 
 
 def results_frames(results: Results) -> Iterator[ViewFrame]:

@@ -84,7 +84,7 @@ def _run_on_ray(jobs: Sequence[Job], address: str, on_progress: Progress) -> lis
     try:
         ray: Any = importlib.import_module("ray")
     except ModuleNotFoundError as error:
-        raise ValueError("--ray needs Ray: pip install 'renderocc_ros[ray]'") from error
+        raise ValueError("--ray needs Ray: pip install 'renderocc-ros[ray]'") from error
     try:
         ray.init(address=address, log_to_driver=False)
     except (ConnectionError, ValueError) as error:
