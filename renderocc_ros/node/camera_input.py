@@ -171,19 +171,19 @@ class CameraInput(SimpleFilter):
         return age_s > max(SILENT_S, usual_s) + blind_s
 
     def silence(self) -> str:
-        """Why no image came, told from the ROS graph."""
+        """Why no image came, by the ROS graph."""
         count = self.publisher_count
-        told = f"no messages on {self.topic} ({_publishers(count)})"
+        message = f"no messages on {self.topic} ({_publishers(count)})"
         for publisher in self.publishers():
             if reason := mismatch(publisher.qos_profile, self._qos):
                 return (
-                    f"{told}: incompatible QoS of {publisher.node_name}, {reason}; set "
+                    f"{message}: incompatible QoS of {publisher.node_name}, {reason}; set "
                     "image_reliability: best_effort"
                 )
-        return told + ("" if count else self._other_form())
+        return message + ("" if count else self._other_form())
 
     def info_silence(self) -> str:
-        """Why no CameraInfo came, told from the ROS graph."""
+        """Why no CameraInfo came, by the ROS graph."""
         count = self._node.count_publishers(self.info_topic)
         return f"no CameraInfo on {self.info_topic} ({_publishers(count)})"
 

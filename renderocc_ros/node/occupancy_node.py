@@ -340,10 +340,10 @@ class OccupancyNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         findings = self._findings()
         broken, mended = self._changes.of(findings)
-        for words in broken:  # one line of code a severity: rclpy wants it so
-            self.get_logger().warning(words)
-        for words in mended:
-            self.get_logger().info(words)
+        for text in broken:  # one line of code a severity: rclpy wants it so
+            self.get_logger().warning(text)
+        for text in mended:
+            self.get_logger().info(text)
         self._diagnostics.publish(
             diagnostics.to_message(
                 findings,

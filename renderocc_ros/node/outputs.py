@@ -149,7 +149,9 @@ class Outputs:
             for name, publisher in self._publishers.items()
         }
         refused = [
-            words for publisher in self._publishers.values() for words in self._left_out(publisher)
+            reason
+            for publisher in self._publishers.values()
+            for reason in self._left_out(publisher)
         ]
         if refused:
             return Finding("outputs", WARN, "; ".join(refused), counts)

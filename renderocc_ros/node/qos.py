@@ -36,10 +36,10 @@ def overridden(node: Any, topic: str, qos: QoSProfile) -> QoSProfile:
     """
     prefix = f"qos_overrides.{node.resolve_topic_name(topic)}.subscription"
     depth = _read_only(node, f"{prefix}.depth", 0, "messages kept; 0: as 'image_depth' says")
-    words = "reliable or best_effort; empty: as 'image_reliability' says"
-    reliability = _read_only(node, f"{prefix}.reliability", "", words)
+    choices = "reliable or best_effort; empty: as 'image_reliability' says"
+    reliability = _read_only(node, f"{prefix}.reliability", "", choices)
     if reliability and reliability.upper() not in ("RELIABLE", "BEST_EFFORT"):
-        raise ValueError(f"{prefix}.reliability = '{reliability}': give {words}")
+        raise ValueError(f"{prefix}.reliability = '{reliability}': give {choices}")
     return QoSProfile(
         depth=depth or qos.depth,
         reliability=ReliabilityPolicy[reliability.upper()] if reliability else qos.reliability,

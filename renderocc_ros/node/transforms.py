@@ -19,7 +19,7 @@ from rclpy.time import Time
 
 from renderocc_ros.geometry import RigidTransform
 
-MOST_KNOWN = 128  # answers kept: those of several sets of many cameras
+MAX_ANSWERS = 128  # answers kept: those of several sets of many cameras
 
 
 class TransformMissing(Exception):
@@ -71,7 +71,7 @@ class TransformReader:
         self._buffer, self._mounts = buffer, mounts
         self._base = base_frame
         self._odom = odom_frame
-        self._known: dict[tuple[str, str, int], RigidTransform] = {}
+        self._answers: dict[tuple[str, str, int], RigidTransform] = {}
 
     def prefetch(self, frame: str, stamp_ns: int) -> None:
         """Read what ``poses`` will need of an image, if TF has it, while its set is incomplete."""
@@ -83,7 +83,7 @@ class TransformReader:
 
     def clear(self) -> None:
         """Forget what was read: the time line starts anew."""
-        self._known.clear()
+        self._answers.clear()
 
     def poses(self, stamp_ns: int, cameras: Mapping[str, tuple[str, int]]) -> SetPoses:
         """The poses of a set.
@@ -139,14 +139,14 @@ class TransformReader:
     def _read(self, target: str, source: str, stamp_ns: int) -> RigidTransform:
         """From TF, once: the latest answers are kept."""
         asked = target, source, stamp_ns
-        if asked not in self._known:
+        if asked not in self._answers:
             message = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns))
             q, t = message.transform.rotation, message.transform.translation
             found = RigidTransform.from_quaternion((q.x, q.y, q.z, q.w), (t.x, t.y, t.z))
-            self._known[asked] = found
-            if len(self._known) > MOST_KNOWN:
-                del self._known[next(iter(self._known))]
-        return self._known[asked]
+            self._answers[asked] = found
+            if len(self._answers) > MAX_ANSWERS:
+                del self._answers[next(iter(self._answers))]
+        return self._answers[asked]
 
     def _explained(
         self, target: str, source: str, stamp_ns: int, error: Exception

@@ -169,10 +169,10 @@ def read_prediction(path: Path) -> NDArray[np.uint8]:
     if path.suffix == ".npy":
         return volume(read_npy(path, CURE), path)
     arrays = read_arrays(path, CURE, LABEL_KEYS)
-    there = [arrays[key] for key in LABEL_KEYS if key in arrays]
-    if not there:
+    present = [arrays[key] for key in LABEL_KEYS if key in arrays]
+    if not present:
         raise DamagedFile(f"{path} holds {_names(path)}, wanted {' or '.join(LABEL_KEYS)}")
-    return volume(there[0], path)
+    return volume(present[0], path)
 
 
 def grid_of_prediction(path: Path) -> VoxelGrid | None:

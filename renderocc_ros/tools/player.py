@@ -27,7 +27,7 @@ CLOCK_PERIOD_NS = 10_000_000
 STOP_CHECK_S = 0.1  # between two looks at whether to stop
 SETTLED_S = 0.5  # subscribers that come within this of each other are waited for together
 ACKNOWLEDGE_S = 2.0
-MOST_LATCHED = 1000
+MAX_LATCHED = 1000
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _qos(connection: Connection) -> QoSProfile:
     latched = _is_latched(connection)
     depth = max([10, *(qos.depth for qos in profiles)])
     if latched:
-        depth = max(1, min(connection.msgcount, MOST_LATCHED))
+        depth = max(1, min(connection.msgcount, MAX_LATCHED))
     return QoSProfile(
         depth=depth,
         reliability=ReliabilityPolicy.BEST_EFFORT if lossy else ReliabilityPolicy.RELIABLE,

@@ -83,8 +83,8 @@ def frustum_edges(posed: PosedImage, length_m: float) -> NDArray[np.float64]:
     model = posed.model
     right, bottom = model.width - 0.5, model.height - 0.5
     rays = model.rays([(-0.5, -0.5), (right, -0.5), (right, bottom), (-0.5, bottom)])
-    eye, corners = np.zeros(3), np.nan_to_num(rays) * length_m
-    ends = [(eye, corner) for corner in corners]
+    origin, corners = np.zeros(3), np.nan_to_num(rays) * length_m
+    ends = [(origin, corner) for corner in corners]
     ends += [(corners[i], corners[(i + 1) % 4]) for i in range(4)]
     return np.asarray(posed.ego_from_camera.apply(np.reshape(ends, (16, 3))))
 
