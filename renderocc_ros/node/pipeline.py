@@ -118,8 +118,7 @@ class Pipeline:
 
     def _longest_pause_s(self) -> float:
         """How long after one result the next may come."""
-        total = self._times.percentiles().get("total")
-        usual_s = PAUSE_FACTOR * total.p50 * 1e-3 if total else 0.0
+        usual_s = PAUSE_FACTOR * self._times.median_ms("total") * 1e-3
         rate_hz = self._settings.max_rate_hz
         return max(STALL_S, usual_s, 1.5 / rate_hz if rate_hz else 0.0)
 

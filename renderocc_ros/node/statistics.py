@@ -67,6 +67,12 @@ class StageTimes:
         name, start = next(reversed([*self._running]), ("", time.perf_counter()))
         return name, time.perf_counter() - start
 
+    def median_ms(self, stage: str) -> float:
+        """Of the last durations of one stage; 0 before the first."""
+        with self._lock:
+            durations_ms = list(self._durations_ms.get(stage, ()))
+        return Percentiles.of(durations_ms).p50 if durations_ms else 0.0
+
     def percentiles(self) -> dict[str, Percentiles]:
         """By stage, in the order in which the stages first came."""
         with self._lock:
