@@ -8,7 +8,7 @@ from renderocc_ros.lazy_commands import lazy_app
 # never imported here.
 PACKAGES = ("renderocc_ros", "renderocc_training", "renderocc_simulation")
 GROUPS = {
-    "Run": ("demo", "play", "doctor", "view", "rviz-config"),
+    "Run": ("demo", "play", "doctor", "view", "rviz-config", "export-voxels"),
     "Data": (
         *("simulate", "extract", "nuscenes-to-bag", "labels", "truth"),
         *("check-truth", "show-truth"),

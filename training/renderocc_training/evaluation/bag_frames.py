@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,11 +71,11 @@ class BagFrames:
         self._truth = truth[0] if truth else None
         voxels = [name for name, kind in kinds.items() if kind == MESSAGE]
         candidates = [name for name in voxels if not name.startswith("/ground_truth/")]
-        self._prediction = _chosen("--prediction-topic", prediction_topic, candidates)
+        self._prediction = chosen_topic("--prediction-topic", prediction_topic, candidates)
         clouds = [name for name, kind in kinds.items() if kind == CLOUD]
         beside = {f"{name.rpartition('/')[0]}/points" for name in voxels}
         clouds = [name for name in clouds if name not in beside]
-        self._lidar = _chosen("--lidar-topic", lidar_topic, clouds)
+        self._lidar = chosen_topic("--lidar-topic", lidar_topic, clouds)
         if any(kind in IMAGE_TYPES for kind in kinds.values()):
             image = predictor.config.image if predictor else load_network_config(IMAGES_OF).image
             self._sets = RecordedSets(bag, rig, image)
@@ -85,7 +85,7 @@ class BagFrames:
     def __iter__(self) -> Iterator[ViewFrame]:
         with ExitStack() as stack:
             reader = stack.enter_context(BagReader(self._bag))
-            tables = _class_tables(reader)
+            tables = class_tables(reader)
             truth, predicted, lidar = (
                 StampedTopic(reader, topic) if topic else None
                 for topic in (self._truth, self._prediction, self._lidar)
@@ -129,22 +129,25 @@ def _volume(
     topic: StampedTopic | None, stamp_ns: int, tables: dict[str, ClassSet]
 ) -> SemanticOccupancy | None:
     message = topic.nearest(stamp_ns, TOLERANCE_NS) if topic else None
-    if message is None:
-        return None
+    return None if message is None else volume_of(message, tables)
+
+
+def volume_of(message: Any, tables: dict[str, ClassSet]) -> SemanticOccupancy:
+    """A SemanticOccupancy message; a class set that ``tables`` lacks is a shipped one."""
     name = message.class_table
     if name not in tables:
         tables[name] = load_class_set(name)
     return occupancy_of(message, tables[name])
 
 
-def _class_tables(reader: BagReader) -> dict[str, ClassSet]:
+def class_tables(reader: BagReader) -> dict[str, ClassSet]:
     """Class sets that the bag itself describes, by name."""
     topics = [name for name, topic in reader.topics.items() if topic.message_type == CLASSES]
     class_sets = (class_set_of(reader.decode(message)) for message in reader.messages(topics))
     return {class_set.name: class_set for class_set in class_sets}
 
 
-def _chosen(option: str, chosen: str | None, candidates: list[str]) -> str | None:
+def chosen_topic(option: str, chosen: str | None, candidates: list[str]) -> str | None:
     """The chosen topic, or the only one."""
     if chosen:
         if chosen not in candidates:
