@@ -158,16 +158,21 @@ def read_results(folder: Path) -> Results:
             )
         stored = _STORED.validate_python(content)
         class_set = ClassSet(stored["class_set"], stored["classes"])
-    confusions = _read_confusions(folder / "counts.npz", class_set.free_id + 1, cure)
+    confusions = _read_confusions(folder / "counts.npz", len(class_set), cure)
     return Results(folder, content, class_set, stored["grid"], stored["frames"], confusions)
 
 
-def _read_confusions(path: Path, side: int, cure: str) -> dict[str, Counts]:
+def _read_confusions(path: Path, classes: int, cure: str) -> dict[str, Counts]:
     arrays = read_arrays(path, cure)
     with parsing(path, cure):
         tokens, stacked = arrays["tokens"].tolist(), arrays["confusion"]
-        if stacked.shape[1:] != (side, side) or stacked.dtype != np.int64:
-            raise ValueError(f"counts are {stacked.dtype} {stacked.shape}, not of {side} labels")
+        rows, columns = no_counts(classes).shape
+        # Earlier evaluations had no row for what is occupied and of unknown class.
+        shapes = ((rows, columns), (rows - 1, columns))
+        if stacked.shape[1:] not in shapes or stacked.dtype != np.int64:
+            raise ValueError(
+                f"counts are {stacked.dtype} {stacked.shape}, not of {classes} classes"
+            )
         return dict(zip(tokens, stacked, strict=True))
 
 
