@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from renderocc_ros.config import Mount
-from renderocc_simulation.rig import SimulatedCamera, load_simulated_rig
+from renderocc_simulation.rig import SimulatedCamera, load_simulated_rig, varied_rig
 
 SHIPPED = ("nuscenes", "two_cameras", "surround_fisheye")
 
@@ -53,6 +53,27 @@ def test_smaller_images_keep_the_projection(size: tuple[int, int]) -> None:
             big, little = full.project(directions)[0], small.project(directions)[0]
             scale = full.width / small.width
             np.testing.assert_allclose(big[:, 0] + 0.5, (little[:, 0] + 0.5) * scale, rtol=2e-3)
+
+
+def test_a_varied_rig_is_another_robot_with_the_same_cameras() -> None:
+    rig = load_simulated_rig("nuscenes")
+    first, again, other = (varied_rig(rig, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert first == again and first != other
+    assert (first.config, first.lidar) == (rig.config, rig.lidar)
+    for before, after in zip(rig.cameras, first.cameras, strict=True):
+        assert after.config == before.config
+        moved = np.subtract(after.simulated.position_m, before.simulated.position_m)
+        assert np.abs(moved[:2]).max() <= 0.1 and -0.5 <= moved[2] <= 0.8
+    cameras = [
+        c.simulated for s in range(40) for c in varied_rig(rig, np.random.default_rng(s)).cameras
+    ]
+    heights = [camera.position_m[2] for camera in cameras]
+    assert min(heights) < 1.2 and max(heights) > 2.1
+    assert np.ptp([camera.pitch_deg for camera in cameras]) > 6
+    front = [c.focal_px for c in cameras if c.name == "CAM_FRONT" and c.focal_px is not None]
+    assert len(front) == 40 and min(front) < 1150 and max(front) > 1500  # the rig's own: 1280
+    fisheyes = varied_rig(load_simulated_rig("surround_fisheye"), np.random.default_rng(0))
+    assert all(c.simulated.distortion_model == "equidistant" for c in fisheyes.cameras)
 
 
 BROKEN = {

@@ -152,5 +152,6 @@ def _about(spec: DriveSpec, source: DriveRenderer) -> dict[str, str]:
         "light": source.town.light.name,
         "preset": spec.preset,
         "rig": source.rig.config.name,
+        "vary_rig": json.dumps(spec.vary_rig),
         "faults": json.dumps([str(fault) for fault in spec.faults]),
     }

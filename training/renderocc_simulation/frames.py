@@ -18,7 +18,7 @@ from renderocc_simulation import textures
 from renderocc_simulation.caster import Instant, StaticScene
 from renderocc_simulation.memory import keep_memory
 from renderocc_simulation.mesh import Mesh
-from renderocc_simulation.rig import RigCamera, SimulatedRig, load_simulated_rig
+from renderocc_simulation.rig import RigCamera, SimulatedRig, load_simulated_rig, varied_rig
 from renderocc_simulation.sensors.camera import (
     NO_CLASS,
     Development,
@@ -88,6 +88,8 @@ class DriveRenderer:
         self.spec = spec
         self.classes = load_class_set("occ3d")
         self.rig: SimulatedRig = load_simulated_rig(spec.rig)
+        if spec.vary_rig:
+            self.rig = varied_rig(self.rig, np.random.default_rng([spec.town.seed, 78]))
         self.town: Town = town or build_town(spec.town, self.classes)
         preset = PRESETS[spec.preset]
         self.grid = preset.grid

@@ -6,7 +6,7 @@ reads) the calibration that a real robot would publish: ``config/simulated_rigs`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -193,3 +193,30 @@ def _joined(where: str, file: _RigFile, config: RigConfig) -> SimulatedRig:
             )
     cameras = tuple(RigCamera(entry, simulated[entry.name]) for entry in config.cameras)
     return SimulatedRig(config, cameras, file.lidar)
+
+
+def varied_rig(rig: SimulatedRig, random: np.random.Generator) -> SimulatedRig:
+    """The same cameras on another robot: sitting higher or lower, tilted, with other lenses.
+
+    What all cameras share (height, tilt, length of the lenses) varies more than what differs from
+    one to the next. Names, topics, shutters, distortion and the LiDAR stay.
+    """
+    raised_m = random.uniform(-0.4, 0.7)
+    pitch_deg = random.uniform(-3.0, 5.0)
+    zoom = np.exp(random.uniform(-0.2, 0.25))
+
+    def moved(camera: RigCamera) -> RigCamera:
+        mount = camera.simulated
+        ahead_m, left_m, height_m = mount.position_m + random.uniform(-0.1, 0.1, 3)
+        focal_px = mount.model().intrinsics[0, 0] * zoom * np.exp(random.uniform(-0.05, 0.05))
+        values = {
+            "position_m": (float(ahead_m), float(left_m), max(float(height_m + raised_m), 0.3)),
+            "pitch_deg": mount.pitch_deg + pitch_deg + random.uniform(-1.0, 1.0),
+            "yaw_deg": mount.yaw_deg + random.uniform(-4.0, 4.0),
+            "roll_deg": mount.roll_deg + random.uniform(-1.0, 1.0),
+            "focal_px": float(focal_px),
+            "fov_deg": None,
+        }
+        return replace(camera, simulated=mount.model_copy(update=values))
+
+    return replace(rig, cameras=tuple(map(moved, rig.cameras)))

@@ -53,6 +53,7 @@ class DriveSpec:
         drift: share of the way by which the odometry goes wrong.
         planar_odometry: odometry without heights, as of wheels with an IMU.
         lidar_labels: whether LiDAR points carry their class.
+        vary_rig: whether the cameras are moved, tilted and zoomed, by the seed.
     """
 
     town: TownSpec
@@ -64,6 +65,7 @@ class DriveSpec:
     planar_odometry: bool = False
     lidar_labels: bool = True
     faults: tuple[Fault, ...] = field(default=())
+    vary_rig: bool = False
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:

@@ -33,6 +33,9 @@ def simulate(
         "standard"
     ),
     rig: Annotated[str, typer.Option(help="simulated rig: shipped name or .yaml")] = "nuscenes",
+    vary_rig: Annotated[
+        bool, typer.Option(help="move, tilt and zoom the rig's cameras, by the seed")
+    ] = False,
     split: Annotated[str, typer.Option(help="train, or holdout: other assets and colours")] = (
         "train"
     ),
@@ -79,7 +82,7 @@ def simulate(
     )
     faults = tuple(parse_fault(text) for text in fault or [])
     spec = DriveSpec(
-        town, rig, preset, image_hz, key_hz, drift, planar_odometry, lidar_labels, faults
+        town, rig, preset, image_hz, key_hz, drift, planar_odometry, lidar_labels, faults, vary_rig
     )
     console = Console(stderr=True)
     with JobProgress(console) as progress:
