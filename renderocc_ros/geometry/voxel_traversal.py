@@ -100,14 +100,17 @@ def clip_to_box(
 
     A ray that starts inside enters at 0 (the slab method, Kay and Kajiya 1986).
     """
-    lower, upper = np.asarray(lower), np.asarray(upper)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        to_lower, to_upper = (lower - origins) / directions, (upper - origins) / directions
-    along = directions == 0  # runs along this slab: inside it all the way, or never
-    within = (origins >= lower) & (origins < upper)
-    infinite = np.where(within, np.inf, -np.inf)
-    near = np.where(along, -infinite, np.minimum(to_lower, to_upper)).max(axis=1)
-    far = np.where(along, infinite, np.maximum(to_lower, to_upper)).min(axis=1)
+    count = np.broadcast_shapes(np.shape(origins)[:1], np.shape(directions)[:1])
+    near, far = np.full(count, -np.inf), np.full(count, np.inf)
+    # Axis by axis: numpy is slow where its inner loop has three turns.
+    slabs = zip(np.asarray(lower), np.asarray(upper), origins.T, directions.T, strict=True)
+    for low, high, start, way in slabs:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            to_low, to_high = (low - start) / way, (high - start) / way
+        along = way == 0  # runs along this slab: inside it all the way, or never
+        infinite = np.where((start >= low) & (start < high), np.inf, -np.inf)
+        near = np.maximum(near, np.where(along, -infinite, np.minimum(to_low, to_high)))
+        far = np.minimum(far, np.where(along, infinite, np.maximum(to_low, to_high)))
     return np.maximum(near, 0.0), far
 
 
