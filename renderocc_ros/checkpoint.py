@@ -26,7 +26,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.config import validate
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.network.image_backbone import own_settings
+from renderocc_ros.network.image_backbone import self_contained
 from renderocc_ros.network.renderocc import Network, RenderOcc, build_network
 from renderocc_ros.network_config import LiftedConfig, NetworkConfig
 from renderocc_ros.outside_data import parsing
@@ -121,10 +121,7 @@ def _self_contained(model: Model) -> NetworkConfig:
     parts = config.architecture
     if not (isinstance(parts, LiftedConfig) and isinstance(network, RenderOcc)):
         return config
-    known = own_settings(parts.backbone.model_type)
-    values = network.image_backbone.backbone.config.to_dict()
-    settings = {name: value for name, value in values.items() if name in known}
-    backbone = parts.backbone.model_copy(update={"settings": settings, "pretrained": None})
+    backbone = self_contained(parts.backbone, network.image_backbone.backbone)
     parts = parts.model_copy(update={"backbone": backbone})
     return config.model_copy(update={"architecture": parts})
 

@@ -42,9 +42,9 @@ class ImageConfig(StrictModel):
 
 
 class BackboneConfig(StrictModel):
-    """The image backbone: any that ``transformers.AutoBackbone`` knows."""
+    """The image backbone: "efficientnet_lite0", or any that ``transformers.AutoBackbone`` knows."""
 
-    model_type: str = Field("resnet", description="transformers model type, for example resnet")
+    model_type: str = Field("resnet", description="efficientnet_lite0, or a type of transformers")
     settings: dict[str, Any] = Field(
         default_factory=dict, description="arguments of the model type's transformers config"
     )
@@ -52,7 +52,9 @@ class BackboneConfig(StrictModel):
         min_length=1, description="names of the feature maps that are used, for example stage3"
     )
     pretrained: str | None = Field(
-        None, description="hub name or folder of the weights that training starts from"
+        None,
+        description="hub name or folder of the weights that training starts from; for "
+        "efficientnet_lite0 a .pth file, or package:NAME/FILE of an installed package",
     )
 
 

