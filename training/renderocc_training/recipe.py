@@ -133,6 +133,11 @@ class Recipe(StrictModel):
     recolour: Share = Field(
         0.0, description="how much light, exposure and colours of the images vary; 0.3 is ample"
     )
+    retake: Share = Field(
+        0.0,
+        description="part of the samples that are changed as if other cameras had taken them: "
+        "tone, colours, blur, noise, JPEG, vignette; strong, and for pretrained backbones",
+    )
     class_weights: Literal["none", "tempered"] = Field(
         "none", description="how the rarity of a class in a sample weighs in the semantic losses"
     )

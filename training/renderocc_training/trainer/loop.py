@@ -19,6 +19,7 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.network.renderocc import Network
 from renderocc_training.recipe import Precision, Recipe
 from renderocc_training.samples.augmentation import mirrored, recoloured
+from renderocc_training.samples.photographing import retaken
 from renderocc_training.samples.training_sample import TrainingBatch, TrainingSample, collate
 from renderocc_training.trainer.objective import Objective, Opaque
 from renderocc_training.trainer.run_state import read_state, write_state
@@ -74,12 +75,15 @@ class DrawnSamples(Dataset[TrainingSample]):
 
     def __init__(self, source: SampleSource, network: Network, recipe: Recipe) -> None:
         self.source, self.grid, self.recipe = source, network.grid, recipe
+        self.image = network.config.image
 
     def __getitem__(self, request: SampleRequest) -> TrainingSample:
         random = np.random.default_rng(request.seed)
         sample = self.source.sample(request.index, random)
         if random.random() < self.recipe.mirror:
             sample = mirrored(sample, self.grid)
+        if self.recipe.retake and random.random() < self.recipe.retake:
+            sample = retaken(sample, self.image, random)
         if self.recipe.recolour:
             sample = recoloured(sample, self.recipe.recolour, random)
         kept = random.random(len(sample.views.valid)) >= self.recipe.drop_camera
