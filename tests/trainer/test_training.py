@@ -36,7 +36,7 @@ from renderocc_training.trainer.objective import Objective, Opaque, render_field
 from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.run_state import claim
-from renderocc_training.trainer.schedule import StepSampler, learning_rate
+from renderocc_training.trainer.schedule import StepSampler, learning_rate, parameter_groups
 
 
 def fabric() -> Fabric:
@@ -404,6 +404,37 @@ def test_recolouring_changes_light_and_nothing_else() -> None:
     gains = mixing[:3].sum(axis=0)  # of grey
     assert (np.exp(-0.375) < gains).all() and (gains < np.exp(0.375)).all()
     assert np.ptp(mixing[3]) < 1e-4 and 0 < abs(mixing[3, 0]) < 0.3
+
+
+def test_a_part_of_the_network_has_its_share_of_the_rate_or_none() -> None:
+    network = toy_network()
+    rates = {"image_backbone.backbone": 0.0, "image_backbone.backbone.encoder.stages.3": 0.1}
+    config = toy_recipe(optimiser={"rates": rates}).optimiser
+    groups = parameter_groups(network, config)
+    names = {id(weight): name for name, weight in network.named_parameters()}
+    shares = {names[id(w)]: group["share"] for group in groups for w in group["params"]}
+    last = {name for name in names.values() if ".backbone.encoder.stages.3." in name}
+    kept = {name for name in names.values() if ".backbone." in name} - last
+    assert last and kept
+    assert {name for name, share in shares.items() if share == 0.1} == last
+    assert set(shares) == set(names.values()) - kept
+    assert all(w.requires_grad == (n not in kept) for n, w in network.named_parameters())
+    wrong = toy_recipe(optimiser={"rates": {"image_back": 0.1}}).optimiser
+    with pytest.raises(ValueError, match="begins with 'image_back'; parts of this network: image_"):
+        parameter_groups(network, wrong)
+
+
+def test_what_has_no_rate_stays_as_it_was(tmp_path: Path) -> None:
+    recipe = toy_recipe(optimiser={"rates": {"image_backbone": 0, "depth_head": 1e-2}}, steps=3)
+    before = {name: value.clone() for name, value in toy_network().named_parameters()}
+    train(toy_network(), CLASSES, ToyWorld(), recipe, tmp_path, fabric())
+    after = weights_of(tmp_path / "model.safetensors")
+    moved = {n: (after[n] - value).abs().max().item() for n, value in before.items()}
+    assert all((m == 0) == n.startswith("image_backbone.") for n, m in moved.items())
+    depth, others = (
+        max(m for n, m in moved.items() if n.startswith(part)) for part in ("depth", "voxel")
+    )
+    assert depth < 0.1 * others
 
 
 def test_every_sample_is_seen_once_an_epoch_by_one_of_the_processes() -> None:

@@ -116,6 +116,12 @@ class OptimiserConfig(StrictModel):
     final_share: Share = Field(0.02, description="of the learning rate that is left at the end")
     clip_norm: Positive = Field(10.0, description="gradients are scaled down to this norm")
     ema_decay: Share = Field(0.999, description="of the averaged weights, which are what is saved")
+    rates: dict[str, Share] = Field(
+        {},
+        description="share of the learning rate that parts of the network get, by the beginning of "
+        "their weights' names, of which the longest counts; 0 leaves a part as it is. "
+        "image_backbone.backbone: 0.1 tunes a pretrained backbone gently",
+    )
 
 
 class Recipe(StrictModel):

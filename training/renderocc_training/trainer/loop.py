@@ -28,6 +28,7 @@ from renderocc_training.trainer.schedule import (
     SampleRequest,
     StepSampler,
     learning_rate,
+    parameter_groups,
 )
 
 MODEL_FILE = "model.safetensors"
@@ -155,7 +156,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     average = AveragedWeights(network, recipe.optimiser.ema_decay)
     optimiser = torch.optim.AdamW(
-        network.parameters(),
+        parameter_groups(network, recipe.optimiser),
         lr=recipe.optimiser.learning_rate,
         weight_decay=recipe.optimiser.weight_decay,
     )
@@ -169,7 +170,7 @@ def train(
         started = time.perf_counter()
         rate = learning_rate(step, recipe.steps, recipe.optimiser)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         terms: dict[str, float] = {}
         for part in range(recipe.accumulate):
             batch = _next_batch(batches).to(fabric.device)

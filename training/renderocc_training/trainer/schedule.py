@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,6 +73,32 @@ def learning_rate(step: int, steps: int, config: OptimiserConfig) -> float:
     part = (step - config.warmup_steps) / max(steps - config.warmup_steps, 1)
     share = config.final_share + (1 - config.final_share) * 0.5 * (1 + math.cos(math.pi * part))
     return config.learning_rate * share
+
+
+def parameter_groups(network: nn.Module, config: OptimiserConfig) -> list[dict[str, Any]]:
+    """The weights by their share of the learning rate, as an optimiser takes them.
+
+    Each group's "share" is that of the learning rate. Weights of share 0 are in no group, and ask
+    for no gradient.
+
+    Raises:
+        ValueError: no weight's name begins so.
+    """
+    groups: dict[float, list[nn.Parameter]] = {}
+    unused = set(config.rates)
+    for name, weight in network.named_parameters():
+        parts = [part for part in config.rates if f"{name}.".startswith(f"{part}.")]
+        unused -= set(parts)
+        share = config.rates[max(parts, key=len)] if parts else 1.0
+        weight.requires_grad_(share > 0)
+        if share:
+            groups.setdefault(share, []).append(weight)
+    if unused:
+        raise ValueError(
+            f"optimiser.rates: no weight's name begins with '{min(unused)}'; "
+            f"parts of this network: {', '.join(name for name, _ in network.named_children())}"
+        )
+    return [{"params": weights, "share": share} for share, weights in groups.items()]
 
 
 class AveragedWeights:
