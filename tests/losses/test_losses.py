@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -254,6 +255,22 @@ def test_voxel_labels_ignore_what_is_not_known() -> None:
     assert density.grad is not None and logits.grad is not None
     assert density.grad[0, 0, 0, 0] < 0 < density.grad[0, 1, 0, 0]
     assert density.grad.count_nonzero() == 2 and logits.grad.count_nonzero() == 2
+
+
+def test_rare_labels_weigh_more_in_the_occupancy_of_voxels_free_among_them() -> None:
+    labels = torch.full((1, *GRID.size), IGNORE_ID)
+    for label, place, count in ((2, 0, 100), (1, 1, 25), (0, 2, 4), (OCCUPIED_ID, 3, 3)):
+        labels[0, place].view(-1)[: min(count, 48)] = label
+        labels[0, place + 10].view(-1)[: max(count - 48, 0)] = label
+        labels[0, place + 15].view(-1)[: max(count - 96, 0)] = label
+    assert [(labels == label).sum() for label in (2, 1, 0)] == [100, 25, 4]
+    field = field_of(torch.full((1, *GRID.size), 1.0), torch.zeros(1, 2, *GRID.size))
+    free, occupied = 0.5, -math.log(1 - math.exp(-0.5))  # of half a metre
+    found = losses.voxel_label_loss(field, GRID, labels, by_rarity=True)[0].item()
+    weighted = 100 * 0.5 * free + (25 * 1.0 + 4 * 2.5 + 3 * 1.0) * occupied
+    assert found == pytest.approx(weighted / (50 + 25 + 10 + 3), rel=1e-5)
+    plain = losses.voxel_label_loss(field, GRID, labels)[0].item()
+    assert plain == pytest.approx((100 * free + 32 * occupied) / 132, rel=1e-5)
 
 
 def test_cells_without_label_are_drawn_to_free_and_no_others() -> None:

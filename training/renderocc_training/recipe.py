@@ -147,6 +147,11 @@ class Recipe(StrictModel):
     class_weights: Literal["none", "tempered"] = Field(
         "none", description="how the rarity of a class in a sample weighs in the semantic losses"
     )
+    vote_weights: Literal["none", "tempered"] = Field(
+        "none",
+        description="how the rarity of a class in a sample, free among them, weighs in whether the "
+        "voted voxels are occupied",
+    )
     drop_camera: Share = Field(0.0, description="chance that a camera is masked in a sample")
     rays: RayConfig = RayConfig()
     optimiser: OptimiserConfig = OptimiserConfig()

@@ -14,7 +14,7 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.rendering import Rays
 from renderocc_training.losses.masked import masked_mean
-from renderocc_training.supervision.class_weights import weight_of_each
+from renderocc_training.supervision.class_weights import tempered_class_weights, weight_of_each
 
 FAINTEST = 1e-4
 SMALLEST_DEPTH = 1e-20  # optical depth of a cell whose logarithm is still finite
@@ -121,6 +121,8 @@ def voxel_label_loss(
     grid: VoxelGrid,
     labels: Tensor,
     class_weights: Tensor | None = None,
+    *,
+    by_rarity: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Occupancy loss and semantic loss of labelled voxels: votes of rays, or 3D truth.
 
@@ -128,12 +130,19 @@ def voxel_label_loss(
         labels: (B, X, Y, Z) int64: class, K for free, ``OCCUPIED_ID`` for occupied by what is not
             known, ``IGNORE_ID`` where nothing is known or visible.
         class_weights: (K,) or (B, K) weight of each class, 1 if not given.
+        by_rarity: whether the occupancy loss weighs each voxel by the rarity of its label in the
+            sample, free among them: most voxels are free, and most others the ground. What is
+            occupied by what is not known weighs 1.
     """
     with_class = labels < field.semantics.shape[1]
     known, occupied = labels != IGNORE_ID, with_class | (labels == OCCUPIED_ID)
     loss = occupancy_loss(field.density, occupied, grid.resolution_m)
     logits = field.semantics.movedim(1, -1)[with_class]
-    return masked_mean(loss, known), _cross_entropy(logits, labels, with_class, class_weights)
+    rarity = _rarity(labels, field.semantics.shape[1] + 1) if by_rarity else None
+    return (
+        masked_mean(loss, known, rarity),
+        _cross_entropy(logits, labels, with_class, class_weights),
+    )
 
 
 def unlabelled_loss(field: OccupancyField, grid: VoxelGrid, labels: Tensor) -> Tensor:
@@ -170,6 +179,12 @@ def depth_distribution_loss(distribution: Tensor, bin_index: Tensor, mask: Tenso
     target = torch.where(mask, bin_index, torch.zeros_like(bin_index))
     chosen = distribution.gather(-1, target[..., None])[..., 0]
     return masked_mean(-chosen.clamp(min=FAINTEST).log(), mask)
+
+
+def _rarity(labels: Tensor, kinds: int) -> Tensor:
+    """The tempered weight of every voxel's label below ``kinds``, 1 for others."""
+    weights = weight_of_each(tempered_class_weights(labels, kinds), labels)
+    return torch.where(labels < kinds, weights, torch.ones_like(weights))
 
 
 def _cells(grid: VoxelGrid, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,11 @@ class Objective(torch.nn.Module):
                 if labels is None:
                     raise ValueError(f"the recipe's {name} loss needs samples with {name}")
                 occupancy, semantics = losses.voxel_label_loss(
-                    field, self.grid, labels, self._class_weights(labels)
+                    field,
+                    self.grid,
+                    labels,
+                    self._class_weights(labels),
+                    by_rarity=name == "votes" and self.recipe.vote_weights == "tempered",
                 )
                 terms[name], terms[f"{name}_semantics"] = occupancy, semantics
         if weights.unlabelled and batch.votes is not None:
