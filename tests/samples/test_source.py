@@ -17,7 +17,7 @@ from renderocc_ros.geometry import CameraModel
 from renderocc_ros.network.renderocc import build_network
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.rig.image_preprocessing import target_model
-from renderocc_training.recipe import Recipe, load_recipe
+from renderocc_training.recipe import LossWeights, Recipe, load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.training_sample import collate
 from renderocc_training.sequences.model import RecordedSequence
@@ -37,6 +37,24 @@ def test_a_sample_has_what_the_trainer_takes(
     assert sample.rays.valid.all() and 0.2 < sample.rays.is_auxiliary.mean() < 0.8
     assert sample.past == () and sample.past_from_current.shape == (0, 4, 4)
     assert sample.votes is not None and sample.votes.shape == GRID.size and sample.truth is None
+
+
+def test_no_ray_is_drawn_that_no_loss_asks_for(
+    sequence: RecordedSequence, mapping: Path, occ3d: ClassSet
+) -> None:
+    asked = recipe()
+    lean = asked.model_copy(update={"losses": LossWeights(votes=1.0, lifting_depth=1.0)})
+    store = make_store(mapping, occ3d, None)
+    samples = []
+    for plan in (asked, lean):
+        source = TrainingSource([sequence], store, network_config(), occ3d, plan)
+        samples.append(source.sample(1, np.random.default_rng(0)))
+    assert len(samples[0].rays) == BUDGET and len(samples[1].rays) == 0
+    assert np.array_equal(samples[0].depth_m, samples[1].depth_m, equal_nan=True)
+    assert np.array_equal(samples[0].votes, samples[1].votes)
+    network = build_network(network_config(), len(occ3d), seed=0)
+    found = Objective(network, occ3d, lean)(Opaque(collate(samples[1:])), torch.Generator())
+    assert set(found) == {"votes", "lifting_depth"}
 
 
 def test_images_and_calibration_are_those_of_the_rig(

@@ -21,6 +21,7 @@ from renderocc_training.supervision.labels.cache import LabelStore, read_arrays,
 from renderocc_training.supervision.labels.voxel_votes import count_votes, voted_labels
 from renderocc_training.supervision.rays.ray_batch import RayBatch
 
+NO_RAYS = RayBatch.padding(0)
 VOTES_FORMAT = 2  # raise when the votes of the same rays come out differently
 
 
@@ -62,6 +63,7 @@ class TrainingSource:
             )
         losses = recipe.losses
         self._wants_votes = bool(losses.votes or losses.votes_semantics or losses.unlabelled)
+        self._wants_rays = bool(losses.query or losses.query_semantics or losses.render)
         self._truth = truth if losses.truth or losses.truth_semantics else None
         if (losses.truth or losses.truth_semantics) and truth is None:
             raise ValueError("the recipe's truth loss needs 3D labels: give their folder")
@@ -82,17 +84,18 @@ class TrainingSource:
         return self._places
 
     def sample(self, index: int, random: np.random.Generator) -> TrainingSample:
-        """One key frame with the rays that were drawn for it."""
+        """One key frame with the rays that were drawn for it, if any loss asks for rays."""
         sequence, frame = self._places[index]
-        parts = self._labels.frames(sequence, frame)
+        parts = self._labels.frames(sequence, frame) if self._wants_rays else None
+        labels = parts[0].labels if parts else self._labels.store.labels(sequence, frame)
         past, past_from_current = self._past(sequence, frame)
         return TrainingSample(
             token=frame.token,
             views=self._images.views(sequence, frame),
             past=past,
             past_from_current=past_from_current,
-            rays=self._labels.draw(sequence, frame, parts, random),
-            depth_m=self._images.depth(frame, parts[0].labels, self._parts.neck.stride),
+            rays=self._labels.draw(sequence, frame, parts, random) if parts else NO_RAYS,
+            depth_m=self._images.depth(frame, labels, self._parts.neck.stride),
             votes=self.votes(sequence, frame, parts) if self._wants_votes else None,
             truth=self._truth.labels(sequence, frame, self._grid) if self._truth else None,
         )
