@@ -69,7 +69,8 @@ class _OneInstant(nn.Module):
                 for i in range(network.temporal_fusion.past_frames)
             ]
         field = network.decode(volume, past)
-        result = read_out(field, network.grid.resolution_m, network.config.threshold)
+        config = network.config
+        result = read_out(field, network.grid.resolution_m, config.threshold, config.read_out)
         outputs = (field.density, field.semantics, result.labels, result.confidence)
         return (*outputs, volume) if past else outputs
 

@@ -20,6 +20,7 @@ Channels = Annotated[int, Field(gt=0, le=1 << 16)]
 MAX_CELLS = 1 << 28  # cells are numbered in 32 bits, through a batch of up to 8
 HALF_OPAQUE_DENSITY = 8.5  # the published threshold of the official density, which has no unit
 Probability = Annotated[float, Field(gt=0, lt=1)]
+ReadOut = Literal["opacity", "class"]
 
 
 class ImageConfig(StrictModel):
@@ -212,6 +213,11 @@ class NetworkConfig(StrictModel):
         0.5,
         gt=0,
         description="a voxel is occupied above this opacity (official: above this density)",
+    )
+    read_out: ReadOut = Field(
+        "opacity",
+        description="what must exceed the threshold: the opacity; or the share of the likeliest "
+        "class against free, so that a voxel which several classes share stays free",
     )
     cameras: int | None = Field(None, gt=0, description="number of cameras; any if not given")
     architecture: Annotated[LiftedConfig | OfficialConfig, Field(discriminator="kind")]

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from renderocc_ros.network_config import FieldConfig
+from renderocc_ros.network_config import FieldConfig, ReadOut
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +53,38 @@ class Readout:
     confidence: Tensor
 
 
-def read_out(field: OccupancyField, resolution_m: float, threshold: float) -> Readout:
-    """A cell is occupied where its opacity exceeds ``threshold``, with the likeliest class."""
+def class_probabilities(field: OccupancyField, resolution_m: float) -> Tensor:
+    """(B, K + 1, X, Y, Z) float32: opacity times each class's share of it, free last; sums to 1."""
+    occupied = opacity(field.density.float(), resolution_m)[:, None]
+    return torch.cat([occupied * field.semantics.float().softmax(dim=1), 1 - occupied], dim=1)
+
+
+def class_against_free(field: OccupancyField, resolution_m: float) -> Tensor:
+    """(B, X, Y, Z) p / (p + free) of the likeliest class: its opacity where the class is sure.
+
+    Example:
+        An opacity of 0.6 that is all one class's gives 0.6 / (0.6 + 0.4) = 0.6; shared evenly by
+        three classes, 0.2 / (0.2 + 0.4) = 0.33.
+    """
+    probabilities = class_probabilities(field, resolution_m)
+    likeliest, free = probabilities[:, :-1].amax(dim=1), probabilities[:, -1]
+    return likeliest / (likeliest + free)
+
+
+def read_out(
+    field: OccupancyField, resolution_m: float, threshold: float, by: ReadOut = "opacity"
+) -> Readout:
+    """A cell that is occupied has the likeliest class.
+
+    Args:
+        threshold: a cell is occupied above it.
+        by: what is compared with it: "opacity", or "class" for ``class_against_free``.
+    """
     probability = opacity(field.density.float(), resolution_m)
+    sure = probability if by == "opacity" else class_against_free(field, resolution_m)
     free_id = field.semantics.shape[1]
     best = field.semantics.argmax(dim=1)
-    labels = torch.where(probability > threshold, best, free_id).to(torch.uint8)
+    labels = torch.where(sure > threshold, best, free_id).to(torch.uint8)
     return Readout(labels, (probability * 255).round().to(torch.uint8))
 
 

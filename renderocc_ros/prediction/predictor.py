@@ -47,7 +47,8 @@ class Predictor:
         class_set: meaning of the labels.
         grid: where the voxels lie in the ego frame.
         device: where the network runs.
-        threshold: a voxel is occupied where its opacity is above; may be changed between sets.
+        threshold: a voxel is occupied where its opacity, or what ``config.read_out`` names, is
+            above; may be changed between sets.
         preprocessor: makes the network's images of a camera's.
         field: the field of the last prediction on ``device``, for views rendered from it.
     """
@@ -180,7 +181,9 @@ class Predictor:
         with torch.inference_mode():
             self.field = self._runner.run(cameras, camera_set)
             with self._timer.stage("read_out"):
-                result = read_out(self.field, self.grid.resolution_m, self.threshold)
+                result = read_out(
+                    self.field, self.grid.resolution_m, self.threshold, self.config.read_out
+                )
                 labels = result.labels[0].cpu().numpy()
                 confidence = result.confidence[0].cpu().numpy()
             with self._timer.stage("in_view"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,7 +11,13 @@ import torch
 
 from renderocc_ros.network.camera_tensors import CameraTensors, PastCameras
 from renderocc_ros.network.initialise import settle_norms
-from renderocc_ros.network.occupancy_field import OccupancyField, opacity, read_out
+from renderocc_ros.network.occupancy_field import (
+    OccupancyField,
+    class_against_free,
+    class_probabilities,
+    opacity,
+    read_out,
+)
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network.view_lifting import pool_plain
 from renderocc_ros.network_config import NetworkConfig
@@ -195,6 +202,20 @@ def test_read_out_by_hand() -> None:
     assert result.labels.flatten().tolist() == [3, 3, 1, 2]
     # 255 (1 - exp(-0.4)) = 84.07; 255 (1 - exp(-1.2)) = 178.2
     assert result.confidence.flatten().tolist() == [0, 84, 178, 255]
+
+
+def test_a_voxel_that_classes_share_can_stay_free() -> None:
+    """Opacity 0.6, all one class's, shared by two evenly, and by two at odds of three to one."""
+    density = torch.full((1, 3, 1, 1), -math.log(0.4) / 0.5)
+    semantics = torch.zeros(1, 2, 3, 1, 1)
+    semantics[0, 1, 0], semantics[0, 1, 2] = 50.0, math.log(3)
+    field = OccupancyField(density, semantics)
+    share = class_against_free(field, 0.5).flatten().tolist()
+    assert share == pytest.approx([0.6, 0.3 / 0.7, 0.45 / 0.85])
+    assert read_out(field, 0.5, 0.5, "opacity").labels.flatten().tolist() == [1, 0, 1]
+    assert read_out(field, 0.5, 0.5, "class").labels.flatten().tolist() == [1, 2, 1]
+    assert read_out(field, 0.5, 0.55, "class").labels.flatten().tolist() == [1, 2, 2]
+    assert class_probabilities(field, 0.5).sum(dim=1).flatten().tolist() == pytest.approx([1] * 3)
 
 
 def test_initial_opacity_is_what_it_says(tiny: Configs, ring: Ring) -> None:

@@ -180,7 +180,7 @@ def train(
     if unseen:
         networks = {
             "trained": _trained(path, unseen, fabric.device),
-            "untrained": _with_threshold(first_weights()[0].to(fabric.device), unseen),
+            "untrained": _with_threshold(first_weights()[0].to(fabric.device), class_set, unseen),
         }
         scores = score_held_out(networks, unseen, class_set, plan, volumes)
         console.print(held_out_table(scores, len(unseen)))
@@ -241,16 +241,16 @@ def _take_weights(network: Network, model: Model) -> None:
 def _trained(path: Path, held_out: TrainingSource, device: torch.device) -> Network:
     """The model of a run on a device, with its threshold chosen and written."""
     model = load_checkpoint(path)
-    network = _with_threshold(model.network.to(device), held_out)
+    network = _with_threshold(model.network.to(device), model.class_set, held_out)
     save_checkpoint(Model(network, model.class_set), path)
     return network
 
 
-def _with_threshold(network: Network, held_out: TrainingSource) -> Network:
+def _with_threshold(network: Network, class_set: ClassSet, held_out: TrainingSource) -> Network:
     samples = (
         replace(held_out.sample(i, np.random.default_rng(i)), votes=held_out.votes(*place))
         for i, place in enumerate(held_out.places)
     )
-    threshold, _ = best_threshold(network.eval(), samples)
+    threshold, _ = best_threshold(network.eval(), class_set, samples)
     network.config = network.config.with_opacity_threshold(threshold)
     return network

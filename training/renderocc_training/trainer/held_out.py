@@ -104,9 +104,11 @@ def _look(
     labelled = torch.where(inside, batch.rays.class_id[0], IGNORE_ID)
     # What meets nothing has no likeliest class: the first one would be blamed for it.
     met = torch.where(rendered.opacity > 0, rendered.classes.argmax(dim=1), class_set.free_id)
-    grid, threshold = network.grid, network.config.opacity_threshold
-    occupancy = read_out(field, grid.resolution_m, threshold).labels[0].cpu().numpy()
+    grid, config = network.grid, network.config
+    read = read_out(field, grid.resolution_m, config.opacity_threshold, config.read_out)
+    occupancy = read.labels[0].cpu().numpy()
     voted = source.votes(sequence, frame)
+    voted = np.where(voted == OCCUPIED_ID, occupancy.clip(max=class_set.free_id - 1), voted)
     exact = (
         truth.labels(sequence, frame, grid) if truth else np.full(grid.size, IGNORE_ID, np.uint8)
     )
