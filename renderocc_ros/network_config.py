@@ -202,6 +202,18 @@ class OfficialConfig(StrictModel):
         return 2
 
 
+class MemoryConfig(StrictModel):
+    """What earlier sets said of a place, averaged with what the present one says."""
+
+    half_life_s: Positive = Field(
+        1.5, description="time in which an earlier look loses half its weight"
+    )
+    trusted_m: Positive = Field(
+        12.0, description="distance from which a look weighs half as much as one from nearby"
+    )
+    max_gap_s: Positive = Field(1.5, description="a longer gap between two sets is a new start")
+
+
 class NetworkConfig(StrictModel):
     """One network: its input, its output, and what lies between."""
 
@@ -218,6 +230,9 @@ class NetworkConfig(StrictModel):
         "opacity",
         description="what must exceed the threshold: the opacity; or the share of the likeliest "
         "class against free, so that a voxel which several classes share stays free",
+    )
+    memory: MemoryConfig | None = Field(
+        None, description="carry the fields of the past along by odometry; off if null"
     )
     cameras: int | None = Field(None, gt=0, description="number of cameras; any if not given")
     architecture: Annotated[LiftedConfig | OfficialConfig, Field(discriminator="kind")]

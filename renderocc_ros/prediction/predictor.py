@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, require_match
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.network.occupancy_field import OccupancyField, read_out
+from renderocc_ros.network.occupancy_field import OccupancyField, Readout, read_out
 from renderocc_ros.network.renderocc import RenderOcc, lifting_geometry
 from renderocc_ros.network_config import LiftedConfig
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
+from renderocc_ros.prediction.field_memory import FieldMemory
 from renderocc_ros.prediction.input_check import check_input
 from renderocc_ros.prediction.models import model_file, untrained_model
 from renderocc_ros.prediction.official_runner import OfficialRunner
@@ -38,9 +39,9 @@ Mask = NDArray[np.bool_]
 class Predictor:
     """A network ready to run, with the state of one stream.
 
-    Feed it sets in order of time; it keeps past frames where the network fuses them, and what
-    depends on calibration alone. Not for use from two threads at once. Make one by
-    ``from_checkpoint`` or ``from_preset``.
+    Feed it sets in order of time; it keeps past frames where the network fuses them, what earlier
+    sets said where the network has a memory, and what depends on calibration alone. Not for use
+    from two threads at once. Make one by ``from_checkpoint`` or ``from_preset``.
 
     Attributes:
         config: the network's configuration.
@@ -50,7 +51,8 @@ class Predictor:
         threshold: a voxel is occupied where its opacity, or what ``config.read_out`` names, is
             above; may be changed between sets.
         preprocessor: makes the network's images of a camera's.
-        field: the field of the last prediction on ``device``, for views rendered from it.
+        field: the field of the last prediction on ``device``, with what is remembered in it, for
+            views rendered from it.
     """
 
     def __init__(
@@ -67,6 +69,10 @@ class Predictor:
         # To a GPU the bytes go as they are, and are normalised there.
         self.preprocessor = ImagePreprocessor(header.config.image, normalise=device.type == "cpu")
         self._timer = timer
+        memory = self.config.memory
+        self._memory = (
+            FieldMemory(self.grid, memory, self.class_set.moving_ids, device) if memory else None
+        )
         self._views: CalibrationCache[Mask] = CalibrationCache(self._voxels_of_each_camera)
 
     @classmethod
@@ -148,6 +154,8 @@ class Predictor:
         """Forget past frames and calibration: the next set starts a new stream."""
         self._runner.reset()
         self._views.reset()
+        if self._memory is not None:
+            self._memory.reset()
         self.field = None
 
     def predict(
@@ -179,18 +187,29 @@ class Predictor:
         """
         check_input(cameras, camera_set.names, self.config.image)
         with torch.inference_mode():
-            self.field = self._runner.run(cameras, camera_set)
-            with self._timer.stage("read_out"):
-                result = read_out(
-                    self.field, self.grid.resolution_m, self.threshold, self.config.read_out
-                )
-                labels = result.labels[0].cpu().numpy()
-                confidence = result.confidence[0].cpu().numpy()
+            field = self._runner.run(cameras, camera_set)
             with self._timer.stage("in_view"):
                 in_view = self._in_view(cameras, camera_set.names)
+            if self._memory is not None:
+                with self._timer.stage("memory"):
+                    field = self._memory.blended(
+                        field,
+                        self._read_out(field).labels[0],
+                        torch.from_numpy(in_view),
+                        camera_set.stamp_ns,
+                        camera_set.odom_from_ego,
+                    )
+            self.field = field
+            with self._timer.stage("read_out"):
+                result = self._read_out(field)
+                labels = result.labels[0].cpu().numpy()
+                confidence = result.confidence[0].cpu().numpy()
         return SemanticOccupancy(
             camera_set.stamp_ns, self.grid, self.class_set, labels, confidence, in_view
         )
+
+    def _read_out(self, field: OccupancyField) -> Readout:
+        return read_out(field, self.grid.resolution_m, self.threshold, self.config.read_out)
 
     def _check_cameras(self, camera_set: CameraSet) -> None:
         wanted, names = self.config.cameras, camera_set.names
