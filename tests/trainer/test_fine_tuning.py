@@ -30,6 +30,7 @@ from renderocc_ros.network.official.preset import (
     official_density,
 )
 from renderocc_ros.network.official.swin import SwinConfig
+from renderocc_ros.network.renderocc import build_network
 from renderocc_ros.network_config import NetworkConfig, load_network_config
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
@@ -342,6 +343,24 @@ def test_weights_that_do_not_fit_are_refused_with_both_values(
     )
     found = refusal(*words, "--start-from", converted, "--network", "nano")
     assert "'swinb-stereo' do not fit network 'nano'" in found
+
+
+def test_another_backbone_takes_what_fits_of_the_rest(tmp_path: Path) -> None:
+    trained = build_network(load_network_config("nano"), 17, seed=1)
+    save_checkpoint(Model(trained, load_class_set("occ3d")), tmp_path / "m.safetensors")
+    shipped = load_network_config("nano").model_dump(mode="json")
+    shipped["architecture"]["backbone"]["out_features"] = ["stage2", "stage5", "stage6"]
+    mine = write(tmp_path / "mine.yaml", shipped)
+    found = _first_weights(tmp_path / "m.safetensors", str(mine), False, 0, what_fits=True)[0]
+    before, after = trained.state_dict(), found.state_dict()
+    same = {n for n, value in after.items() if n in before and torch.equal(value, before[n])}
+    for part in ("voxel_encoder", "depth_head", "image_backbone.neck.lateral.1.0"):
+        names = {name for name in after if name.startswith(part)}
+        assert names and names <= same
+    other = "image_backbone.neck.lateral.0.0.weight"  # of 24 channels instead of 40
+    assert after[other].shape[1] == 24 and other not in same
+    words = (tmp_path, "--out", tmp_path / "run", "--what-fits")
+    assert "--what-fits needs --start-from and the --network" in refusal(*words)
 
 
 def test_another_rig_takes_the_same_weights(converted: Path, tmp_path: Path) -> None:

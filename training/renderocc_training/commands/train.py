@@ -111,6 +111,13 @@ def train(
             help="checkpoint whose weights the run begins with; its network, too, without --network"
         ),
     ] = None,
+    what_fits: Annotated[
+        bool,
+        typer.Option(
+            help="take of --start-from what has its name and shape in the network, and begin anew "
+            "with the rest: for another backbone before a trained encoder"
+        ),
+    ] = False,
     pretrained: Annotated[
         bool, typer.Option(help="begin with the backbone's pretrained weights")
     ] = False,
@@ -135,7 +142,9 @@ def train(
     plan = with_settings(load_recipe(recipe), changes["recipe"])
 
     def first_weights() -> tuple[Network, ClassSet]:
-        return _first_weights(start_from, network, changes["network"], pretrained, plan.seed)
+        return _first_weights(
+            start_from, network, changes["network"], pretrained, plan.seed, what_fits=what_fits
+        )
 
     model, class_set = first_weights()
     config = model.config
@@ -205,9 +214,17 @@ def _number(devices: str) -> int | str:
 
 
 def _first_weights(
-    start_from: Path | None, network: str | None, settings: Settings, pretrained: bool, seed: int
+    start_from: Path | None,
+    network: str | None,
+    settings: Settings,
+    pretrained: bool,
+    seed: int,
+    *,
+    what_fits: bool = False,
 ) -> tuple[Network, ClassSet]:
     """The network that a run begins with: made anew, or with the weights of a checkpoint."""
+    if what_fits and (start_from is None or network is None):
+        raise ValueError("--what-fits needs --start-from and the --network that takes the weights")
     model = None if start_from is None else load_checkpoint(start_from)
     if model is not None and network is None and not settings:
         return model.network, model.class_set
@@ -222,8 +239,22 @@ def _first_weights(
     built = build_network(config, len(class_set), pretrained=pretrained, seed=seed)
     if model is not None:
         require_match(model.header, class_set=class_set)
-        _take_weights(built, model)
+        (_take_what_fits if what_fits else _take_weights)(built, model)
     return built, class_set
+
+
+def _take_what_fits(network: Network, model: Model) -> None:
+    own = network.state_dict()
+    fitting = {
+        name: value
+        for name, value in model.network.state_dict().items()
+        if name in own and own[name].shape == value.shape
+    }
+    if not fitting:
+        raise ValueError(
+            f"no weight of '{model.network.config.name}' fits network '{network.config.name}'"
+        )
+    network.load_state_dict(own | fitting)
 
 
 def _take_weights(network: Network, model: Model) -> None:
