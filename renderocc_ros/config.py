@@ -32,7 +32,7 @@ Model = TypeVar("Model", bound="StrictModel")
 ConfigFolder = Literal["rigs", "classes", "networks", "recipes", "label_sources", "class_mappings"]
 MissingPolicy = Literal["wait", "skip", "mask", "reuse"]
 Backend = Literal["eager", "compile", "cuda_graph"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 TOPIC = re.compile(r"(~?/)?[A-Za-z0-9_{}]+(/[A-Za-z0-9_{}]+)*")  # absolute, private or relative
 OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # body_from_optical
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, fields
 from typing import get_args
 
@@ -14,6 +15,7 @@ PRECISIONS: dict[str, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+FASTER = 0.8  # of the time that 32 bits take: less is not worth the rounding
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Options:
     Attributes:
         device: "auto" takes the GPU if there is one; else as torch names it: "cpu", "cuda:1".
         backend: "eager"; "compile" for torch.compile, whose first set takes long; "cuda_graph".
-        precision: of the convolutions; "bf16" and "fp16" by autocast.
+        precision: of the convolutions; "bf16" and "fp16" by autocast; "auto" is "bf16" on a CPU
+            that computes it faster, see ``quickest_precision``, else "fp32".
         channels_last: memory layout that some CPUs and GPUs are faster with.
         threads: CPU threads of the whole process; the libraries' own choice if not given.
     """
@@ -54,10 +57,38 @@ class Options:
             f"{field.name} = {getattr(self, field.name)!r}"
             for field in fields(self)
             if field.name not in ("device", "threads")
-            and getattr(self, field.name) != field.default
+            and getattr(self, field.name) not in (field.default, "auto")
         ]
         if given:
             raise ValueError(f"{what} cannot be run with {', '.join(given)}; leave that out")
+
+
+def quickest_precision(device: torch.device) -> Precision:
+    """Of a CPU that has the instructions for it "bf16", if a measurement says that it is faster so;
+    else "fp32". With "bf16" the channels should come last in memory.
+
+    A CPU without the instructions emulates them ten times slower, and a virtual machine may name
+    instructions that it does not run well.
+    """
+    known = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if device.type != "cpu" or not known:
+        return "fp32"
+    single, half = (_convolution_s(dtype) for dtype in (torch.float32, torch.bfloat16))
+    return "bf16" if half < FASTER * single else "fp32"
+
+
+def _convolution_s(dtype: torch.dtype) -> float:
+    """Seconds that a convolution like those of the smallest network takes, the best of some."""
+    layer = torch.nn.Conv2d(64, 64, 3, padding=1, device="cpu", dtype=dtype)
+    layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+    image = torch.zeros(1, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(5):
+            start = time.perf_counter()
+            layer(image)
+            seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def choose_device(name: str) -> torch.device:

@@ -16,7 +16,7 @@ from renderocc_ros.network.renderocc import RenderOcc
 from renderocc_ros.network.stereo_matching import Match, PastViews, as_past
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network.view_lifting import LiftingTable, lift, pool_plain
-from renderocc_ros.prediction.options import PRECISIONS, Options
+from renderocc_ros.prediction.options import PRECISIONS, Options, quickest_precision
 from renderocc_ros.prediction.timing import StageTimer
 
 Decode = Callable[[Tensor, Sequence[PastVolume]], OccupancyField]
@@ -36,9 +36,11 @@ class TorchEngine:
         self.network = network.to(device).eval()
         self.device = device
         self._timer = timer
-        self._dtype = PRECISIONS[options.precision]
-        self._channels_last = options.channels_last
-        if options.channels_last:
+        auto = options.precision == "auto"
+        self.precision = quickest_precision(device) if auto else options.precision
+        self._dtype = PRECISIONS[self.precision]
+        self._channels_last = options.channels_last or (auto and self.precision == "bf16")
+        if self._channels_last:
             to_channels_last(network)
         self._view_features: Callable[..., ViewFeatures] = network.view_features
         self._decode: Decode = network.decode

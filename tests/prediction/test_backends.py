@@ -14,7 +14,9 @@ from renderocc_ros.checkpoint import Model
 from renderocc_ros.export import export_onnx
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.prediction import Predictor
+from renderocc_ros.prediction import options as options_module
 from renderocc_ros.prediction.onnx_engine import choose_providers
+from renderocc_ros.prediction.options import quickest_precision
 from renderocc_ros.rig.camera_set import CameraSet
 
 Models = Callable[..., Model]
@@ -141,6 +143,31 @@ def test_channels_last(kind: str, tiny_model: Models, drive: list[CameraSet]) ->
     for found, wanted in zip(fields(changed, drive), fields(eager, drive), strict=True):
         np.testing.assert_allclose(found[0], wanted[0], atol=1e-4, rtol=1e-4)
         np.testing.assert_allclose(found[1], wanted[1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("known", "half_s", "chosen"), [(True, 1.0, "bf16"), (True, 1.9, "fp32"), (False, 1.0, "fp32")]
+)
+def test_precision_by_a_measurement(
+    known: bool,
+    half_s: float,
+    chosen: str,
+    tiny_model: Models,
+    drive: list[CameraSet],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = {torch.float32: 2.0, torch.bfloat16: half_s}
+    monkeypatch.setattr(options_module, "_convolution_s", seconds.__getitem__)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: known)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
+    found = Predictor.from_model(tiny_model(), device="cpu", precision="auto")
+    asked = Predictor.from_model(
+        tiny_model(), device="cpu", precision=chosen, channels_last=chosen == "bf16"
+    )
+    one, other = found.predict(drive[0]), asked.predict(drive[0])
+    assert np.array_equal(one.labels, other.labels)
+    assert np.array_equal(one.confidence, other.confidence)
+    assert quickest_precision(torch.device("meta")) == "fp32"
 
 
 @pytest.mark.parametrize(("precision", "bits"), [("bf16", 8), ("fp16", 11)])
