@@ -106,3 +106,24 @@ def test_a_frame_without_truth_has_no_scores(occ3d: ClassSet) -> None:
     road = occupancy(occ3d, np.full(GRID.size, ROAD, np.uint8))
     counts = FrameCounter("camera").count(road, None, None)
     assert not counts.scored and frame_scores(counts) == {}
+
+
+def test_what_stands_above_the_ground_has_a_score_of_its_own(occ3d: ClassSet) -> None:
+    grid = VoxelGrid((0.0, 0.0, 0.0), 1.0, (10, 10, 5))
+    true = np.full(grid.size, FREE, np.uint8)
+    true[:, :, 0] = ROAD
+    true[2:6, 3, 1:4] = CAR  # 4 voxels touch the ground, 8 are above it
+    said = true.copy()
+    said[2:4, 3, 2:4] = FREE  # 4 of the 8 are missed
+    said[8, 8, 4] = CAR  # and 2 are made up, one of them where nobody looks
+    said[9, 9, 4] = CAR
+    seen = np.ones(grid.size, bool)
+    seen[9, 9] = False
+    confidence = np.zeros(grid.size, np.uint8)
+    predicted = SemanticOccupancy(0, grid, occ3d, said, confidence)
+    counts = FrameCounter("camera").count(predicted, truth(true, seen), None)
+    assert counts.above.tolist() == [[100 * 3 - 3 - 8 - 1, 1], [4, 4]]
+    assert frame_scores(counts)["iou_above_ground"] == pytest.approx(4 / 9)
+    slab = SemanticOccupancy(0, grid, occ3d, np.where(true == CAR, FREE, true), confidence)
+    alone = FrameCounter("camera").count(slab, truth(true, seen), None)
+    assert frame_scores(alone)["iou_above_ground"] == 0

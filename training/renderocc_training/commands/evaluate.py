@@ -374,6 +374,7 @@ def _show(content: dict[str, Any], console: Console) -> None:
         ("miou_moving", "mean of what moves"),
         ("miou_static", "mean of what stands"),
         ("iou", "occupied or free (IoU)"),
+        ("iou_above_ground", "… above the ground"),
         ("precision", "precision"),
         ("recall", "recall"),
         ("flicker", "flicker"),

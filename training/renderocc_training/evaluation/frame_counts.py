@@ -12,6 +12,7 @@ from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
 from renderocc_ros.occupancy.occ3d_files import Occ3dTruth
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_training.evaluation.above_ground import above_ground
 from renderocc_training.evaluation.calibration_scores import BINS, Reliability, reliability
 from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.view_scores import DepthSums
@@ -37,6 +38,8 @@ class FrameCounts:
             the present frame; and voxels that are occupied in either.
         depth: rendered depth against labels.
         view_confusion: (C + 2, C + 1): rendered classes against labels, by pixel.
+        above: (2, 2) voxels above the ground of the truth, free or occupied by truth and
+            prediction.
     """
 
     rings: Counts
@@ -45,6 +48,7 @@ class FrameCounts:
     changeable: int
     depth: DepthSums
     view_confusion: Counts
+    above: Counts
 
     def __add__(self, other: FrameCounts) -> FrameCounts:
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
@@ -65,7 +69,8 @@ class FrameCounts:
         """Nothing counted, for a class set of so many classes."""
         bins = (np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), np.zeros(BINS))
         rings = np.stack([no_counts(classes)] * (len(RING_EDGES_M) - 1))
-        return FrameCounts(rings, Reliability(*bins), 0, 0, DepthSums(), no_counts(classes))
+        views, above = no_counts(classes), np.zeros((2, 2), np.int64)
+        return FrameCounts(rings, Reliability(*bins), 0, 0, DepthSums(), views, above)
 
 
 @dataclass
@@ -98,14 +103,15 @@ class FrameCounter:
         """
         classes = predicted.class_set
         nothing = FrameCounts.none(len(classes))
-        rings, curve = nothing.rings, nothing.reliability
+        rings, curve, above = nothing.rings, nothing.reliability, nothing.above
         if truth is not None:
             counted = {"camera": truth.mask_camera, "lidar": truth.mask_lidar}.get(self.mask)
             rings = _by_ring(predicted, truth, counted)
             curve = _reliability(predicted, truth, counted)
+            above = _above_ground(predicted, truth, counted)
         changed, changeable = self._flicker(predicted, truth, odom_from_ego)
         depth, confusion = views or (nothing.depth, nothing.view_confusion)
-        return FrameCounts(rings, curve, changed, changeable, depth, confusion)
+        return FrameCounts(rings, curve, changed, changeable, depth, confusion, above)
 
     def _flicker(
         self,
@@ -160,6 +166,18 @@ def _reliability(
     chosen = known if counted is None else known & counted
     occupied = truth.labels[chosen] != predicted.class_set.free_id
     return reliability(predicted.confidence[chosen].astype(np.float32) / 255, occupied)
+
+
+def _above_ground(
+    predicted: SemanticOccupancy, truth: Occ3dTruth, counted: NDArray[np.bool_] | None
+) -> Counts:
+    """(2, 2)."""
+    classes = predicted.class_set
+    chosen = above_ground(truth.labels, classes) & (truth.labels != IGNORE_ID)
+    if counted is not None:
+        chosen &= counted
+    true, found = (each[chosen] != classes.free_id for each in (truth.labels, predicted.labels))
+    return np.bincount(2 * true + found, minlength=4).reshape(2, 2)
 
 
 @cache

@@ -33,6 +33,9 @@ def frame_scores(counts: FrameCounts) -> dict[str, float | None]:
             "recall": voxels.recall,
             "voxels": voxels.voxels,
         }
+    if counts.above[:, 1].any() or counts.above[1].any():
+        (_, wrong), (missed, right) = counts.above.tolist()
+        scores["iou_above_ground"] = right / (right + wrong + missed)
     if counts.changeable:
         scores["flicker"] = counts.changed / counts.changeable
     if counts.depth.pixels:
