@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import pickle
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from inspect import signature
 from typing import Any
 
@@ -116,6 +117,16 @@ def _mobile(config: BackboneConfig, *, pretrained: bool) -> nn.Module:
     return backbone
 
 
+def comes_in_package(config: BackboneConfig) -> bool:
+    """Whether the weights that training starts from come with an installed package."""
+    name = config.pretrained or ""
+    return name.startswith(IN_PACKAGE) and find_spec(_package(name)) is not None
+
+
+def _package(name: str) -> str:
+    return name.removeprefix(IN_PACKAGE).partition("/")[0]
+
+
 def published_weights(name: str) -> dict[str, Tensor]:
     """The tensors of a .pth file; no code in it is run.
 
@@ -126,7 +137,8 @@ def published_weights(name: str) -> dict[str, Tensor]:
     Raises:
         ValueError: there is no such package or file, or it holds something else.
     """
-    package, _, inside = name.removeprefix(IN_PACKAGE).partition("/")
+    package = _package(name)
+    inside = name.removeprefix(f"{IN_PACKAGE}{package}/")
     try:
         if not name.startswith(IN_PACKAGE):
             return dict(torch.load(name, map_location="cpu", weights_only=True))

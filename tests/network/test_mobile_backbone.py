@@ -11,7 +11,7 @@ import torch
 
 from renderocc_ros.checkpoint import Model, load_checkpoint, read_header, save_checkpoint
 from renderocc_ros.config import load_class_set
-from renderocc_ros.network.image_backbone import build_backbone
+from renderocc_ros.network.image_backbone import build_backbone, comes_in_package
 from renderocc_ros.network.mobile_backbone import STAGES, EfficientNetLite
 from renderocc_ros.network.renderocc import build_network
 from renderocc_ros.network_config import BackboneConfig, LiftedConfig, NetworkConfig
@@ -80,6 +80,14 @@ def test_training_leaves_the_statistics_alone() -> None:
 def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_backbone(LITE.model_copy(update=changes), pretrained=True)
+
+
+def test_weights_of_an_installed_package_are_found() -> None:
+    def found(pretrained: str | None) -> bool:
+        return comes_in_package(LITE.model_copy(update={"pretrained": pretrained}))
+
+    assert found("package:yaml/some.pth")
+    assert not any(map(found, ("package:no_such_weights/a.pth", "yaml", "a.pth", None)))
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
 from renderocc_ros.network.occupancy_field import read_out
 from renderocc_ros.network.renderocc import RenderOcc
 from renderocc_ros.network_config import ReadOut
-from renderocc_training.samples.training_sample import TrainingSample, collate
 from renderocc_training.evaluation.above_ground import above_ground
+from renderocc_training.samples.training_sample import TrainingSample, collate
 from renderocc_training.trainer.threshold import best_threshold
 
 

@@ -23,8 +23,14 @@ from renderocc_ros.checkpoint import (
 )
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import StrictModel, load_class_set
+from renderocc_ros.network.image_backbone import comes_in_package
 from renderocc_ros.network.renderocc import Network, build_network
-from renderocc_ros.network_config import NetworkConfig, OfficialConfig, load_network_config
+from renderocc_ros.network_config import (
+    LiftedConfig,
+    NetworkConfig,
+    OfficialConfig,
+    load_network_config,
+)
 from renderocc_ros.settings import Settings, sort_settings, with_settings
 from renderocc_training.commands._label_options import (
     SOURCE_KEYS,
@@ -119,8 +125,12 @@ def train(
         ),
     ] = False,
     pretrained: Annotated[
-        bool, typer.Option(help="begin with the backbone's pretrained weights")
-    ] = False,
+        bool | None,
+        typer.Option(
+            help="begin with the backbone's pretrained weights; if not given, where they come from "
+            "an installed package"
+        ),
+    ] = None,
     devices: Annotated[str, typer.Option(help="GPUs, or processes without one")] = "auto",
     nodes: Annotated[int, typer.Option(min=1, help="machines, each started by torchrun")] = 1,
     workers: Annotated[int, typer.Option(min=0, help="processes that load samples")] = 2,
@@ -217,7 +227,7 @@ def _first_weights(
     start_from: Path | None,
     network: str | None,
     settings: Settings,
-    pretrained: bool,
+    pretrained: bool | None,
     seed: int,
     *,
     what_fits: bool = False,
@@ -236,7 +246,9 @@ def _first_weights(
             f"'{config.name}' is fine-tuned, not trained from nothing: give its published weights "
             "by --start-from, see `renderocc convert`, or take --network r50 --pretrained"
         )
-    built = build_network(config, len(class_set), pretrained=pretrained, seed=seed)
+    if pretrained is None and isinstance(config.architecture, LiftedConfig):
+        pretrained = comes_in_package(config.architecture.backbone)
+    built = build_network(config, len(class_set), pretrained=bool(pretrained), seed=seed)
     if model is not None:
         require_match(model.header, class_set=class_set)
         (_take_what_fits if what_fits else _take_weights)(built, model)

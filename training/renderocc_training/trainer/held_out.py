@@ -108,7 +108,6 @@ def _look(
     read = read_out(field, grid.resolution_m, config.opacity_threshold, config.read_out)
     occupancy = read.labels[0].cpu().numpy()
     voted = source.votes(sequence, frame)
-    voted = np.where(voted == OCCUPIED_ID, occupancy.clip(max=class_set.free_id - 1), voted)
     exact = (
         truth.labels(sequence, frame, grid) if truth else np.full(grid.size, IGNORE_ID, np.uint8)
     )

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.network.occupancy_field import class_against_free, opacity
 from renderocc_ros.network.renderocc import Network
-from renderocc_training.samples.training_sample import TrainingSample, collate
 from renderocc_training.evaluation.above_ground import above_ground
+from renderocc_training.samples.training_sample import TrainingSample, collate
 
 BINS = 200
 Counts = NDArray[np.int64]
