@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from renderocc_ros.network_config import FieldConfig, ReadOut
 
+MOST_OPAQUE = 1 - 1e-6  # whose density is still finite
+
 
 @dataclass(frozen=True, eq=False)
 class OccupancyField:
@@ -54,21 +56,32 @@ class Readout:
 
 
 def class_probabilities(field: OccupancyField, resolution_m: float) -> Tensor:
-    """(B, K + 1, X, Y, Z) float32: opacity times each class's share of it, free last; sums to 1."""
-    occupied = opacity(field.density.float(), resolution_m)[:, None]
-    return torch.cat([occupied * field.semantics.float().softmax(dim=1), 1 - occupied], dim=1)
+    """(B, X, Y, Z, K + 1) float32: opacity times each class's share of it, free last; sums to 1."""
+    occupied = opacity(field.density.float(), resolution_m)[..., None]
+    shares = field.semantics.float().movedim(1, -1).softmax(dim=-1)
+    return torch.cat([occupied * shares, 1 - occupied], dim=-1)
 
 
-def class_against_free(field: OccupancyField, resolution_m: float) -> Tensor:
+def field_of(probabilities: Tensor, resolution_m: float) -> OccupancyField:
+    """The field with these ``class_probabilities``; what is certain stays finite."""
+    occupied = (1 - probabilities[..., -1]).clamp(0, MOST_OPAQUE)
+    smallest = torch.finfo(torch.float32).tiny
+    semantics = probabilities[..., :-1].clamp(min=smallest).log().movedim(-1, 1)
+    return OccupancyField(-torch.log1p(-occupied) / resolution_m, semantics)
+
+
+def class_against_free(probabilities: Tensor) -> Tensor:
     """(B, X, Y, Z) p / (p + free) of the likeliest class: its opacity where the class is sure.
+
+    Args:
+        probabilities: of ``class_probabilities``.
 
     Example:
         An opacity of 0.6 that is all one class's gives 0.6 / (0.6 + 0.4) = 0.6; shared evenly by
         three classes, 0.2 / (0.2 + 0.4) = 0.33.
     """
-    probabilities = class_probabilities(field, resolution_m)
-    likeliest, free = probabilities[:, :-1].amax(dim=1), probabilities[:, -1]
-    return likeliest / (likeliest + free)
+    likeliest = probabilities[..., :-1].amax(dim=-1)
+    return likeliest / (likeliest + probabilities[..., -1])
 
 
 def read_out(
@@ -80,11 +93,22 @@ def read_out(
         threshold: a cell is occupied above it.
         by: what is compared with it: "opacity", or "class" for ``class_against_free``.
     """
+    if by == "class":
+        return read_probabilities(class_probabilities(field, resolution_m), threshold, by)
     probability = opacity(field.density.float(), resolution_m)
-    sure = probability if by == "opacity" else class_against_free(field, resolution_m)
-    free_id = field.semantics.shape[1]
     best = field.semantics.argmax(dim=1)
-    labels = torch.where(sure > threshold, best, free_id).to(torch.uint8)
+    return _readout(probability > threshold, best, probability, field.semantics.shape[1])
+
+
+def read_probabilities(probabilities: Tensor, threshold: float, by: ReadOut) -> Readout:
+    """As ``read_out``, of ``class_probabilities``."""
+    occupied, free_id = 1 - probabilities[..., -1], probabilities.shape[-1] - 1
+    sure = occupied if by == "opacity" else class_against_free(probabilities)
+    return _readout(sure > threshold, probabilities[..., :-1].argmax(dim=-1), occupied, free_id)
+
+
+def _readout(occupied: Tensor, best: Tensor, probability: Tensor, free_id: int) -> Readout:
+    labels = torch.where(occupied, best, free_id).to(torch.uint8)
     return Readout(labels, (probability * 255).round().to(torch.uint8))
 
 

@@ -18,12 +18,10 @@ import torch
 from torch import Tensor
 
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
-from renderocc_ros.network.occupancy_field import OccupancyField, class_probabilities
 from renderocc_ros.network_config import MemoryConfig
 
 FASTEST_M_S = 60.0  # no robot: the odometry has jumped
 UNSEEN_WEIGHT = 1e-3  # of a look at a cell that no camera looks into
-SURE = 1 - 1e-6  # opacity whose density is still finite
 
 
 class FieldMemory:
@@ -50,51 +48,51 @@ class FieldMemory:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._sums: Tensor | None = None  # (K + 1, cells) probabilities by the weight of their look
-        self._weights = torch.zeros(0)  # (cells,)
+        # (cells, K + 2): sums of probabilities by the weight of their look, and of these weights.
+        self._sums: Tensor | None = None
         self._odom_from_memory = RigidTransform.identity()
         self._last_pose = self._odom_from_memory
         self._last_ns = 0
 
     def blended(
         self,
-        field: OccupancyField,
+        probabilities: Tensor,
         labels: Tensor,
         in_view: Tensor,
         stamp_ns: int,
         odom_from_ego: RigidTransform | None,
-    ) -> OccupancyField:
-        """The field of this set together with what is remembered, which it then becomes part of.
+    ) -> Tensor:
+        """What this set says together with what is remembered, which it then becomes part of.
 
         Time that does not move forward, a longer gap than the configuration allows, or a robot that
-        is suddenly elsewhere starts anew. Without a pose the field stays as it is.
+        is suddenly elsewhere starts anew. Without a pose this set speaks alone.
 
         Args:
-            field: of a batch of one.
-            labels: (X, Y, Z) what is read out of this field alone; says where something moves.
+            probabilities: (X, Y, Z, K + 1) of this set's ``class_probabilities``.
+            labels: (X, Y, Z) what is read out of this set alone; says where something moves.
             in_view: (X, Y, Z) bool, cells that a camera looks into.
+
+        Returns:
+            (X, Y, Z, K + 1).
         """
         if odom_from_ego is None:
-            return field
-        moves = torch.isin(labels.to(self._device), self._moving_ids).flatten()
-        own = class_probabilities(field, self._grid.resolution_m)[0].flatten(1)
-        look = torch.where(in_view.to(self._device).flatten(), self._trust, UNSEEN_WEIGHT)
+            return probabilities
+        own = probabilities.flatten(0, 2)
+        moves = torch.isin(labels.to(self._device), self._moving_ids).flatten()[:, None]
+        look = torch.where(in_view.to(self._device).flatten(), self._trust, UNSEEN_WEIGHT)[:, None]
         if self._sums is None or not self._goes_on(stamp_ns, odom_from_ego):
-            self._sums = torch.zeros_like(own)
-            self._weights = torch.zeros_like(look)
+            sums = torch.zeros(len(own), own.shape[1] + 1, device=self._device)
             self._odom_from_memory = _level(odom_from_ego)
         else:
             faded = 0.5 ** ((stamp_ns - self._last_ns) * 1e-9 / self._config.half_life_s)
-            self._sums, self._weights = self._sums * faded, self._weights * faded
-            self._follow(odom_from_ego)
+            sums = self._after_robot(self._sums, odom_from_ego) * faded
         self._last_ns, self._last_pose = stamp_ns, odom_from_ego
         memory_from_ego = self._odom_from_memory.inverse() @ odom_from_ego
-        sums, weights = self._carried(self._sums, self._weights, memory_from_ego)
-        mean = (sums + own * look) / (weights + look)
-        kept = look * ~moves
-        seen, weight = self._carried(own * kept, kept, memory_from_ego.inverse())
-        self._sums, self._weights = self._sums + seen, self._weights + weight
-        return self._field(torch.where(moves, own, mean), field)
+        before = self._carried(sums, memory_from_ego)
+        mean = (before[:, :-1] + own * look) / (before[:, -1:] + look)
+        kept = torch.cat([own, torch.ones_like(look)], dim=1) * (look * ~moves)
+        self._sums = sums + self._carried(kept, memory_from_ego.inverse())
+        return torch.where(moves, own, mean).view_as(probabilities)
 
     def _goes_on(self, stamp_ns: int, odom_from_ego: RigidTransform) -> bool:
         seconds = (stamp_ns - self._last_ns) * 1e-9
@@ -103,27 +101,21 @@ class FieldMemory:
         moved = self._last_pose.inverse() @ odom_from_ego
         return float(np.linalg.norm(moved.translation)) <= FASTEST_M_S * seconds
 
-    def _follow(self, odom_from_ego: RigidTransform) -> None:
-        """Move the grid after the robot, by whole cells."""
-        assert self._sums is not None
+    def _after_robot(self, sums: Tensor, odom_from_ego: RigidTransform) -> Tensor:
+        """The sums on a grid that has moved after the robot, by whole cells."""
         memory_from_ego = self._odom_from_memory.inverse() @ odom_from_ego
         cells = np.round(memory_from_ego.translation / self._grid.resolution_m)
-        if not cells.any():
-            return
         before_from_after = RigidTransform(np.eye(3), cells * self._grid.resolution_m)
-        self._sums, self._weights = self._carried(self._sums, self._weights, before_from_after)
         self._odom_from_memory = self._odom_from_memory @ before_from_after
+        return self._carried(sums, before_from_after) if cells.any() else sums
 
-    def _carried(
-        self, sums: Tensor, weights: Tensor, from_target: RigidTransform
-    ) -> tuple[Tensor, Tensor]:
-        """Sums (K + 1, cells) and weights (cells,) at another pose of the grid; 0 from outside.
+    def _carried(self, sums: Tensor, from_target: RigidTransform) -> Tensor:
+        """Sums (cells, …) at another pose of the grid, by the cell that holds each centre.
 
         Args:
-            from_target: from the wanted pose of the grid to that of ``sums``.
+            from_target: from the wanted pose of the grid to that of ``sums``; what lies outside of
+                it is 0.
         """
-        if np.allclose(from_target.matrix, np.eye(4), atol=1e-6):
-            return sums, weights
         matrix = torch.from_numpy(from_target.matrix).to(self._device, torch.float32)
         points = self._centres @ matrix[:3, :3].T + matrix[:3, 3]
         origin, size = (
@@ -131,17 +123,9 @@ class FieldMemory:
             for values in (self._grid.origin_m, self._grid.size)
         )
         cell = torch.floor((points - origin) / self._grid.resolution_m).long()
-        inside = ((cell >= 0) & (cell < size)).all(dim=1)
+        inside = ((cell >= 0) & (cell < size)).all(dim=1, keepdim=True)
         x, y, z = torch.minimum(cell.clamp(min=0), size - 1).unbind(dim=1)
-        place = (x * size[1] + y) * size[2] + z
-        return sums[:, place] * inside, weights[place] * inside
-
-    def _field(self, probabilities: Tensor, like: OccupancyField) -> OccupancyField:
-        """The field with these probabilities (K + 1, cells) of its classes and, last, of free."""
-        opacity = (1 - probabilities[-1]).clamp(0, SURE)
-        density = -torch.log1p(-opacity) / self._grid.resolution_m
-        semantics = torch.log(probabilities[:-1].clamp(min=torch.finfo(torch.float32).tiny))
-        return OccupancyField(density.view_as(like.density), semantics.view_as(like.semantics))
+        return sums[(x * size[1] + y) * size[2] + z] * inside
 
 
 def _level(pose: RigidTransform) -> RigidTransform:

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, require_match
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_ros.network.occupancy_field import OccupancyField, Readout, read_out
+from renderocc_ros.network.occupancy_field import (
+    OccupancyField,
+    Readout,
+    class_probabilities,
+    field_of,
+    read_out,
+    read_probabilities,
+)
 from renderocc_ros.network.renderocc import RenderOcc, lifting_geometry
 from renderocc_ros.network_config import LiftedConfig
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
@@ -190,26 +197,34 @@ class Predictor:
             field = self._runner.run(cameras, camera_set)
             with self._timer.stage("in_view"):
                 in_view = self._in_view(cameras, camera_set.names)
-            if self._memory is not None:
-                with self._timer.stage("memory"):
-                    field = self._memory.blended(
-                        field,
-                        self._read_out(field).labels[0],
-                        torch.from_numpy(in_view),
-                        camera_set.stamp_ns,
-                        camera_set.odom_from_ego,
-                    )
-            self.field = field
+            self.field, result = self._remembered(field, in_view, camera_set)
             with self._timer.stage("read_out"):
-                result = self._read_out(field)
                 labels = result.labels[0].cpu().numpy()
                 confidence = result.confidence[0].cpu().numpy()
         return SemanticOccupancy(
             camera_set.stamp_ns, self.grid, self.class_set, labels, confidence, in_view
         )
 
-    def _read_out(self, field: OccupancyField) -> Readout:
-        return read_out(field, self.grid.resolution_m, self.threshold, self.config.read_out)
+    def _remembered(
+        self, field: OccupancyField, observed: Mask, camera_set: CameraSet
+    ) -> tuple[OccupancyField, Readout]:
+        """The field with what is remembered in it, and what is read out of it."""
+        resolution_m, by = self.grid.resolution_m, self.config.read_out
+        if self._memory is None:
+            with self._timer.stage("read_out"):
+                return field, read_out(field, resolution_m, self.threshold, by)
+        with self._timer.stage("memory"):
+            own = class_probabilities(field, resolution_m)
+            blended = self._memory.blended(
+                own[0],
+                read_probabilities(own, self.threshold, by).labels[0],
+                torch.from_numpy(observed),
+                camera_set.stamp_ns,
+                camera_set.odom_from_ego,
+            )[None]
+            field = field_of(blended, resolution_m)
+        with self._timer.stage("read_out"):
+            return field, read_probabilities(blended, self.threshold, by)
 
     def _check_cameras(self, camera_set: CameraSet) -> None:
         wanted, names = self.config.cameras, camera_set.names

@@ -15,8 +15,10 @@ from renderocc_ros.network.occupancy_field import (
     OccupancyField,
     class_against_free,
     class_probabilities,
+    field_of,
     opacity,
     read_out,
+    read_probabilities,
 )
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network.view_lifting import pool_plain
@@ -210,12 +212,22 @@ def test_a_voxel_that_classes_share_can_stay_free() -> None:
     semantics = torch.zeros(1, 2, 3, 1, 1)
     semantics[0, 1, 0], semantics[0, 1, 2] = 50.0, math.log(3)
     field = OccupancyField(density, semantics)
-    share = class_against_free(field, 0.5).flatten().tolist()
+    probabilities = class_probabilities(field, 0.5)
+    share = class_against_free(probabilities).flatten().tolist()
     assert share == pytest.approx([0.6, 0.3 / 0.7, 0.45 / 0.85])
     assert read_out(field, 0.5, 0.5, "opacity").labels.flatten().tolist() == [1, 0, 1]
     assert read_out(field, 0.5, 0.5, "class").labels.flatten().tolist() == [1, 2, 1]
     assert read_out(field, 0.5, 0.55, "class").labels.flatten().tolist() == [1, 2, 2]
-    assert class_probabilities(field, 0.5).sum(dim=1).flatten().tolist() == pytest.approx([1] * 3)
+    assert probabilities.sum(dim=-1).flatten().tolist() == pytest.approx([1] * 3)
+    again = field_of(probabilities, 0.5)
+    torch.testing.assert_close(again.density, field.density)
+    torch.testing.assert_close(class_probabilities(again, 0.5), probabilities)
+    certain = field_of(torch.tensor([1.0, 0.0, 0.0]).view(1, 1, 1, 1, 3), 0.5)
+    assert certain.density.isfinite().all() and certain.semantics.isfinite().all()
+    for by in ("opacity", "class"):
+        one, other = read_out(field, 0.5, 0.52, by), read_probabilities(probabilities, 0.52, by)
+        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.confidence, other.confidence)
 
 
 def test_initial_opacity_is_what_it_says(tiny: Configs, ring: Ring) -> None:

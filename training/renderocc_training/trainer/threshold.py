@@ -16,7 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
-from renderocc_ros.network.occupancy_field import class_against_free, opacity
+from renderocc_ros.network.occupancy_field import (
+    class_against_free,
+    class_probabilities,
+    opacity,
+)
 from renderocc_ros.network.renderocc import Network
 from renderocc_training.evaluation.above_ground import above_ground
 from renderocc_training.samples.training_sample import TrainingSample, collate
@@ -91,7 +95,7 @@ def _counted(
     field = network.field_and_depth(batch.current, batch.past)[0]
     resolution_m = network.grid.resolution_m
     if network.config.read_out == "class":
-        values = class_against_free(field, resolution_m)
+        values = class_against_free(class_probabilities(field, resolution_m))
     else:
         values = opacity(field.density.float(), resolution_m)
     number = np.minimum((values[0].cpu().numpy() * BINS).astype(np.intp), BINS - 1)
