@@ -206,7 +206,7 @@ class Predictor:
         )
 
     def _remembered(
-        self, field: OccupancyField, observed: Mask, camera_set: CameraSet
+        self, field: OccupancyField, in_view: Mask, camera_set: CameraSet
     ) -> tuple[OccupancyField, Readout]:
         """The field with what is remembered in it, and what is read out of it."""
         resolution_m, by = self.grid.resolution_m, self.config.read_out
@@ -218,7 +218,7 @@ class Predictor:
             blended = self._memory.blended(
                 own[0],
                 read_probabilities(own, self.threshold, by).labels[0],
-                torch.from_numpy(observed),
+                torch.from_numpy(in_view),
                 camera_set.stamp_ns,
                 camera_set.odom_from_ego,
             )[None]
