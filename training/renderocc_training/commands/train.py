@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from renderocc_ros.checkpoint import (
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import StrictModel, load_class_set
 from renderocc_ros.network.image_backbone import comes_in_package
-from renderocc_ros.network.renderocc import Network, build_network
+from renderocc_ros.network.renderocc import Network, RenderOcc, build_network
 from renderocc_ros.network_config import (
     LiftedConfig,
     NetworkConfig,
@@ -46,10 +46,12 @@ from renderocc_training.commands._label_options import (
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.recipe import Recipe, load_recipe
 from renderocc_training.samples.source import TrainingSource
+from renderocc_training.samples.training_sample import TrainingSample
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.sequences.data_sets import hold_out
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.label_source import LabelSource, open_store
+from renderocc_training.trainer.calibration import calibrate_density
 from renderocc_training.trainer.held_out import held_out_table, score_held_out
 from renderocc_training.trainer.loop import (
     StepReport,
@@ -198,7 +200,7 @@ def train(
         return
     if unseen:
         networks = {
-            "trained": _trained(path, unseen, fabric.device),
+            "trained": _trained(path, unseen, fabric.device, plan),
             "untrained": _with_threshold(first_weights()[0].to(fabric.device), class_set, unseen),
         }
         scores = score_held_out(networks, unseen, class_set, plan, volumes)
@@ -281,19 +283,26 @@ def _take_weights(network: Network, model: Model) -> None:
         ) from error
 
 
-def _trained(path: Path, held_out: TrainingSource, device: torch.device) -> Network:
-    """The model of a run on a device, with its threshold chosen and written."""
+def _trained(path: Path, held_out: TrainingSource, device: torch.device, plan: Recipe) -> Network:
+    """The model of a run on a device, calibrated where its recipe made it too sure of itself, with
+    its threshold chosen; written."""
     model = load_checkpoint(path)
-    network = _with_threshold(model.network.to(device), model.class_set, held_out)
+    network = model.network.to(device)
+    if plan.vote_weights != "none" and isinstance(network, RenderOcc):
+        calibrate_density(network.eval(), _voted(held_out))
+    network = _with_threshold(network, model.class_set, held_out)
     save_checkpoint(Model(network, model.class_set), path)
     return network
 
 
 def _with_threshold(network: Network, class_set: ClassSet, held_out: TrainingSource) -> Network:
-    samples = (
-        replace(held_out.sample(i, np.random.default_rng(i)), votes=held_out.votes(*place))
-        for i, place in enumerate(held_out.places)
-    )
-    threshold, _ = best_threshold(network.eval(), class_set, samples)
+    threshold, _ = best_threshold(network.eval(), class_set, _voted(held_out))
     network.config = network.config.with_opacity_threshold(threshold)
     return network
+
+
+def _voted(source: TrainingSource) -> Iterator[TrainingSample]:
+    """Every sample, with votes whether or not the recipe wants them."""
+    for i, place in enumerate(source.places):
+        sample = source.sample(i, np.random.default_rng(i))
+        yield replace(sample, votes=source.votes(*place))
