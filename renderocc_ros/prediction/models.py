@@ -51,7 +51,8 @@ def load_model(name: str | Path, seed: int = 0) -> Model:
 def untrained_model(name: str, seed: int) -> Model:
     """A shipped network with seeded random weights: for trials of everything around it.
 
-    An untrained field hovers about its initial opacity, so that is its threshold.
+    An untrained field hovers about its initial opacity, so that is its threshold; it is of no mind
+    about classes, so they are not asked whether a voxel is occupied.
 
     Args:
         name: of a shipped network, or the path of a YAML file.
@@ -61,7 +62,7 @@ def untrained_model(name: str, seed: int) -> Model:
     class_set = load_class_set(config.class_set)
     if isinstance(config.architecture, LiftedConfig):
         threshold = config.architecture.field.initial_opacity
-        config = config.model_copy(update={"threshold": threshold})
+        config = config.model_copy(update={"threshold": threshold, "read_out": "opacity"})
     network = build_network(config, len(class_set), seed=seed)
     if isinstance(network, RenderOcc):
         settle_norms(network, seed)

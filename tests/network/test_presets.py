@@ -26,7 +26,7 @@ SHIPPED = sorted(
 
 
 def test_the_presets_are_there() -> None:
-    assert SHIPPED == ["nano", "r50", "r50-fast", "swinb-stereo"]
+    assert SHIPPED == ["nano", "nano-resnet", "r50", "r50-fast", "swinb-stereo"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -34,12 +34,15 @@ def test_shipped_network_reads_and_covers_occ3d(name: str) -> None:
     config = load_network_config(name)
     assert config.name == name
     # Layers of 0.8 m hold the ground in the middle of one; Occ3D's are 0.4 m from -1.0.
-    top_m = 5.2 if name == "nano" else 5.4
+    top_m = 5.2 if name.startswith("nano") else 5.4
     assert config.grid.build().upper_m == pytest.approx((40.0, 40.0, top_m))
     assert len(load_class_set(config.class_set)) == 17
 
 
-@pytest.mark.parametrize(("name", "millions"), [("nano", 2.94), ("r50", 28.9), ("r50-fast", 38.2)])
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("nano", 4.39), ("nano-resnet", 2.94), ("r50", 28.9), ("r50-fast", 38.2)],
+)
 def test_size_of_the_networks(name: str, millions: float) -> None:
     with torch.device("meta"):
         network = build_network(load_network_config(name), 17)

@@ -456,7 +456,7 @@ def test_learning_rate_rises_then_falls() -> None:
     assert (np.diff(rates[3:]) < 0).all()
 
 
-@pytest.mark.parametrize("name", ["default", "drive", "paper", "debug"])
+@pytest.mark.parametrize("name", ["default", "nano", "drive", "paper", "debug"])
 def test_shipped_recipes_are_valid(name: str) -> None:
     assert load_recipe(name).name == name
 
