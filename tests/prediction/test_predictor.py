@@ -44,7 +44,7 @@ def test_nano_from_images_to_labels(ring_set: Sets) -> None:
     assert occupancy.in_view is not None
     assert 0.3 < occupancy.in_view.mean() < 1
     stages = ["preprocess", "lifting_table", "image_backbone", "depth_head", "view_lifting"]
-    stages += ["temporal_fusion", "voxel_encoder", "occupancy_field", "in_view"]
+    stages += ["temporal_fusion", "voxel_encoder", "occupancy_field", "in_view", "memory"]
     assert list(predictor.timings_ms) == [*stages, "read_out"]
     assert sum(p.numel() for p in predictor_parameters(predictor)) < 5_000_000
     again = Predictor.from_preset("nano", seed=2, device="cpu")

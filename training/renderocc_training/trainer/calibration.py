@@ -16,8 +16,8 @@ from torch import Tensor
 
 from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.network.renderocc import RenderOcc
-from renderocc_training.samples.training_sample import TrainingSample, collate
 from renderocc_training.losses.voxels import occupancy_loss
+from renderocc_training.samples.training_sample import TrainingSample, collate
 
 SMALLEST = 1e-7  # share of the largest density whose logit is still finite
 
