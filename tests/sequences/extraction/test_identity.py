@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -136,3 +137,15 @@ def test_data_sets_with_sequences_of_one_name_are_kept_apart(
     one, two = open_sequences(tmp_path / "out")
     assert {frame.token for frame in one.frames}.isdisjoint(frame.token for frame in two.frames)
     assert {f.file for f in one.measurements()}.isdisjoint(f.file for f in two.measurements())
+
+
+def test_a_data_set_of_another_version_is_not_mixed_with(
+    run: Any, days: list[Path], tmp_path: Path
+) -> None:
+    run(days[0])
+    (done,) = (tmp_path / "out" / ".extraction").glob("*/done.json")
+    content = json.loads(done.read_text())
+    del content["format"]
+    done.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="extracted by another version.*into a new folder"):
+        run(days[1])

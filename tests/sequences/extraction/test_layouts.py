@@ -192,6 +192,22 @@ def test_sequences_without_poses_are_left_out_and_said(tmp_path: Path) -> None:
         open_sequences(root, "semantickitti", names=["11"])
 
 
+def test_a_mirror_without_tr_takes_that_of_the_same_day(tmp_path: Path) -> None:
+    """KITTI calibrates once a day: the same lines P2 and P3 have the same Tr."""
+    root = tiny_kitti(tmp_path / "kitti")
+    shutil.copytree(root / "sequences" / "00", root / "sequences" / "01")
+    calib = root / "sequences/01/calib.txt"
+    whole = calib.read_text()
+    calib.write_text(whole[: whole.index("Tr:")])
+    first, second = open_sequences(root, "semantickitti")
+    one, two = first.frames[1].cameras[1], second.frames[1].cameras[1]
+    assert one is not None and two is not None
+    assert one.ego_from_sensor.is_close(two.ego_from_sensor, 1e-12, 1e-12)
+    calib.write_text(whole[: whole.index("Tr:")].replace("P2: 7", "P2: 8"))
+    with pytest.raises(ValueError, match="01/calib.txt has no line 'Tr:'"):
+        open_sequences(root, "semantickitti", names=["01"])
+
+
 def test_what_semantickitti_lacks_is_said(tmp_path: Path) -> None:
     root = tiny_kitti(tmp_path / "kitti")
     shutil.rmtree(root / "sequences/00/image_3")

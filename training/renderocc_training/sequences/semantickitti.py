@@ -149,6 +149,27 @@ def _camera(
 
 
 def _read_calibration(file: Path) -> dict[str, Array]:
+    """P2, P3 and Tr; where a mirror lacks Tr, that of a sequence of the same two cameras."""
+    matrices = _matrices(file)
+    for key, meaning in (("P2", "camera 2"), ("P3", "camera 3"), ("Tr", "camera from Velodyne")):
+        if key == "Tr" and key not in matrices:
+            others = map(_matrices, sorted(file.parent.parent.glob("*/calib.txt")))
+            same = [each for each in others if "Tr" in each and _same_cameras(each, matrices)]
+            matrices |= same[0] if same else {}
+        if key not in matrices:
+            raise ValueError(
+                f"{file} has no line '{key}:' ({meaning}): take the calib.txt of the odometry "
+                "calibration, data_odometry_calib.zip"
+            )
+    return matrices
+
+
+def _same_cameras(one: dict[str, Array], other: dict[str, Array]) -> bool:
+    """KITTI calibrates once a day, cameras and LiDAR together."""
+    return all(key in one and np.array_equal(one[key], other[key]) for key in ("P2", "P3"))
+
+
+def _matrices(file: Path) -> dict[str, Array]:
     """Lines ``name: twelve numbers`` as (3, 4) matrices."""
     matrices = {}
     for line in file.read_text(encoding="utf-8").splitlines():
@@ -156,12 +177,6 @@ def _read_calibration(file: Path) -> dict[str, Array]:
         values = np.array(numbers.split(), dtype=np.float64)
         if colon and values.size == 12:
             matrices[name.strip()] = values.reshape(3, 4)
-    for key, meaning in (("Tr", "camera from Velodyne"), ("P2", "camera 2"), ("P3", "camera 3")):
-        if key not in matrices:
-            raise ValueError(
-                f"{file} has no line '{key}:' ({meaning}): take the calib.txt of the odometry "
-                "calibration"
-            )
     return matrices
 
 

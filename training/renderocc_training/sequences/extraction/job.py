@@ -134,6 +134,7 @@ class _Fragment:
         report.sweeps = sum(writer.sweeps for writer in self.writers)
         report.boxes = sum(writer.boxes for writer in self.writers)
         content = {
+            "format": FORMAT,
             "options": self.made_from,
             "start_ns": self.start_ns,
             "promised_samples": dict(writer.promised_sample for writer in self.writers),

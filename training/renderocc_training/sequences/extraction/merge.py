@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from renderocc_training.sequences.extraction.job import DONE, finished
+from renderocc_training.sequences.extraction.job import DONE, FORMAT, finished
 from renderocc_training.sequences.extraction.records import (
     SCENE_TABLES,
     SHARED_TABLES,
@@ -39,7 +39,7 @@ def merge_tables(root: Path, version: str) -> tuple[float, float]:
     Raises:
         ValueError: no recording gave a scene.
     """
-    fragments = _fragments(root)
+    fragments = finished_fragments(root)
     if not fragments:
         raise ValueError(f"no key frames: nothing below {root / FRAGMENTS} holds a scene")
     low, high = _extent(fragments)
@@ -60,11 +60,20 @@ def merge_tables(root: Path, version: str) -> tuple[float, float]:
     return float(shift[0]), float(shift[1])
 
 
-def _fragments(root: Path) -> list[Path]:
-    """Folders of the finished recordings that hold a scene, in the order of their time."""
+def finished_fragments(root: Path) -> list[Path]:
+    """Folders of the finished recordings that hold a scene, in the order of their time.
+
+    Raises:
+        ValueError: another version wrote them.
+    """
     found = []
     for file in sorted((root / FRAGMENTS).glob(f"*/{DONE}")):
         done = finished(file.parent)
+        if done is not None and done.get("format") != FORMAT:
+            raise ValueError(
+                f"{root} was extracted by another version, which told recordings apart by their "
+                "names: extract into a new folder"
+            )
         if done is not None and done["report"]["scenes"]:
             found.append((done["start_ns"], file.parent.name, file.parent))
     return [folder for _, _, folder in sorted(found)]

@@ -18,7 +18,7 @@ from typing import Any
 
 from renderocc_ros.processes import worker_processes
 from renderocc_training.sequences.extraction.job import Job, run_job
-from renderocc_training.sequences.extraction.merge import merge_tables
+from renderocc_training.sequences.extraction.merge import finished_fragments, merge_tables
 from renderocc_training.sequences.extraction.report import ExtractionReport
 from renderocc_training.sequences.nuscenes import FRAGMENTS
 
@@ -47,9 +47,13 @@ def extract(
     Returns:
         a report for each job, in their order. If none of them gives a scene and the data set is
         empty, no tables are written.
+
+    Raises:
+        ValueError: another version wrote the data set.
     """
     root = jobs[0].root
     (root / FRAGMENTS).mkdir(parents=True, exist_ok=True)
+    finished_fragments(root)  # refuses those of another version before anything is read
     if ray_address is not None:
         reports = _run_on_ray(jobs, ray_address, on_progress)
     else:
