@@ -20,14 +20,17 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Connection, Qos, QosDurability, QosReliability
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
+
+from renderocc_ros.outside_data import parsing
 
 CLOCK_PERIOD_NS = 10_000_000
 STOP_CHECK_S = 0.1  # between two looks at whether to stop
 SETTLED_S = 0.5  # subscribers that come within this of each other are waited for together
 ACKNOWLEDGE_S = 2.0
-MAX_LATCHED = 1000
+MAX_KEPT = 1000  # messages in a publisher's queue, whatever the file says
+CURE = "it cannot be played; 'mcap recover' mends an MCAP file"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class BagPlayer:
         self.options = options
         self.report = PlayReport()
         self.stopped = False
+        self._bag = bag
         self._reader = _open(bag)
         chosen = _choose(self._reader.connections, options.topics)
         if options.clock:  # time has one publisher
@@ -109,10 +113,11 @@ class BagPlayer:
         if self.start_ns >= self.end_ns:
             length_s = (self.end_ns - self._reader.start_time) * 1e-9
             raise ValueError(f"start {options.start_s} s: the bag is {length_s:.1f} s long")
-        self._publishers = {
-            each.topic: node.create_publisher(kinds[each.msgtype], each.topic, _qos(each))
-            for each in self._connections
-        }
+        with parsing(bag, CURE):  # names of topics come from the file
+            self._publishers = {
+                each.topic: node.create_publisher(kinds[each.msgtype], each.topic, _qos(each))
+                for each in self._connections
+            }
         self._clock = node.create_publisher(Clock, "/clock", 10) if options.clock else None
 
     def close(self) -> None:
@@ -166,9 +171,7 @@ class BagPlayer:
         """Messages, and between them the ticks of /clock, in the order of time."""
         messages = (
             (stamp_ns, connection, data)
-            for connection, stamp_ns, data in self._reader.messages(
-                self._connections, start=self.start_ns
-            )
+            for connection, stamp_ns, data in self._messages(self._connections, start=self.start_ns)
         )
         if self._clock is None:
             return messages
@@ -177,11 +180,18 @@ class BagPlayer:
         ticks = ((stamp_ns, None, b"") for stamp_ns in range(self.start_ns, self.end_ns, step))
         return heapq.merge(ticks, messages, key=lambda event: event[0])
 
+    def _messages(
+        self, connections: Sequence[Connection], **times: int
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """From the file; raises ValueError where it is damaged."""
+        with parsing(self._bag, CURE):
+            yield from self._reader.messages(connections, **times)
+
     def _publish_latched(self) -> None:
         """What a robot published once before the start, such as /tf_static."""
         latched = [each for each in self._connections if _is_latched(each)]
         if latched and self.options.start_s > 0:
-            for connection, _, data in self._reader.messages(latched, stop=self.start_ns):
+            for connection, _, data in self._messages(latched, stop=self.start_ns):
                 self._publish(connection, data)
 
     def _publish(self, connection: Connection, data: bytes) -> None:
@@ -208,11 +218,9 @@ class BagPlayer:
 def _open(bag: Path) -> Reader:
     if bag.suffix == ".bag":
         raise ValueError(f"{bag} is a ROS 1 bag: turn it into rosbag2 with rosbags-convert")
-    try:
+    with parsing(bag, CURE):
         reader = Reader(bag)
         reader.open()
-    except (ReaderError, FileNotFoundError) as error:
-        raise ValueError(f"{bag} cannot be played: {error}") from error
     return reader
 
 
@@ -233,7 +241,7 @@ def _message_class(message_type: str) -> Any:
     package, _, name = message_type.replace("/", ".").rpartition(".")
     try:
         return getattr(importlib.import_module(package), name)
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, ValueError, TypeError):  # or no name of a module at all
         return None
 
 
@@ -257,9 +265,9 @@ def _qos(connection: Connection) -> QoSProfile:
     latched = _is_latched(connection)
     depth = max([10, *(qos.depth for qos in profiles)])
     if latched:
-        depth = max(1, min(connection.msgcount, MAX_LATCHED))
+        depth = max(1, connection.msgcount)
     return QoSProfile(
-        depth=depth,
+        depth=min(depth, MAX_KEPT),
         reliability=ReliabilityPolicy.BEST_EFFORT if lossy else ReliabilityPolicy.RELIABLE,
         durability=(DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE),
     )
