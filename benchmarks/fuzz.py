@@ -11,56 +11,33 @@ import json
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
-
-from hypothesis import HealthCheck, Phase, given, seed, settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.fuzz.property import Sound, escape
+from tests.fuzz.property import Sound, campaign
 from tests.fuzz.targets import TARGETS
 
 
-def campaign(name: str, inputs: int, first_seed: int, examples: Path | None) -> dict[str, object]:
+def tried(name: str, inputs: int, first_seed: int, examples: Path | None) -> dict[str, object]:
     """Try one reader; the first input of each kind of escape is kept where a folder is given."""
-    found: Counter[tuple[str, str]] = Counter()
-    tried = 0
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        sound = Sound(TARGETS[name], Path(folder))
-
-        @seed(first_seed)
-        @settings(
-            max_examples=inputs,
-            phases=[Phase.generate],
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(sound.damaged)
-        def try_one(content: bytes) -> None:
-            nonlocal tried
-            tried += 1
-            problem = escape(sound, content)
-            if problem is None:
-                return
-            kind = (problem.what.partition(":")[0], problem.where)
-            if kind not in found:
-                print(f"{name}: {problem.what} at {problem.where}", file=sys.stderr)
-                if examples is not None:
-                    examples.mkdir(parents=True, exist_ok=True)
-                    (examples / f"{name}-{len(found)}".replace("/", "_")).write_bytes(content)
-            found[kind] += 1
-
-        try_one()
+        result = campaign(Sound(TARGETS[name], Path(folder)), inputs, first_seed)
+    for number, (found, (_, content)) in enumerate(result.found.items()):
+        print(f"{name}: {found.kind} at {found.where}: {found.message}", file=sys.stderr)
+        if examples is not None:
+            examples.mkdir(parents=True, exist_ok=True)
+            (examples / f"{name}-{number}".replace("/", "_")).write_bytes(content)
+    kinds = [
+        {"kind": found.kind, "where": found.where, "inputs": count}
+        for found, (count, _) in result.found.items()
+    ]
     return {
         "reader": name,
-        "inputs": tried,
-        "escapes": sum(found.values()),
-        "kinds": [
-            {"what": what, "where": where, "inputs": n} for (what, where), n in found.items()
-        ],
+        "inputs": result.inputs,
+        "escapes": sum(count for count, _ in result.found.values()),
+        "kinds": kinds,
         "seconds": round(time.perf_counter() - started, 1),
     }
 
@@ -76,7 +53,7 @@ def main() -> None:
     lines = []
     for name in names:
         each = max(1, options.inputs // len(names))
-        lines.append(campaign(name, each, options.seed, options.examples))
+        lines.append(tried(name, each, options.seed, options.examples))
         print(json.dumps(lines[-1]), flush=True)
     total = {key: sum(int(str(line[key])) for line in lines) for key in ("inputs", "escapes")}
     kinds = sum(len(list(line["kinds"])) for line in lines)  # type: ignore[call-overload]

@@ -42,10 +42,10 @@ def parsing(what: object, cure: str) -> Iterator[None]:
         yield
     except Exception as error:
         state = "cannot be read" if isinstance(error, OSError) else "is broken"
-        raise DamagedFile(f"{what} {state} ({_reason(error)}): {cure}") from error
+        raise DamagedFile(f"{what} {state} ({reason_of(error)}): {cure}") from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """A parser's own message, in one line."""
     text = str(error)
     if isinstance(error, ValidationError):

@@ -130,7 +130,7 @@ def _read_prediction(folder: Path) -> object:
     labels = read_prediction(file)
     return (
         labels,
-        grid_of_prediction(file, labels.shape),
+        grid_of_prediction(file),
         read_occupancy(file, GRID, CLASSES),
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import resource
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from renderocc_ros.paths import PACKAGE
 from tests.fuzz.target import Target
@@ -20,12 +22,27 @@ class Escape:
     """What a reader did instead of reading or refusing.
 
     Attributes:
-        what: the exception, or the bound that was broken.
+        kind: the exception, or the bound that was broken.
         where: place in this project's own code.
+        message: of the first of this kind.
     """
 
-    what: str
+    kind: str
     where: str
+    message: str = field(default="", compare=False)
+
+
+@dataclass
+class Campaign:
+    """What a reader made of many damaged files.
+
+    Attributes:
+        inputs: so many were tried.
+        found: kinds of escapes, how often each came, and the first content that brought it.
+    """
+
+    inputs: int = 0
+    found: dict[Escape, tuple[int, bytes]] = field(default_factory=dict)
 
 
 class Sound:
@@ -40,6 +57,30 @@ class Sound:
         self.damaged = target.damaged(content)
 
 
+def campaign(sound: Sound, inputs: int, first_seed: int = 0) -> Campaign:
+    """Damage a file in so many ways; the same seed damages it in the same ways."""
+    tried = Campaign()
+
+    @seed(first_seed)
+    @settings(
+        max_examples=inputs,
+        phases=[Phase.generate],
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(sound.damaged)
+    def try_one(content: bytes) -> None:
+        tried.inputs += 1
+        found = escape(sound, content)
+        if found is not None:
+            count, first = tried.found.get(found, (0, content))
+            tried.found[found] = count + 1, first
+
+    try_one()
+    return tried
+
+
 def escape(sound: Sound, content: bytes) -> Escape | None:
     """What goes wrong when a file with this content is read; None if nothing does."""
     sound.file.write_bytes(content)
@@ -50,15 +91,15 @@ def escape(sound: Sound, content: bytes) -> Escape | None:
         sound.target.read(sound.folder)
     except ValueError as error:
         if len(str(error).splitlines()) != 1:
-            found = Escape(f"a message of several lines: {error}", _place(error))
+            found = Escape("a message of several lines", _place(error), str(error))
     except Exception as error:
-        found = Escape(f"{type(error).__name__}: {error}", _place(error))
+        found = Escape(type(error).__name__, _place(error), str(error))
     seconds = time.process_time() - started
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
     if seconds > MAX_SECONDS:
-        return Escape(f"it took {seconds:.1f} s of CPU", "")
+        return Escape("too much time", "", f"{seconds:.1f} s of CPU")
     if grown_kib > MAX_GROWTH_KIB:
-        return Escape(f"it took {grown_kib} KiB", "")
+        return Escape("too much memory", "", f"{grown_kib} KiB")
     return found
 
 

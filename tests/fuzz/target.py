@@ -18,12 +18,14 @@ class Target:
         make: writes sound files into a folder.
         damaged: from the sound content of ``file``.
         read: reads everything there as its users do.
+        inputs: so many are tried in the tests; `./run bench fuzz` tries more.
     """
 
     file: str
     make: Callable[[Path], None]
     damaged: Callable[[bytes], st.SearchStrategy[bytes]]
     read: Callable[[Path], object]
+    inputs: int = 20
 
 
 def write(name: str, content: bytes) -> Callable[[Path], None]:

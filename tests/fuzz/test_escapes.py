@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import resource
+import struct
 import time
 import zipfile
 import zlib
@@ -230,6 +231,18 @@ def test_results_that_are_none(change: dict[str, Any], tmp_path: Path) -> None:
     sound.file.write_text(json.dumps(json.loads(sound.file.read_text()) | change))
     with refused(r"results\.json is broken .*: evaluate again"):
         read_results(tmp_path / "results")
+
+
+def test_a_label_image_that_says_it_is_huge_is_not_decoded(tmp_path: Path) -> None:
+    sound = Sound(TARGETS["label PNG"], tmp_path)
+    content = sound.file.read_bytes()
+    size = struct.pack(">II", 12_000, 12_000)
+    chunk = b"IHDR" + size + content[24:29]
+    sound.file.write_bytes(
+        content[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[33:]
+    )
+    with refused(r"000000\.png is broken .*far more than .* of its camera"):
+        sound.target.read(tmp_path)
 
 
 @pytest.mark.parametrize("brackets", [b"[" * 20_000, b'{"a":' * 20_000])

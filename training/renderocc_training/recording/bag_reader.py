@@ -12,6 +12,7 @@ from typing import Any
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 
+from renderocc_ros.outside_data import reason_of
 from renderocc_training.recording.mcap_records import McapChannel, McapRecords, lacks_message_index
 from renderocc_training.recording.typestore import typestore
 
@@ -121,7 +122,7 @@ class BagReader:
             reader = AnyReader(paths, default_typestore=typestore())
             reader.open()
         except Exception as error:  # those of SQLite, zstd and lz4 come through rosbags
-            return str(error)
+            return reason_of(error)
         self._reader = reader
         return ""
 
@@ -202,8 +203,10 @@ class BagReader:
                 last_ns = log_time_ns + 1
         except Exception as error:
             if not self._salvage:
-                raise ValueError(f"{self.path} is damaged: {error}{self._cure()}") from error
-            self.damage.append(f"{self.path.name}: {error}")
+                raise ValueError(
+                    f"{self.path} is damaged: {reason_of(error)}{self._cure()}"
+                ) from error
+            self.damage.append(f"{self.path.name}: {reason_of(error)}")
             names = {connection.topic for connection in chosen}
             for channel, log_time_ns, data in self._behind_the_damage(names, last_ns, stop_ns):
                 yield BagMessage(channel.topic, channel.message_type, log_time_ns, data)
@@ -215,7 +218,9 @@ class BagReader:
                 return self._records.decode(message.data, message.message_type)
             return self._bag.deserialize(message.data, message.message_type)
         except Exception as error:  # broken messages raise all kinds of errors in rosbags
-            raise ValueError(f"a {message.message_type} cannot be read: {error}") from error
+            raise ValueError(
+                f"a {message.message_type} cannot be read: {reason_of(error)}"
+            ) from error
 
     @property
     def _is_mcap(self) -> bool:

@@ -7,7 +7,6 @@ which count 100 ns since 1970 (the ISO times beside them are off by a factor of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_ros.outside_data import parsing, read_json
 from renderocc_training.recording.boxes import Box
 from renderocc_training.sequences.model import (
     CameraImage,
@@ -29,6 +29,7 @@ from renderocc_training.sequences.model import (
 Json = dict[str, Any]
 
 TICK_NS = 100
+CURE = "unpack the data set again"
 BOXES_3D = "1"  # key of 3D boxes among ontologies and among a datum's annotations
 LIDAR = "LIDAR_TOP"
 
@@ -45,8 +46,9 @@ def ddad_sequences(root: Path, names: Sequence[str] = ()) -> list[RecordedSequen
     """
     listed: set[Path] = set()
     for index in root.glob("*.json"):
-        splits = _read(index).get("scene_splits", {})
-        listed |= {root / name for split in splits.values() for name in split["filenames"]}
+        splits = read_json(index, CURE).get("scene_splits", {})
+        with parsing(index, CURE):
+            listed |= {root / name for split in splits.values() for name in split["filenames"]}
     files = listed or {*root.glob("*/scene_*.json")} or {*root.glob("scene_*.json")}
     if not files:
         raise ValueError(f"{root} holds neither a scene data set (scene_splits) nor scene_*.json")
@@ -57,18 +59,23 @@ def ddad_sequences(root: Path, names: Sequence[str] = ()) -> list[RecordedSequen
     unknown = [name for name in names if name not in scenes]
     if unknown:
         raise ValueError(f"no scene {', '.join(unknown)} in {root}; there: {', '.join(scenes)}")
-    return [_Scene(scenes[name]).sequence(root, name) for name in names or scenes]
+    return [_sequence(root, name, scenes[name]) for name in names or scenes]
+
+
+def _sequence(root: Path, name: str, file: Path) -> RecordedSequence:
+    with parsing(file, CURE):
+        return _Scene(file).sequence(root, name)
 
 
 class _Scene:
     def __init__(self, file: Path) -> None:
         self._folder = file.parent
-        self._scene = _read(file)
+        self._scene = read_json(file, CURE)
         self._data: dict[str, Json] = {datum["key"]: datum for datum in self._scene["data"]}
         self._classes: dict[int, str] = {}
         ontology = self._scene.get("ontologies", {}).get(BOXES_3D)
         if ontology:
-            items = _read(self._folder / "ontology" / f"{ontology}.json")["items"]
+            items = read_json(self._folder / "ontology" / f"{ontology}.json", CURE)["items"]
             self._classes = {item["id"]: item["name"] for item in items}
 
     def sequence(self, root: Path, name: str) -> RecordedSequence:
@@ -126,7 +133,8 @@ class _Scene:
         """Boxes of the LiDAR's annotation, which are in its frame."""
         annotation = cloud.get("annotations", {}).get(BOXES_3D)
         world_from_lidar = _transform(cloud["pose"])
-        for entry in _read(self._folder / annotation)["annotations"] if annotation else ():
+        content = read_json(self._folder / annotation, CURE) if annotation else {}
+        for entry in content.get("annotations", ()):
             box = entry["box"]
             yield Box(
                 self._classes.get(entry["class_id"], f"class {entry['class_id']}"),
@@ -140,7 +148,7 @@ class _Scene:
 
     def _mounts(self, key: str) -> dict[str, tuple[RigidTransform, Json]]:
         """``vehicle_from_sensor`` and intrinsics of every sensor."""
-        content = _read(self._folder / "calibration" / f"{key}.json")
+        content = read_json(self._folder / "calibration" / f"{key}.json", CURE)
         columns = zip(content["names"], content["extrinsics"], content["intrinsics"], strict=True)
         return {name: (_transform(mount), lens) for name, mount, lens in columns}
 
@@ -155,11 +163,3 @@ def _transform(record: Json) -> RigidTransform:
     return RigidTransform.from_quaternion(
         (turn["qx"], turn["qy"], turn["qz"], turn["qw"]), (place["x"], place["y"], place["z"])
     )
-
-
-def _read(file: Path) -> Json:
-    try:
-        content: Json = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-    return content

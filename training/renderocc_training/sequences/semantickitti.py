@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_ros.outside_data import parsing
 from renderocc_training.sequences.model import (
     CameraImage,
     Frame,
@@ -142,7 +143,7 @@ def _camera(
         return None
     intrinsics, shift = calibration[key][:, :3], calibration[key][:, 3]
     camera_from_cam0 = RigidTransform(np.eye(3), np.linalg.solve(intrinsics, shift))
-    with Image.open(file) as image:
+    with parsing(file, "unpack the data set again"), Image.open(file) as image:
         model = CameraModel(image.width, image.height, intrinsics)
     mount = ego_from_cam0 @ camera_from_cam0.inverse()
     return CameraImage(name, stamp_ns, file, mount, world_from_ego, model)

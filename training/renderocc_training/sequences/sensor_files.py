@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.outside_data import parsing, read_arrays
 from renderocc_ros.rig.camera_set import PosedImage
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_training.sequences.model import CameraImage, LidarSweep, SensorFile
 
+CURE = "unpack the data set again"
 COLUMNS = {"nuscenes": 5, "kitti": 4}  # float32 numbers per point; the first three are x, y, z
 
 
@@ -90,8 +92,9 @@ def _columns(sweep: LidarSweep) -> NDArray[Any]:
     if not sweep.file.is_file():
         raise ValueError(f"LiDAR file {sweep.file} is missing: unpack the data set again")
     if sweep.format == "dgp":
-        with np.load(sweep.file, allow_pickle=False) as arrays:
-            return np.asarray(arrays["data"])[:, :4]
+        arrays = read_arrays(sweep.file, CURE, ("data",))
+        with parsing(sweep.file, CURE):
+            return arrays["data"][:, :4].astype(np.float64)
     numbers, columns = np.fromfile(sweep.file, dtype="<f4"), COLUMNS[sweep.format]
     if numbers.size % columns:
         raise ValueError(f"{sweep.file} holds {numbers.size} numbers, not {columns} for each point")
