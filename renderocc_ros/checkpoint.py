@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,12 +18,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.config import validate
+from renderocc_ros.files import write_whole
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.image_backbone import self_contained
 from renderocc_ros.network.renderocc import Network, RenderOcc, build_network
@@ -81,15 +81,8 @@ def write_weights(weights: dict[str, Tensor], header: ModelHeader, path: Path) -
     Returns:
         the file's sha256 in hexadecimal.
     """
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        unfinished.touch()
-        mode = unfinished.stat().st_mode  # of any file of this user: safetensors lets no other read
-        save_file(weights, unfinished, metadata=header_metadata(header))
-        unfinished.chmod(mode)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with write_whole(path) as file:
+        file.write(save(weights, header_metadata(header)))
     return file_sha256(path)
 
 

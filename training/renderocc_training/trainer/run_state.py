@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,12 +26,8 @@ def claim(folder: Path) -> IO[bytes]:
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Write the state beside the old one, then take its place: a kill leaves one of the two."""
-    path, scratch = folder / STATE_FILE, folder / f"{STATE_FILE}.part"
-    with scratch.open("wb") as file:
+    with files.write_whole(folder / STATE_FILE) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:

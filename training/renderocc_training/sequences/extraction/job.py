@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from renderocc_ros.config import RigConfig
-from renderocc_ros.files import file_name
+from renderocc_ros.files import file_name, write_whole
 from renderocc_training.recording.bag_layout import find_layout
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.sequences.data_sets import DataFormat, open_sequences
@@ -140,7 +140,8 @@ class _Fragment:
             "promised_samples": dict(writer.promised_sample for writer in self.writers),
             "report": report.as_json(),
         }
-        write_atomically(self.folder / DONE, json.dumps(content))
+        with write_whole(self.folder / DONE) as file:
+            file.write(json.dumps(content).encode())
         return report
 
 
@@ -238,13 +239,6 @@ def finished(folder: Path) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """The file is there whole or not at all, whenever the process ends."""
-    scratch = file.with_name(f".{file.name}.unfinished")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(file)
 
 
 def _name(source: Path) -> str:

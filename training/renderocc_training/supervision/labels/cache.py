@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros import outside_data
+from renderocc_ros.files import write_whole
 from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.interface import PixelLabeller, no_labels
 from renderocc_training.supervision.rays.ray_batch import PixelLabels
@@ -71,7 +71,8 @@ class LabelStore:
         self.folder = folder / f"{labeller.name}-{self.settings_hash}" if folder else None
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / "settings.json", text.encode())
+            with write_whole(self.folder / "settings.json") as file:
+                file.write(text.encode())
         self._recent: OrderedDict[str, FrameLabels] = OrderedDict()
 
     def key(self, sequence: RecordedSequence, frame: Frame) -> str:
@@ -156,14 +157,5 @@ def read_arrays(file: Path, key: str) -> dict[str, NDArray[Any]] | None:
 
 def write_arrays(file: Path, key: str, arrays: dict[str, NDArray[Any]]) -> None:
     """Write arrays with their key; the file is there whole or not at all."""
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    with scratch.open("wb") as out:
+    with write_whole(file) as out:
         np.savez(out, key=np.array(key), **arrays)  # type: ignore[arg-type]
-    scratch.replace(file)
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write a small file; it is there whole or not at all."""
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.write_bytes(content)
-    scratch.replace(file)
