@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -261,11 +262,10 @@ def test_an_interrupted_save_leaves_the_old_file(
 ) -> None:
     before = file_sha256(saved)
 
-    def fail(weights: Any, path: Path, **_: Any) -> None:
-        path.write_bytes(b"half")
+    def fail(file: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(tiny_model(seed=2), saved)
     assert file_sha256(saved) == before
