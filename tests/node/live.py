@@ -178,7 +178,12 @@ def occupancy_node(
         module = "from renderocc_ros.node import occupancy_node"
         program = ["-c", f"{module}; {first}; occupancy_node.main()"]
     command = [sys.executable, *program, "--ros-args"]
-    for name, value in {"network": network, "threads": 1, **parameters}.items():
+    for name, value in {
+        "network": network,
+        "threads": 1,
+        "precision": "fp32",
+        **parameters,
+    }.items():
         command += ["-p", f"{name.replace('__', '.')}:={_yaml(value)}"]
     process = subprocess.Popen([*command, *arguments], text=True, stderr=subprocess.PIPE)
     try:
