@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -410,6 +411,21 @@ def test_point_classes_stay_with_their_points(drive: Any, rig: RigConfig, tmp_pa
     assert len(np.fromfile(scan, "<f4")) == 49 * 5
 
 
+def numbered(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The tables with tokens, which are made from the bag's files, called by their order."""
+    order: dict[bytes, bytes] = {}
+
+    def number(token: re.Match[bytes]) -> bytes:
+        return order.setdefault(token[0], b"%d" % len(order))
+
+    return {
+        name: re.sub(rb"(?<=\")[0-9a-f]{32}(?=\")", number, content)
+        if name.endswith(".json")
+        else content
+        for name, content in files.items()
+    }
+
+
 def test_other_storages_and_compressions_give_the_same(
     drive: Any, rig: RigConfig, tmp_path: Path
 ) -> None:
@@ -436,7 +452,7 @@ def test_other_storages_and_compressions_give_the_same(
         out = tmp_path / f"{name} out"
         report = extract(path, out, rig)
         assert (report.key_frames, report.sweeps) == (reference.key_frames, reference.sweeps)
-        assert tree(out) == tree(tmp_path / "plain")
+        assert numbered(tree(out)) == numbered(tree(tmp_path / "plain"))
 
 
 def test_ros_1_bags_are_read(drive: Any, rig: RigConfig, tmp_path: Path) -> None:
