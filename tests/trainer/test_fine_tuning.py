@@ -351,7 +351,7 @@ def test_another_backbone_takes_what_fits_of_the_rest(tmp_path: Path) -> None:
     shipped = load_network_config("nano").model_dump(mode="json")
     shipped["architecture"]["backbone"]["out_features"] = ["stage2", "stage5", "stage6"]
     mine = write(tmp_path / "mine.yaml", shipped)
-    found = _first_weights(tmp_path / "m.safetensors", str(mine), False, 0, what_fits=True)[0]
+    found = _first_weights(tmp_path / "m.safetensors", str(mine), {}, False, 0, what_fits=True)[0]
     before, after = trained.state_dict(), found.state_dict()
     same = {n for n, value in after.items() if n in before and torch.equal(value, before[n])}
     for part in ("voxel_encoder", "depth_head", "image_backbone.neck.lateral.1.0"):
@@ -368,7 +368,7 @@ def test_another_rig_takes_the_same_weights(converted: Path, tmp_path: Path) -> 
     grid = {"origin_m": [-8.0, -8.0, -1.0], "resolution_m": 0.5, "size": [32, 32, 8]}
     own = {**shipped, "image": {"width": 96, "height": 64}, "grid": grid, "cameras": 2}
     mine = write(tmp_path / "mine.yaml", own)
-    network, class_set = _first_weights(converted, mine, False, 0)
+    network, class_set = _first_weights(converted, mine, {}, False, 0)
     assert isinstance(network, OfficialRenderOcc) and class_set.name == "occ3d"
     assert network.sizes.image_size == (64, 96) and network.sizes.cameras == 2
     assert network.grid.size == (32, 32, 8)
