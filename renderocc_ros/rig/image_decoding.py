@@ -25,6 +25,7 @@ from renderocc_ros.rig.raw_images import raw_pixels
 REDUCTIONS = (1, 2, 4, 8)
 JPEGS = ("JPEG", "MPO")  # formats of which OpenCV decodes a fraction
 MAX_ENLARGEMENT = 4  # times that an image may be as wide as its CameraInfo says
+MAX_PIXELS = 2**27  # of an image: far above what cameras of robots send
 # A camera's pixels stay as they lie on the sensor: its calibration knows nothing of EXIF.
 FLAGS = {
     1: cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -103,6 +104,8 @@ def read_header(data: Any) -> tuple[str, tuple[int, int]]:
         raise ValueError(f"this is no camera's image: {error}") from error
     except PILLOW_ERRORS as error:
         raise _no_image(encoded) from error
+    if size[0] * size[1] > MAX_PIXELS:  # Pillow's own limit is raised by some who import it
+        raise ValueError(f"this is no camera's image: it has {size[0] * size[1]} pixels")
     # A decoder would fill up with grey what a cut off file lacks.
     if kind in JPEGS and content.find(b"\xff\xd9", _scan_start(content)) < 0:
         raise ValueError(f"the {kind} is cut off: it has no end marker")

@@ -135,6 +135,12 @@ def test_a_size_that_is_not_the_camera_s_is_refused_before_decoding(
         tracemalloc.stop()
 
 
+def test_an_image_is_too_large_whatever_pillow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 400_000 * 400_000)  # as nuscenes-devkit does
+    with pytest.raises(ValueError, match=r"no camera's image: .*2700000000 pixels"):
+        decode_image(jpeg_that_says(60000, 45000))
+
+
 def test_what_opencv_throws_on_is_no_image() -> None:
     with pytest.raises(ValueError, match="no readable image"):
         decode_image(png_that_says(2**20 + 1, 3))
