@@ -25,7 +25,7 @@ from renderocc_ros.rig.raw_images import raw_pixels
 REDUCTIONS = (1, 2, 4, 8)
 JPEGS = ("JPEG", "MPO")  # formats of which OpenCV decodes a fraction
 MAX_ENLARGEMENT = 4  # times that an image may be as wide as its CameraInfo says
-MAX_PIXELS = 2**27  # of an image: far above what cameras of robots send
+MAX_PIXELS = 178_956_970  # of an image: what Pillow takes unless told otherwise
 # A camera's pixels stay as they lie on the sensor: its calibration knows nothing of EXIF.
 FLAGS = {
     1: cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,
