@@ -30,7 +30,7 @@ HELP = """\
 ./run test                        set everything up and pass the tests
 ./run test tests/rig -k offset    some tests; what follows goes to pytest
 ./run test --ros                  only the tests that need ROS
-./run test --also jazzy           all tests, and those that need ROS again on that distribution
+./run test --also kilted          all tests, and those that need ROS again on that distribution
 ./run shell                       a shell in the workspace: python, renderocc …
 ./run build                       messages and underlay only (no torch)
 ./run bench NAME …                benchmarks/NAME.py; options after the names go to each
@@ -90,7 +90,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         epilog=NOTES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--distro", choices=DISTROS, help="ROS 2 from PyPI (default: kilted)")
+    parser.add_argument("--distro", choices=DISTROS, help="ROS 2 from PyPI (default: jazzy)")
     parser.add_argument("--python", metavar="PATH", help="the Python to use, 3.10 to 3.13")
     parser.add_argument("--network", action="store_true", help="do not keep DDS on this machine")
     parser.add_argument("command", help=argparse.SUPPRESS)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-DISTROS = ("kilted", "jazzy")
+DISTROS = ("jazzy", "kilted")  # those with wheels; first the default, which lives longest
 
 
 @dataclass(frozen=True)

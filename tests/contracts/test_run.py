@@ -42,7 +42,7 @@ def test_it_works_through_a_link_in_a_path_with_a_space(tmp_path: Path) -> None:
     ("words", "told"),
     [
         (["--python", "/no/python", "build"], "3.10 to 3.13"),
-        (["--distro", "noetic", "build"], "'kilted', 'jazzy'"),
+        (["--distro", "noetic", "build"], "'jazzy', 'kilted'"),
         ([], "./run demo"),
     ],
 )
