@@ -24,14 +24,14 @@ def tried(name: str, inputs: int, first_seed: int, examples: Path | None) -> dic
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         result = campaign(Sound(TARGETS[name], Path(folder)), inputs, first_seed)
-    for number, (found, (_, content)) in enumerate(result.found.items()):
-        print(f"{name}: {found.kind} at {found.where}: {found.message}", file=sys.stderr)
+    for number, (escape, (_, content)) in enumerate(result.found.items()):
+        print(f"{name}: {escape.kind} at {escape.where}: {escape.message}", file=sys.stderr)
         if examples is not None:
             examples.mkdir(parents=True, exist_ok=True)
             (examples / f"{name}-{number}".replace("/", "_")).write_bytes(content)
     kinds = [
-        {"kind": found.kind, "where": found.where, "inputs": count}
-        for found, (count, _) in result.found.items()
+        {"kind": escape.kind, "where": escape.where, "inputs": count}
+        for escape, (count, _) in result.found.items()
     ]
     return {
         "reader": name,

@@ -116,15 +116,15 @@ def main(
     }
     for name, make in steps.items():
         step = make(device, trial)
-        found = {}
+        results = {}
         for version in ("torch", "triton"):
             os.environ[VARIABLE] = version
-            found[version] = measure(step, device, repeats)
+            results[version] = measure(step, device, repeats)
         line = {"compared": name, "trial": trial}
         line["device"] = torch.cuda.get_device_name() if device.type == "cuda" else "interpreter"
-        for version, (ms, peak_mb) in found.items():
+        for version, (ms, peak_mb) in results.items():
             line |= {f"{version}_ms": round(ms, 2), f"{version}_peak_mb": peak_mb}
-        line["ratio"] = round(found["torch"][0] / found["triton"][0], 2)
+        line["ratio"] = round(results["torch"][0] / results["triton"][0], 2)
         print(json.dumps(line), flush=True)
 
 

@@ -39,8 +39,8 @@ def main(
 ) -> None:
     for stride in stride_px:
         for offsets in ((), SEVEN_FRAMES):
-            found = {"stride_px": stride, "frames": len(offsets) + 1}
-            print(json.dumps(found | _score(data, network, stride, offsets, every)), flush=True)
+            result = {"stride_px": stride, "frames": len(offsets) + 1}
+            print(json.dumps(result | _score(data, network, stride, offsets, every)), flush=True)
 
 
 def _score(
@@ -66,8 +66,8 @@ def _score(
         occupied = seen & (truth != class_set.free_id)
         shares.append((labelled[seen].mean(), labelled[occupied].mean()))
         # Occupied by nobody knows what counts as the first class: occupied all the same.
-        told = np.where(votes == OCCUPIED_ID, 0, votes)
-        counts += confusion_matrix(truth, told, class_set, seen & labelled)
+        known = np.where(votes == OCCUPIED_ID, 0, votes)
+        counts += confusion_matrix(truth, known, class_set, seen & labelled)
     scores = voxel_scores(counts)
     seen_share, occupied_share = np.mean(shares, axis=0)
     return {

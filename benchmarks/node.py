@@ -185,13 +185,13 @@ def measure(role: str, watched: str, seconds: float, at_once: bool = False) -> d
             window = percentiles(robot.latencies_ms[before:])
             say(what=f"{what}, {WINDOW_S:.0f} s", others=round(100 * others_s / WINDOW_S), **window)
         cpu_s = cpu_of(process.pid) - cpu_s
-        got = robot.latencies_ms[clouds:]
+        latencies_ms = robot.latencies_ms[clouds:]
         sent = len(robot.sent_s) - sent
     result = {
-        "cpu_ms_per_set": round(cpu_s * 1e3 / max(len(got), 1), 2),
+        "cpu_ms_per_set": round(cpu_s * 1e3 / max(len(latencies_ms), 1), 2),
         "sets_sent": sent,
-        "sets_published": len(got),
-        **percentiles(got),
+        "sets_published": len(latencies_ms),
+        **percentiles(latencies_ms),
     }
     say(what=what, **result, stages=robot.said.get("latency", {}))
     return result

@@ -85,8 +85,8 @@ def our_step(
     samples: RaySamples = sample_uniform(GRID, rays.origin, rays.direction, step_m)
     if way == "skipping":
         with torch.no_grad():
-            found = ray_densities(GRID, density, rays, samples)
-        samples = keep_where(samples, opacity(found, GRID.resolution_m) >= STEPS.empty_below)
+            densities = ray_densities(GRID, density, rays, samples)
+        samples = keep_where(samples, opacity(densities, GRID.resolution_m) >= STEPS.empty_below)
     seen: RenderedRays = render(GRID, density, logits.softmax(dim=-1), rays, samples, lookup)
     label_m = labels[None, :, 0]
     all_rays = torch.ones_like(label_m, dtype=torch.bool)
@@ -106,8 +106,8 @@ def official_step(density: Tensor, logits: Tensor, rays: Rays, labels: Tensor) -
     # The same opacity of a cell in the official terms.
     depth = (density * GRID.resolution_m).clamp(min=1e-6)
     official = depth + torch.log(-torch.expm1(-depth)) - scene.shift
-    found = paper_losses(official, logits, columns[None], torch.eye(3)[None], scene)
-    return torch.stack(list(found.values())).sum()
+    losses = paper_losses(official, logits, columns[None], torch.eye(3)[None], scene)
+    return torch.stack(list(losses.values())).sum()
 
 
 def measure(way: str, count: int, repeats: int) -> None:

@@ -55,9 +55,9 @@ def write_frames(folder: Path, frames: int, classes: ClassSet) -> None:
     total, results, confusions, kinds = FrameCounts.none(len(classes)), [], {}, []
     for number in range(DISTINCT):
         true = street(number)
-        said = np.where(random.random(GRID.size) < 0.02, 17, true).astype(np.uint8)
-        sure = np.where(said < 17, 255, 0).astype(np.uint8)
-        occupancy = SemanticOccupancy(number, GRID, classes, said, sure)
+        predicted = np.where(random.random(GRID.size) < 0.02, 17, true).astype(np.uint8)
+        sure = np.where(predicted < 17, 255, 0).astype(np.uint8)
+        occupancy = SemanticOccupancy(number, GRID, classes, predicted, sure)
         truth = Occ3dTruth(true, seen, seen)
         pictures = {
             name: random.integers(0, 255, (34, 60, 3), np.uint8).repeat(8, 0).repeat(8, 1)
@@ -92,12 +92,12 @@ def write_frames(folder: Path, frames: int, classes: ClassSet) -> None:
 
 def opened_ms(page: Path, browser: str) -> tuple[int, int]:
     """Milliseconds until scores are shown, and until all is parsed."""
-    words = (browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri())
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=300)
-    found = re.search(r'<body[^>]*data-shown-ms="(\d+)"[^>]*data-loaded-ms="(\d+)"', done.stdout)
-    if found is None:
+    command = (browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri())
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    timings = re.search(r'<body[^>]*data-shown-ms="(\d+)"[^>]*data-loaded-ms="(\d+)"', done.stdout)
+    if timings is None:
         raise RuntimeError("the page never became ready")
-    return int(found[1]), int(found[2])
+    return int(timings[1]), int(timings[2])
 
 
 def main() -> None:

@@ -208,15 +208,18 @@ def _class_set(content: dict[str, Any], where: str) -> ClassSet:
 def _check_shapes(path: Path, header: ModelHeader) -> None:
     """Compare the file's table of contents with the network, which takes no memory to describe."""
     with safe_open(path, framework="pt") as file:
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    with _fewer_parameters(2 * len(found) + 100, path), torch.device("meta"):
+        shapes_in_file = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    with _fewer_parameters(2 * len(shapes_in_file) + 100, path), torch.device("meta"):
         network = build_network(header.config, len(header.class_set))
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    missing, unknown = sorted(wanted.keys() - found), sorted(found.keys() - wanted)
+    missing, unknown = (
+        sorted(wanted.keys() - shapes_in_file),
+        sorted(shapes_in_file.keys() - wanted),
+    )
     differing = [
-        f"'{name}' is {found[name]}, the network needs {wanted[name]}"
-        for name in sorted(wanted.keys() & found)
-        if wanted[name] != found[name]
+        f"'{name}' is {shapes_in_file[name]}, the network needs {wanted[name]}"
+        for name in sorted(wanted.keys() & shapes_in_file)
+        if wanted[name] != shapes_in_file[name]
     ]
     problems = [f"lacks {_some(missing)}"] if missing else []
     problems += [f"holds unknown {_some(unknown)}"] if unknown else []

@@ -365,7 +365,7 @@ def _walk(place: Any, model: type[StrictModel]) -> tuple[list[str], list[type[St
     for part in place:
         if _has_key(models, part):
             inside = [each.model_fields[part] for each in models if part in each.model_fields]
-            models = [found for field in inside for found in models_in(field.annotation)]
+            models = [kind for field in inside for kind in models_in(field.annotation)]
         elif chosen := _tagged(models, part):
             models = chosen
             continue
@@ -387,4 +387,4 @@ def models_in(annotation: Any) -> list[type[StrictModel]]:
     """The models that a value of this type may be; none for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, StrictModel):
         return [annotation]
-    return [found for part in get_args(annotation) for found in models_in(part)]
+    return [model for part in get_args(annotation) for model in models_in(part)]

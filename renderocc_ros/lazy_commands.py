@@ -73,10 +73,10 @@ class LazyGroup(typer.core.TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A stand-in with the command's one-line help; nothing is imported."""
-        found = self._find(cmd_name)
+        command = self._find(cmd_name)
         for group, names in self.groups.items():
-            if found and cmd_name in names:
-                summary = escape(_summary(found[1]))
+            if command and cmd_name in names:
+                summary = escape(_summary(command[1]))
                 return typer.core.TyperCommand(cmd_name, help=summary, rich_help_panel=group)
         return None
 
@@ -84,9 +84,9 @@ class LazyGroup(typer.core.TyperGroup):
         """The command itself, imported now."""
         name = args[0]
         if any(name in names for names in self.groups.values()):
-            if (found := self._find(name)) is None:
+            if (command := self._find(name)) is None:
                 raise _failed(f"'{name}' is not installed here: {_install('train')}")
-            return name, _load(found[0], name), args[1:]
+            return name, _load(command[0], name), args[1:]
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -218,7 +218,7 @@ def _install(extra: str) -> str:
     pip = f"{Path(sys.executable).name} -m pip install"
     if sys.prefix == sys.base_prefix and Path(get_path("stdlib"), "EXTERNALLY-MANAGED").exists():
         pip = f"PIP_BREAK_SYSTEM_PACKAGES=1 {pip}"  # PEP 668
-    found = importlib.metadata.distributions(name=DISTRIBUTION)
-    if any(each.read_text("INSTALLER") for each in found):  # colcon names none
+    installed = importlib.metadata.distributions(name=DISTRIBUTION)
+    if any(each.read_text("INSTALLER") for each in installed):  # colcon names none
         return f"{pip} '{DISTRIBUTION}[{extra}]'"
     return f"{pip} '.[{extra}]' in the checkout of renderocc_ros"

@@ -116,8 +116,8 @@ def _read_array(file: IO[bytes], size: int) -> NDArray[Any]:
     if version not in HEADER_READERS:
         raise ValueError(f"an array has the unknown format version {version}")
     shape, _, dtype = HEADER_READERS[version](file)
-    said, there = math.prod(shape) * dtype.itemsize, size - file.tell()
-    if said != there:
-        raise ValueError(f"an array says {dtype} {shape} and holds {there:,} bytes")
+    declared, remaining = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if declared != remaining:
+        raise ValueError(f"an array says {dtype} {shape} and holds {remaining:,} bytes")
     file.seek(0)
     return npy.read_array(file, allow_pickle=False)  # type: ignore[no-any-return, no-untyped-call]

@@ -59,7 +59,7 @@ def test_an_unknown_key_of_one_of_several_models_is_named_as_it_stands_in_the_fi
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"name": 1, "camras": []}, "unknown key 'camras'; did you mean 'cameras'"),
         ({"cameras": []}, "cameras: needs at least 1, has 0"),
@@ -73,9 +73,9 @@ def test_an_unknown_key_of_one_of_several_models_is_named_as_it_stands_in_the_fi
         ),
     ],
 )
-def test_a_wrong_value_is_named(change: dict, words: str) -> None:
+def test_a_wrong_value_is_named(change: dict, message: str) -> None:
     cameras = [{"name": name, "image_topic": f"{name}/image"} for name in ("front", "rear")]
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         validate({"name": "r", "cameras": cameras, **change}, RigConfig, "rig.yaml")
 
 
@@ -113,14 +113,14 @@ def test_what_ros_takes_for_no_topic_is_refused(key: str, topic: str) -> None:
 
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
-    for text, words in (
+    for text, message in (
         ("a: [1,", "is broken .*line 1"),
         ("- 1", "holds a list"),
         ("", "is empty"),
         ("size: [1, 1, 1]\nresolution_m: 1\nsize: [2, 2, 2]", "key 'size' stands twice.*line 3"),
     ):
         path.write_text(text)
-        with pytest.raises(ValueError, match=f"(?s){words}"):
+        with pytest.raises(ValueError, match=f"(?s){message}"):
             load_yaml(path, GridConfig)
     path.write_bytes(b"a: \xff")
     with pytest.raises(ValueError, match="grid.yaml is broken"):

@@ -23,13 +23,13 @@ class Check:
     Attributes:
         level: "wrong" keeps the node from working, "note" is worth knowing.
         subject: what was looked at.
-        found: what is there.
+        observation: what is there.
         cure: what to do; empty if nothing.
     """
 
     level: Level
     subject: str
-    found: str
+    observation: str
     cure: str = ""
 
 
@@ -53,8 +53,12 @@ def installation() -> Iterator[Check]:
         ("nuscenes-devkit", "nuscenes", "read nuScenes"),
         ("onnxruntime", "onnxruntime", "run exported models"),
     ):
-        found = _importable(name, module, f"to {use}: pip install {name}")
-        yield found if found.level == "ok" else Check("note", name, "not installed", found.cure)
+        importable = _importable(name, module, f"to {use}: pip install {name}")
+        yield (
+            importable
+            if importable.level == "ok"
+            else Check("note", name, "not installed", importable.cure)
+        )
     yield _shared_memory()
 
 

@@ -48,7 +48,7 @@ def doctor(
 def _show(checks: list[Check]) -> None:
     table = Table("", "what", "found", "cure")
     for check in checks:
-        table.add_row(MARKS[check.level], check.subject, check.found, check.cure)
+        table.add_row(MARKS[check.level], check.subject, check.observation, check.cure)
     Console().print(table)
 
 
@@ -74,4 +74,6 @@ def _rig(name: str, seconds: float) -> Iterator[Check]:
         yield Check("wrong", f"rig {name}", f"cannot listen: {error}", "see the lines above")
         return
     for finding in check_rig(loaded, seconds):
-        yield Check("ok" if finding.good else "wrong", finding.subject, finding.found, finding.cure)
+        yield Check(
+            "ok" if finding.good else "wrong", finding.subject, finding.observation, finding.cure
+        )

@@ -34,10 +34,10 @@ def sum_kernel(
     total = tl.zeros([BLOCK_C], ACC)
     for base in range(first, last, BLOCK_P):
         place = base + tl.arange(0, BLOCK_P)
-        there = place < last
-        each = tl.load(weight + tl.load(point + place, there, 0), there, 0.0).to(ACC)
-        cells = tl.load(row + place, there, 0)[:, None] * C + channel[None, :]
-        values = tl.load(rows + cells, there[:, None] & (channel < C)[None, :], 0.0).to(ACC)
+        inside = place < last
+        each = tl.load(weight + tl.load(point + place, inside, 0), inside, 0.0).to(ACC)
+        cells = tl.load(row + place, inside, 0)[:, None] * C + channel[None, :]
+        values = tl.load(rows + cells, inside[:, None] & (channel < C)[None, :], 0.0).to(ACC)
         total += tl.sum(each[:, None] * values, axis=0)
     tl.store(out + voxel * C + channel, total.to(out.dtype.element_ty), channel < C)
 
@@ -54,14 +54,14 @@ def sum_gradient_kernel(
     slope = tl.load(of_out + voxel * C + channel, channel < C, 0.0).to(ACC)[None, :]
     for base in range(first, last, BLOCK_P):
         place = base + tl.arange(0, BLOCK_P)
-        there = place < last
-        both = there[:, None] & (channel < C)[None, :]
-        points = tl.load(point + place, there, 0)
-        each = tl.load(weight + points, there, 0.0).to(ACC)
-        cells = tl.load(row + place, there, 0)[:, None] * C + channel[None, :]
+        inside = place < last
+        both = inside[:, None] & (channel < C)[None, :]
+        points = tl.load(point + place, inside, 0)
+        each = tl.load(weight + points, inside, 0.0).to(ACC)
+        cells = tl.load(row + place, inside, 0)[:, None] * C + channel[None, :]
         values = tl.load(rows + cells, both, 0.0).to(ACC)
         along = tl.sum(values * slope, axis=1)
-        tl.store(of_weight + points, along.to(of_weight.dtype.element_ty), there)
+        tl.store(of_weight + points, along.to(of_weight.dtype.element_ty), inside)
         tl.atomic_add(of_rows + cells, each[:, None] * slope, both)
 
 

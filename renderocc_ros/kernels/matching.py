@@ -29,13 +29,13 @@ def cell_of(pixel, SIZE: tl.constexpr):
 
 
 @triton.jit
-def share_of(past, x, y, share, channel, there, C: tl.constexpr, H: tl.constexpr, W: tl.constexpr):
+def share_of(past, x, y, share, channel, exists, C: tl.constexpr, H: tl.constexpr, W: tl.constexpr):
     """(BLOCK_P, BLOCK_C) features of cells (x, y), zero outside, times their shares (BLOCK_P,)."""
     inside = (x >= 0) & (x < W) & (y >= 0) & (y < H)
     row = (y * W + x).to(tl.int64) * C
-    mask = (there & inside)[:, None] & (channel < C)[None, :]
-    found = tl.load(past + row[:, None] + channel[None, :], mask, 0.0)
-    return found.to(share.dtype) * share[:, None]
+    mask = (exists & inside)[:, None] & (channel < C)[None, :]
+    features = tl.load(past + row[:, None] + channel[None, :], mask, 0.0)
+    return features.to(share.dtype) * share[:, None]
 
 
 @triton.jit
@@ -47,10 +47,10 @@ def matching_kernel(
     """A program: BLOCK_P of the D·H·W points of a view."""
     view = tl.program_id(1).to(tl.int64)
     point = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
-    there = point < POINTS
+    exists = point < POINTS
     place = view * POINTS + point
-    u = tl.load(grid + place * 2, there, 0.0)
-    v = tl.load(grid + place * 2 + 1, there, 0.0)
+    u = tl.load(grid + place * 2, exists, 0.0)
+    v = tl.load(grid + place * 2 + 1, exists, 0.0)
     x, right = cell_of((u + 1) * ((W - 1) / 2), W)
     y, below = cell_of((v + 1) * ((H - 1) / 2), H)
     left, above = 1 - right, 1 - below
@@ -59,16 +59,16 @@ def matching_kernel(
     total, probed = tl.zeros_like(u), tl.zeros_like(u)
     for base in range(0, C, BLOCK_C):
         channel = base + tl.arange(0, BLOCK_C)
-        warped = share_of(past, x, y, left * above, channel, there, C, H, W)
-        warped += share_of(past, x + 1, y, right * above, channel, there, C, H, W)
-        warped += share_of(past, x, y + 1, left * below, channel, there, C, H, W)
-        warped += share_of(past, x + 1, y + 1, right * below, channel, there, C, H, W)
-        mask = there[:, None] & (channel < C)[None, :]
+        warped = share_of(past, x, y, left * above, channel, exists, C, H, W)
+        warped += share_of(past, x + 1, y, right * above, channel, exists, C, H, W)
+        warped += share_of(past, x, y + 1, left * below, channel, exists, C, H, W)
+        warped += share_of(past, x + 1, y + 1, right * below, channel, exists, C, H, W)
+        mask = exists[:, None] & (channel < C)[None, :]
         mine = tl.load(current + own[:, None] + channel[None, :], mask, 0.0).to(u.dtype)
         total += tl.sum(tl.abs(mine - warped), axis=1)
         probed += tl.sum(tl.where((channel == PROBE)[None, :], warped, 0.0), axis=1)
     total += tl.where(probed == 0, invalid_cost, 0.0)
-    tl.store(cost + place, total, there)
+    tl.store(cost + place, total, exists)
 
 
 def matching_cost(

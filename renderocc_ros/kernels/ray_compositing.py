@@ -48,12 +48,12 @@ def corner_of(
 
 
 @triton.jit
-def point_of(origin, direction, ray, there, t):
+def point_of(origin, direction, ray, exists, t):
     """Where points at distances t lie, in cells."""
     origin, direction = origin + ray * 3, direction + ray * 3
-    x = tl.load(origin, there, 0.0) + t * tl.load(direction, there, 0.0)
-    y = tl.load(origin + 1, there, 0.0) + t * tl.load(direction + 1, there, 0.0)
-    z = tl.load(origin + 2, there, 0.0) + t * tl.load(direction + 2, there, 0.0)
+    x = tl.load(origin, exists, 0.0) + t * tl.load(direction, exists, 0.0)
+    y = tl.load(origin + 1, exists, 0.0) + t * tl.load(direction + 1, exists, 0.0)
+    z = tl.load(origin + 2, exists, 0.0) + t * tl.load(direction + 2, exists, 0.0)
     return x, y, z
 
 
@@ -82,20 +82,20 @@ def render_kernel(
     depth, seen, reach = tl.zeros_like(far_m), tl.zeros_like(far_m), tl.zeros_like(far_m)
     total = tl.zeros([BLOCK_R, BLOCK_K], far_m.dtype)
     for s in range(0, tl.max(steps, axis=0)):
-        there = s < steps
-        start = tl.load(starts + ray * starts_r + s * starts_s, there, 0.0)
-        end = tl.load(ends + ray * ends_r + s * ends_s, there, 0.0)
+        exists = s < steps
+        start = tl.load(starts + ray * starts_r + s * starts_s, exists, 0.0)
+        end = tl.load(ends + ray * ends_r + s * ends_s, exists, 0.0)
         t = 0.5 * (start + end)
-        x, y, z = point_of(origin, direction, ray, there, t)
+        x, y, z = point_of(origin, direction, ray, exists, t)
         sigma = tl.zeros_like(t)
         for corner in tl.static_range(8 if EIGHT else 1):
             cell, share = corner_of(x, y, z, corner, X, Y, Z, EIGHT)
-            sigma += share * tl.load(density + first + cell, there, 0.0).to(t.dtype)
+            sigma += share * tl.load(density + first + cell, exists, 0.0).to(t.dtype)
         tau = sigma * (end - start)
         weight = tl.exp(-depth) * opacity_of(tau)
-        tl.store(weights + ray * S + s, weight, there)
+        tl.store(weights + ray * S + s, weight, exists)
         depth, seen, reach = depth + tau, seen + weight, reach + weight * t
-        met = (there & (weight > 0))[:, None] & (k < K)[None, :]
+        met = (exists & (weight > 0))[:, None] & (k < K)[None, :]
         for corner in tl.static_range(8 if EIGHT else 1):
             cell, share = corner_of(x, y, z, corner, X, Y, Z, EIGHT)
             each = tl.load(classes + (first + cell)[:, None] * K + k[None, :], met, 0.0)
@@ -127,15 +127,15 @@ def render_gradient_kernel(
     longest = tl.max(steps, axis=0)
     for back in range(0, longest):
         s = longest - 1 - back
-        there = s < steps
-        start = tl.load(starts + ray * starts_r + s * starts_s, there, 0.0)
-        end = tl.load(ends + ray * ends_r + s * ends_s, there, 0.0)
+        exists = s < steps
+        start = tl.load(starts + ray * starts_r + s * starts_s, exists, 0.0)
+        end = tl.load(ends + ray * ends_r + s * ends_s, exists, 0.0)
         t = 0.5 * (start + end)
-        x, y, z = point_of(origin, direction, ray, there, t)
-        weight = tl.load(weights + ray * S + s, there, 0.0)
-        lit = there & (left + weight > 0)
+        x, y, z = point_of(origin, direction, ray, exists, t)
+        weight = tl.load(weights + ray * S + s, exists, 0.0)
+        lit = exists & (left + weight > 0)
         slope = per_range * (t - far_m) + per_opacity
-        slope += tl.load(of_weights + ray * S + s, there, 0.0)
+        slope += tl.load(of_weights + ray * S + s, exists, 0.0)
         for corner in tl.static_range(8 if EIGHT else 1):
             cell, share = corner_of(x, y, z, corner, X, Y, Z, EIGHT)
             place, both = (first + cell)[:, None] * K + k[None, :], lit[:, None] & known

@@ -51,10 +51,10 @@ def composite(
         origin=rays.origin.contiguous(), direction=rays.direction.contiguous(),
         far_m=rays.far_m.contiguous(),
     )  # fmt: skip
-    found: tuple[Tensor, Tensor, Tensor, Tensor] = _Composite.apply(
+    composited: tuple[Tensor, Tensor, Tensor, Tensor] = _Composite.apply(
         density.contiguous(), classes.contiguous(), (*size, eight), *rays
     )
-    return found
+    return composited
 
 
 class _Composite(torch.autograd.Function):

@@ -160,14 +160,14 @@ class RenderOcc(nn.Module):
     def _each_view(self, images: Tensor, parameters: Tensor, *past: Tensor) -> list[Tensor]:
         """Depth, context and, with stereo, features to match: all of M views."""
         features, matched = self.image_backbone(images)
-        found = [] if matched is None else [matchable(matched)]
+        to_match = [] if matched is None else [matchable(matched)]
         matching = None
         if past:
             where, features_then, there_then = past
-            matching = matching_distribution(features_then, found[0], where)
+            matching = matching_distribution(features_then, to_match[0], where)
             matching = matching * there_then[:, None, None, None]
         logits, context = self.depth_head(features, parameters.to(features), matching)
-        return [logits.float().softmax(dim=1), context, *found]
+        return [logits.float().softmax(dim=1), context, *to_match]
 
     def lifting_table(self, cameras: CameraTensors) -> LiftingTable:
         """Which feature pixel falls into which cell at which depth: calibration alone."""
@@ -191,16 +191,16 @@ def _of_those_there(
     valid: Tensor, each_view: Callable[..., list[Tensor]], *inputs: Tensor
 ) -> list[Tensor]:
     """What each of M views gives, as (B, N, ...); zero for views that are not ``valid`` (B, N)."""
-    there = valid.flatten()
-    if _shapes_may_vary() and 0 < int(there.sum()) < len(there):
+    present = valid.flatten()
+    if _shapes_may_vary() and 0 < int(present.sum()) < len(present):
         # Faster, and batch norms in training do not see the images that are not there.
-        found = [
-            part.new_zeros(len(there), *part.shape[1:]).index_put((there,), part)
-            for part in each_view(*(part[there] for part in inputs))
+        outputs = [
+            part.new_zeros(len(present), *part.shape[1:]).index_put((present,), part)
+            for part in each_view(*(part[present] for part in inputs))
         ]
     else:
-        found = each_view(*inputs)
-    return [part.reshape(*valid.shape, *part.shape[1:]) for part in found]
+        outputs = each_view(*inputs)
+    return [part.reshape(*valid.shape, *part.shape[1:]) for part in outputs]
 
 
 def _shapes_may_vary() -> bool:

@@ -93,12 +93,12 @@ def lookups(
     points = frustum_points(now.intrinsics, past_from_camera, depths, (height, width), stride)
     x, y, z = points.unbind(-1)
     k = past.intrinsics[:, :, None, None, None]
-    found = []
+    coordinates = []
     for row, size in ((0, width), (1, height)):
         pixel = (k[..., row, 0] * x + k[..., row, 1] * y) / z + k[..., row, 2]
         cell = (pixel + 0.5) / stride - 0.5
-        found.append((cell * (2 / (size - 1)) - 1).masked_fill(z < NEAREST_Z_M, BEHIND))
-    return torch.stack(found, dim=-1)
+        coordinates.append((cell * (2 / (size - 1)) - 1).masked_fill(z < NEAREST_Z_M, BEHIND))
+    return torch.stack(coordinates, dim=-1)
 
 
 @torch.no_grad()

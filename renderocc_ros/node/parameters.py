@@ -310,8 +310,8 @@ def refusal(
             return reason
     for name, field_name in _FIELD_OF.items():
         names = {"cameras": camera_names, "classes": class_names}.get(name.rpartition(".")[2])
-        words = getattr(wanted, field_name) if names is not None else ()
-        for word in set(words).difference(names or ()):
+        names_given = getattr(wanted, field_name) if names is not None else ()
+        for word in set(names_given).difference(names or ()):
             return f"{name}: there is no '{word}'{_nearest(word, names or ())}"
     if camera_names is not None:
         in_use = len(wanted.cameras or camera_names)
@@ -377,8 +377,8 @@ def _declare(node: Any, name: str, spec: Spec) -> None:
 
 def _constraints(spec: Spec) -> str:
     choices = ", ".join(repr(choice) for choice in spec.choices)
-    words = [f"one of {choices}"] if choices else []
-    return "; ".join([*words, f"can change {spec.change.value}"])
+    limits = [f"one of {choices}"] if choices else []
+    return "; ".join([*limits, f"can change {spec.change.value}"])
 
 
 def _is_unset(node: Any, name: str) -> bool:

@@ -99,17 +99,17 @@ class TransformReader:
                 ego_from_odom = odom_from_ego.inverse()
         except TransformMissing as problem:
             return SetPoses(None, {}, dict.fromkeys(cameras, problem))
-        found, missing = {}, {}
+        poses, missing = {}, {}
         for name, (frame, camera_ns) in cameras.items():
             try:
-                found[name] = self._base_from_camera(frame, camera_ns)
+                poses[name] = self._base_from_camera(frame, camera_ns)
                 if ego_from_odom is not None and camera_ns != stamp_ns:
                     odom_from_base = self.lookup(str(self._odom), self._base, camera_ns)
-                    found[name] = ego_from_odom @ odom_from_base @ found[name]
+                    poses[name] = ego_from_odom @ odom_from_base @ poses[name]
             except TransformMissing as problem:
-                found.pop(name, None)
+                poses.pop(name, None)
                 missing[name] = problem
-        return SetPoses(odom_from_ego, found, missing)
+        return SetPoses(odom_from_ego, poses, missing)
 
     def _base_from_camera(self, frame: str, camera_ns: int) -> RigidTransform:
         if not frame:
@@ -142,8 +142,8 @@ class TransformReader:
         if asked not in self._answers:
             message = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns))
             q, t = message.transform.rotation, message.transform.translation
-            found = RigidTransform.from_quaternion((q.x, q.y, q.z, q.w), (t.x, t.y, t.z))
-            self._answers[asked] = found
+            transform = RigidTransform.from_quaternion((q.x, q.y, q.z, q.w), (t.x, t.y, t.z))
+            self._answers[asked] = transform
             if len(self._answers) > MAX_ANSWERS:
                 del self._answers[next(iter(self._answers))]
         return self._answers[asked]

@@ -83,17 +83,17 @@ def files_by_token(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
         token = path.parent.name if path.stem in NAMES_OF_ALL else path.stem
         if path.suffix == ".label" and path.parent.name in KITTI_FOLDERS:
             token = f"{path.resolve().parent.parent.name}_{path.stem}"
-        if token in found:
-            raise ValueError(f"token '{token}' stands twice: {found[token]} and {path}")
-        found[token] = path
-    if not found:
+        if token in files:
+            raise ValueError(f"token '{token}' stands twice: {files[token]} and {path}")
+        files[token] = path
+    if not files:
         raise ValueError(f"{folder} holds no file {' or '.join('*' + each for each in SUFFIXES)}")
-    return found
+    return files
 
 
 def write_prediction(path: Path, occupancy: SemanticOccupancy) -> None:

@@ -22,10 +22,10 @@ def check_input(cameras: NetworkInput, names: tuple[str, ...], image: ImageConfi
         "ego_from_camera": (cameras.ego_from_camera.shape, (count, 4, 4)),
         "valid": (cameras.valid.shape, (count,)),
     }
-    for key, (found, wanted) in shapes.items():
-        if found != wanted:
+    for key, (shape, wanted) in shapes.items():
+        if shape != wanted:
             raise ValueError(
-                f"{key} has shape {found}, the network takes {wanted} from {count} cameras; "
+                f"{key} has shape {shape}, the network takes {wanted} from {count} cameras; "
                 "ImagePreprocessor brings images of any size to the network's"
             )
     if not cameras.valid.any():

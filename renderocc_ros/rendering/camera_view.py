@@ -122,5 +122,5 @@ class ViewRenderer:
         )
         meets = seen.opacity >= MIN_OPACITY
         labels = torch.where(meets, seen.classes.argmax(dim=1), IGNORE_ID).to(torch.uint8)
-        found = (seen.range_m, seen.opacity, labels, samples.near_m, samples.far_m)
-        return tuple(each.cpu().numpy() for each in found)
+        columns = (seen.range_m, seen.opacity, labels, samples.near_m, samples.far_m)
+        return tuple(each.cpu().numpy() for each in columns)

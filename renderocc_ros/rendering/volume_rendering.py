@@ -102,12 +102,12 @@ def render_rays(
         return _render_by_kernels(grid, *fields, rays, samples, lookup, surfaces)
     fields = density.reshape(-1), class_probability.flatten(0, 3)
     parts, count = _alike(samples), samples.starts_m.shape[1]
-    found = [
+    rendered = [
         _forgetful(_render_some, grid, fields, rays, samples, part, length, lookup, surfaces)
         for part, length in parts
     ]
     back = torch.cat([part for part, _ in parts]).argsort()
-    weights, classes, range_m = zip(*found, strict=True)
+    weights, classes, range_m = zip(*rendered, strict=True)
     padded = [functional.pad(each, (0, count - each.shape[1])) for each in weights]
     return _rendered(*(torch.cat(each)[back] for each in (padded, classes, range_m)))
 
@@ -146,8 +146,8 @@ def _forgetful(function: Callable[..., T], *arguments: Any) -> T:
     """Calls it; what its gradient needs is not kept but made again."""
     if not torch.is_grad_enabled():
         return function(*arguments)
-    found: T = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
-    return found
+    result: T = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return result
 
 
 def _alike(samples: RaySamples) -> list[tuple[Tensor, int]]:
@@ -185,13 +185,13 @@ def _render_some(
     some = Rays(rays.origin[part], rays.direction[part], rays.volume[part])
     cut = samples.some(part, intervals)
     cells, shares = _cells_and_shares(grid, some, cut.middles_m, lookup)
-    found, distances_m = _look_up(density, cells, shares), cut.middles_m
+    densities, distances_m = _look_up(density, cells, shares), cut.middles_m
     if surfaces is not None:
         nearest = cells
         if shares is not None:
             nearest, _ = _cells_and_shares(grid, some, cut.middles_m, "nearest")
         distances_m = _surface_distances(grid, some, cut, surfaces[nearest[..., 0]])
-    weights = weights_from_density(found, cut.lengths_m)
+    weights = weights_from_density(densities, cut.lengths_m)
     of_each = weights if shares is None else (weights[..., None] * shares).flatten(1)
     summed = functional.embedding_bag(
         cells.flatten(1), classes, per_sample_weights=of_each, mode="sum"
@@ -224,8 +224,8 @@ def ray_weights(
     grid: VoxelGrid, density: Tensor, rays: Rays, samples: RaySamples, lookup: Lookup = "nearest"
 ) -> Tensor:
     """(R, S) the compositing weights alone, as a coarse pass wants them; arguments as above."""
-    found = ray_densities(grid, density, rays, samples, lookup)
-    return weights_from_density(found, samples.lengths_m)
+    densities = ray_densities(grid, density, rays, samples, lookup)
+    return weights_from_density(densities, samples.lengths_m)
 
 
 def ray_densities(
@@ -252,14 +252,14 @@ def render_rays_plain(
     values = volumes.new_zeros(*points.shape[:2], volumes.shape[-1])
     for number, volume in enumerate(volumes):
         mine = rays.volume == number
-        found = functional.grid_sample(
+        values_of_mine = functional.grid_sample(
             volume.permute(3, 2, 1, 0)[None],
             scaled[None, None, mine],
             mode="bilinear" if lookup == "trilinear" else "nearest",
             padding_mode="border",
             align_corners=False,
         )
-        values = values.index_put((mine.nonzero()[:, 0],), found[0, :, 0].permute(1, 2, 0))
+        values = values.index_put((mine.nonzero()[:, 0],), values_of_mine[0, :, 0].permute(1, 2, 0))
     weights = weights_from_density(values[..., 0], samples.lengths_m)
     range_m = expected_range(weights, samples.middles_m, samples.far_m)
     return _rendered(weights, (weights[..., None] * values[..., 1:]).sum(dim=1), range_m)

@@ -73,5 +73,7 @@ class TimeLine:
     def _suspect(self, camera: int) -> Verdict:
         self._suspects[camera] += 1
         self._loyal.discard(camera)
-        heard = 2 * len(self._suspects) > self._count or self._suspects[camera] >= 2
-        return Verdict.JUMP if heard and len(self._suspects) > len(self._loyal) else Verdict.HOLD
+        confirmed = 2 * len(self._suspects) > self._count or self._suspects[camera] >= 2
+        return (
+            Verdict.JUMP if confirmed and len(self._suspects) > len(self._loyal) else Verdict.HOLD
+        )

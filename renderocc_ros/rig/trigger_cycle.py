@@ -44,7 +44,7 @@ class TriggerCycle(Generic[Item]):
         camera = image.camera
         loser = self.images.get(camera)
         if loser is not None:
-            others = [says for other, says in self.says_ns.items() if other != camera]
+            others = [time_ns for other, time_ns in self.says_ns.items() if other != camera]
             centre_ns = median_ns(others) if others else self.says_ns[camera]
             if abs(says_ns - centre_ns) >= abs(self.says_ns[camera] - centre_ns):
                 return image

@@ -118,10 +118,10 @@ class DemoWatch:
             self._keep(message, self.results[-1])
 
     def _keep(self, message: SemanticOccupancy, stamps: Mapping[str, int]) -> None:
-        found = {}
+        images = {}
         for camera in self._rig.cameras:
             for stamp_ns, serialised in self._recent[camera.name]:
                 if stamps.get(camera.name) == stamp_ns:
-                    found[camera.name] = decode(serialised, camera.compressed)
-        if self.snapshot is None or len(found) >= len(self.snapshot.images):
-            self.snapshot = Snapshot(message, found)
+                    images[camera.name] = decode(serialised, camera.compressed)
+        if self.snapshot is None or len(images) >= len(self.snapshot.images):
+            self.snapshot = Snapshot(message, images)

@@ -42,11 +42,11 @@ def parameters_of(params_file: Path, node: str) -> dict[str, Any]:
         sections = list(_sections("", content))
     except (OSError, yaml.YAMLError, AttributeError) as error:
         raise ValueError(f"{params_file} is no readable parameter file: {error}") from error
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for pattern, parameters in sections:
         if re.fullmatch(pattern, node):
-            found |= parameters
-    return found
+            merged |= parameters
+    return merged
 
 
 def _sections(above: str, content: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

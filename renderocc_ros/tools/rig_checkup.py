@@ -26,7 +26,7 @@ class RigFinding:
 
     good: bool
     subject: str
-    found: str
+    observation: str
     cure: str = ""
 
 
@@ -89,8 +89,10 @@ def _camera(
         offered = {
             publisher.qos_profile.reliability.name.lower() for publisher in camera.publishers()
         }
-        found = f"{camera.arrivals.rate_hz:.1f} Hz on {camera.topic}, {', '.join(sorted(offered))}"
-        yield RigFinding(True, f"{name}: images", found)
+        arrivals = (
+            f"{camera.arrivals.rate_hz:.1f} Hz on {camera.topic}, {', '.join(sorted(offered))}"
+        )
+        yield RigFinding(True, f"{name}: images", arrivals)
     yield _calibration(camera, image)
     frame = image.frame if image is not None else camera.config.frame
     subject = f"{name}: transform {base_frame} ← {frame or '?'}"
@@ -106,12 +108,12 @@ def _camera(
         return
     forward = pose.rotation[:, 2]
     x, y, z = pose.translation
-    found = f"at ({x:.2f}, {y:.2f}, {z:.2f}) m, looks {_direction(forward)}"
+    observation = f"at ({x:.2f}, {y:.2f}, {z:.2f}) m, looks {_direction(forward)}"
     if abs(forward[2]) > np.sin(np.deg2rad(60)):
         cure = "is it an optical frame? z must be forward, x right, y down (REP-103)"
-        yield RigFinding(False, subject, found, cure)
+        yield RigFinding(False, subject, observation, cure)
     else:
-        yield RigFinding(True, subject, found)
+        yield RigFinding(True, subject, observation)
 
 
 def _calibration(camera: CameraInput, image: ArrivedImage | None) -> RigFinding:
@@ -129,8 +131,8 @@ def _calibration(camera: CameraInput, image: ArrivedImage | None) -> RigFinding:
     except ValueError as error:
         return RigFinding(False, subject, str(error), "compare image and CameraInfo")
     wide = np.rad2deg(2 * np.arctan(model.width / (2 * model.intrinsics[0, 0])))
-    found = f"{model.width}x{model.height}, {model.distortion_model}, about {wide:.0f}° wide"
-    return RigFinding(True, subject, found)
+    observation = f"{model.width}x{model.height}, {model.distortion_model}, about {wide:.0f}° wide"
+    return RigFinding(True, subject, observation)
 
 
 def _direction(forward: Any) -> str:

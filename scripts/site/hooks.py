@@ -53,8 +53,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def _outside(page: File) -> list[str]:
-    found = (_resolve(page.src_uri, match[2]) for match in LINK.finditer(page.content_string))
-    return [target for target in found if target is not None]
+    targets = (_resolve(page.src_uri, match[2]) for match in LINK.finditer(page.content_string))
+    return [target for target in targets if target is not None]
 
 
 def _resolve(page: str, link: str) -> str | None:

@@ -79,9 +79,9 @@ def _paragraphs(text: str) -> Iterator[str]:
     """Help text as Markdown; a line that is a command to copy becomes code."""
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(text).replace("\b", "").strip()):
         flat = " ".join(re.sub(r"\\\[", "[", paragraph).split())
-        found = re.fullmatch(r"(?:Examples?: )?((?:\./run )?renderocc .+)", flat)
-        if found:
-            yield from ("```", *re.split(r" (?=renderocc )", found[1]), "```", "")
+        example = re.fullmatch(r"(?:Examples?: )?((?:\./run )?renderocc .+)", flat)
+        if example:
+            yield from ("```", *re.split(r" (?=renderocc )", example[1]), "```", "")
         else:
             yield from (_escaped(flat), "")
 
@@ -198,13 +198,13 @@ def _type(value: Schema) -> str:
 
 
 def _bounds(value: Schema) -> str:
-    words = {
+    bound_words = {
         "minimum": "≥",
         "exclusiveMinimum": ">",
         "maximum": "≤",
         "exclusiveMaximum": "<",
     }
-    return "".join(f" {sign} {value[key]:g}" for key, sign in words.items() if key in value)
+    return "".join(f" {sign} {value[key]:g}" for key, sign in bound_words.items() if key in value)
 
 
 # -------------------------------------------------------------------------------------- Markdown

@@ -78,8 +78,8 @@ def main(arguments: Sequence[str]) -> int:
     if command == "shell":
         say(f"workspace: {layout.state}, domain {env.get('ROS_DOMAIN_ID', '0')}; leave with exit")
         _become([os.environ.get("SHELL") or "bash", *rest], env)
-    words = ["renderocc", "demo"] if command == "demo" else [command]
-    return _become([*words, *rest], env)
+    command_line = ["renderocc", "demo"] if command == "demo" else [command]
+    return _become([*command_line, *rest], env)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -122,11 +122,15 @@ def _test(layout: Layout, env: dict[str, str], arguments: Sequence[str]) -> int:
     if also:
         arguments = ()
     here = Path.cwd()
-    words = [str(here / word) if (here / word).exists() else word for word in arguments]
-    words = [part for word in words for part in (("-m", "ros") if word == "--ros" else (word,))]
+    pytest_arguments = [str(here / word) if (here / word).exists() else word for word in arguments]
+    pytest_arguments = [
+        part
+        for word in pytest_arguments
+        for part in (("-m", "ros") if word == "--ros" else (word,))
+    ]
     env.setdefault("OMP_NUM_THREADS", "1")
-    if words:
-        return 1 if _failed(env, {"pytest": [layout.program("pytest"), *words]}) else 0
+    if pytest_arguments:
+        return 1 if _failed(env, {"pytest": [layout.program("pytest"), *pytest_arguments]}) else 0
     # Tests with ROS wait more than they compute, so all that needs no ROS runs beside them.
     log = layout.log("tests-without-ros")
     log.parent.mkdir(exist_ok=True)

@@ -102,8 +102,8 @@ def digest(*, contents: Iterable[Path] = (), names: Iterable[Path] = (), extra: 
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
-    found: set[Path] = set()
+    files: set[Path] = set()
     for path in paths:
         inside = path.rglob("*") if path.is_dir() else (path,)
-        found.update(p for p in inside if p.is_file() and "__pycache__" not in p.parts)
-    return sorted(found)
+        files.update(p for p in inside if p.is_file() and "__pycache__" not in p.parts)
+    return sorted(files)

@@ -103,8 +103,8 @@ def _constraints_beside_system(layout: Layout, constraints: Path) -> Path:
     Compiled ROS packages (cv_bridge) fit the numpy that they were built with.
     """
     present: dict[str, str] = {}
-    for found in importlib.metadata.distributions():
-        present.setdefault(_canonical(found.name), found.version)
+    for distribution in importlib.metadata.distributions():
+        present.setdefault(_canonical(distribution.name), distribution.version)
     lines = [
         line
         for line in constraints.read_text().splitlines()

@@ -98,8 +98,8 @@ def local_addresses() -> list[str]:
 
 
 def _address(hexadecimal: str) -> str:
-    words = struct.unpack(f"<{len(hexadecimal) // 8}I", bytes.fromhex(hexadecimal))
-    packed = struct.pack(f">{len(words)}I", *words)
+    numbers = struct.unpack(f"<{len(hexadecimal) // 8}I", bytes.fromhex(hexadecimal))
+    packed = struct.pack(f">{len(numbers)}I", *numbers)
     return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 

@@ -48,13 +48,13 @@ def test_every_command_runs_with_the_typer_of_ubuntu_24_04(tmp_path: Path) -> No
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths}
 
-    def python(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *words]
+    def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=environment)
 
     shown = python("-c", EVERY_COMMAND)
     assert shown.stdout.strip() == f"typer {PINS['typer']}", shown.stderr
-    told = python("-m", "renderocc_ros.cli", "info", "nano", "--json")
-    assert told.returncode == 0 and '"occ3d"' in told.stdout, told.stderr
+    output = python("-m", "renderocc_ros.cli", "info", "nano", "--json")
+    assert output.returncode == 0 and '"occ3d"' in output.stdout, output.stderr
     wrong = python("-m", "renderocc_ros.cli", "score", "a", "b", "--mask", "eyes")
     assert wrong.returncode == 2 and "'camera', 'lidar', 'none'" in wrong.stderr

@@ -25,32 +25,34 @@ def shell_lines(document: Path) -> list[str]:
     return [line.split("  #")[0].strip().removeprefix("$ ") for line in lines if line.strip()]
 
 
-def problem_of(words: list[str]) -> str | None:
+def problem_of(arguments: list[str]) -> str | None:
     """What is wrong with one of our commands; None if nothing, or if it is not ours."""
-    if words[:1] == ["./run"]:
-        rest = _without_options(words[1:])
+    if arguments[:1] == ["./run"]:
+        rest = _without_options(arguments[1:])
         if not rest:
-            return None if {"--help", "-h"} & set(words) else "./run without a command"
+            return None if {"--help", "-h"} & set(arguments) else "./run without a command"
         if rest[0] in RUN_COMMANDS:
             return None
         if rest[0] == "renderocc":
             return problem_of(rest)
         return None if rest[0] in ANY_PROGRAM else f"./run has no command {rest[0]}"
-    if words[:1] == ["renderocc"]:
-        command = next((word for word in words[1:] if not word.startswith("-")), None)
+    if arguments[:1] == ["renderocc"]:
+        command = next((word for word in arguments[1:] if not word.startswith("-")), None)
         if command is None or not command.islower():
             return None
         return None if command in COMMANDS else f"renderocc has no command {command}"
-    if words[:2] == ["ros2", "launch"] and words[2] == "renderocc_ros":
-        return None if (ROOT / "launch" / words[3]).exists() else f"no launch file {words[3]}"
+    if arguments[:2] == ["ros2", "launch"] and arguments[2] == "renderocc_ros":
+        return (
+            None if (ROOT / "launch" / arguments[3]).exists() else f"no launch file {arguments[3]}"
+        )
     return None
 
 
-def _without_options(words: list[str]) -> list[str]:
-    while words and words[0].startswith("-"):
-        takes_value = words[0] in ("--distro", "--python")
-        words = words[2:] if takes_value else words[1:]
-    return words
+def _without_options(arguments: list[str]) -> list[str]:
+    while arguments and arguments[0].startswith("-"):
+        takes_value = arguments[0] in ("--distro", "--python")
+        arguments = arguments[2:] if takes_value else arguments[1:]
+    return arguments
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

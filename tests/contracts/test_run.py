@@ -26,8 +26,8 @@ def _workspace_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
-def run(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(list(words), capture_output=True, text=True, cwd=cwd)
+def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(list(arguments), capture_output=True, text=True, cwd=cwd)
 
 
 def test_it_works_through_a_link_in_a_path_with_a_space(tmp_path: Path) -> None:
@@ -39,17 +39,17 @@ def test_it_works_through_a_link_in_a_path_with_a_space(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "reason"),
     [
         (["--python", "/no/python", "build"], "3.10 to 3.13"),
         (["--distro", "noetic", "build"], "'jazzy', 'kilted'"),
         ([], "./run demo"),
     ],
 )
-def test_a_wrong_call_is_told_what_is_right(words: list[str], told: str) -> None:
-    done = run(ROOT / "run", *words)
+def test_a_wrong_call_is_told_what_is_right(arguments: list[str], reason: str) -> None:
+    done = run(ROOT / "run", *arguments)
     assert done.returncode == 2
-    assert told in done.stdout + done.stderr
+    assert reason in done.stdout + done.stderr
 
 
 def test_a_failed_step_names_its_log_and_the_cure(tmp_path: Path) -> None:
@@ -116,8 +116,8 @@ def test_two_private_runs_get_domains_of_their_own(monkeypatch: pytest.MonkeyPat
     taken: list[int] = []
     real_open = os.open
 
-    def remember(*words: object) -> int:
-        taken.append(real_open(*words))  # type: ignore[arg-type]
+    def remember(*arguments: object) -> int:
+        taken.append(real_open(*arguments))  # type: ignore[arg-type]
         return taken[-1]
 
     monkeypatch.setattr(os, "open", remember)

@@ -57,7 +57,7 @@ def test_every_requirement_is_pinned() -> None:
 
 def _names(file: str) -> set[str]:
     text = (ROOT / "requirements" / f"{file}.txt").read_text()
-    return {found.lower() for found in re.findall(r"^([\w.-]+?)(?:\[|[<>=]=?|$)", text, re.M)}
+    return {result.lower() for result in re.findall(r"^([\w.-]+?)(?:\[|[<>=]=?|$)", text, re.M)}
 
 
 @pytest.mark.parametrize("name", ["renderocc", "renderocc-train"])
@@ -89,8 +89,8 @@ def test_pip_installs_all_but_the_node(pip_installed: Path) -> None:
     for package, root in PACKAGES.items():
         sources = {path.relative_to(root) for path in (root / package).rglob("*.py")}
         expected = {path for path in sources if path.parts[:2] != ("renderocc_ros", "node")}
-        found = (pip_installed / package).rglob("*.py")
-        assert {path.relative_to(pip_installed) for path in found} == expected
+        result = (pip_installed / package).rglob("*.py")
+        assert {path.relative_to(pip_installed) for path in result} == expected
 
 
 @pytest.mark.parametrize("folder", ["config", "msg", "weights"])

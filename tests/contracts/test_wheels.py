@@ -79,8 +79,8 @@ def install(built: Path, tmp_path: Path) -> Callable[..., Run]:
         pip = [str(programs / "python"), "-m", "pip", "install", "-q", "-c", "pins.txt"]
         call([*pip, f"{package}{extras}"], tmp_path)
 
-        def run(program: str, *words: str) -> str:
-            return call([str(programs / program), *words], tmp_path)
+        def run(program: str, *arguments: str) -> str:
+            return call([str(programs / program), *arguments], tmp_path)
 
         return run
 

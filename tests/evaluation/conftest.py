@@ -26,8 +26,8 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def evaluate(*words: str | Path) -> tuple[int, str, str]:
-    command = ["evaluate", "nano", *map(str, words), "--rig", "two_cameras", "--threads", "1"]
+def evaluate(*arguments: str | Path) -> tuple[int, str, str]:
+    command = ["evaluate", "nano", *map(str, arguments), "--rig", "two_cameras", "--threads", "1"]
     result = CliRunner().invoke(app, command)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception

@@ -69,10 +69,10 @@ def test_the_interval_is_that_of_theory_for_a_mean(make: Make) -> None:
     """Recall here is a mean of independent frames, so its interval is ± 1.96 σ/√n."""
     first, second = (read_results(make(n, 0.6, 0.05, s)) for n, s in (("a", 3), ("b", 4)))
     recall = compare_results(first, second, block=1, resamples=4000).scores["recall"]
-    found = np.array(
+    result = np.array(
         [[r.confusions[t][11, 11] / 1050 for t in sorted(r.confusions)] for r in (first, second)]
     )
-    expected = 2 * 1.96 * np.std(found[1] - found[0]) / np.sqrt(FRAMES)
+    expected = 2 * 1.96 * np.std(result[1] - result[0]) / np.sqrt(FRAMES)
     assert recall.high - recall.low == pytest.approx(expected, rel=0.1)
 
 

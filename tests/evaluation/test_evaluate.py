@@ -59,9 +59,9 @@ def remade(message: Any, **changes: Any) -> Any:
 def test_every_set_is_scored_and_the_scores_are_those_of_the_files(
     evaluated: tuple[Path, Any], occ3d: ClassSet
 ) -> None:
-    folder, said = evaluated
+    folder, output = evaluated
     results = read_results(folder / "results")
-    assert said["frames_evaluated"] == said["frames_scored"] == len(results.frames) == SETS
+    assert output["frames_evaluated"] == output["frames_scored"] == len(results.frames) == SETS
     matrix = no_counts(len(occ3d))
     for frame in results.frames:
         truth, predicted = results.truth(frame.token), results.prediction(frame.token)
@@ -71,11 +71,11 @@ def test_every_set_is_scored_and_the_scores_are_those_of_the_files(
         assert frame.scores["iou"] == pytest.approx(voxel_scores(counts).iou)
         matrix += counts
     expected = voxel_scores(matrix)
-    assert said["scores"]["miou"] == pytest.approx(expected.miou)
-    assert said["scores"]["iou"] == pytest.approx(expected.iou)
+    assert output["scores"]["miou"] == pytest.approx(expected.miou)
+    assert output["scores"]["iou"] == pytest.approx(expected.iou)
     assert np.array_equal(said_confusion(folder), matrix)
-    assert sum(ring["voxels"] for ring in said["rings"]) == matrix.sum()
-    assert sum(said["calibration"]["voxels"]) == matrix.sum()
+    assert sum(ring["voxels"] for ring in output["rings"]) == matrix.sum()
+    assert sum(output["calibration"]["voxels"]) == matrix.sum()
 
 
 def said_confusion(folder: Path) -> np.ndarray:
@@ -94,12 +94,12 @@ def test_the_truth_kept_is_that_of_the_bag(evaluated: tuple[Path, Any], drive: P
 
 
 def test_score_reads_the_same_files_with_the_same_result(evaluated: tuple[Path, Any]) -> None:
-    folder, said = evaluated
-    words = [str(folder / "results" / name) for name in ("predictions", "truth")]
-    command = ["score", *words, "--json", "--processes", "1"]
+    folder, output = evaluated
+    arguments = [str(folder / "results" / name) for name in ("predictions", "truth")]
+    command = ["score", *arguments, "--json", "--processes", "1"]
     scored = CliRunner().invoke(app, command)
     assert scored.exit_code == 0, scored.stderr
-    assert json.loads(scored.stdout)["miou"] == pytest.approx(said["scores"]["miou"])
+    assert json.loads(scored.stdout)["miou"] == pytest.approx(output["scores"]["miou"])
     with np.load(next((folder / "results" / "predictions").glob("*.npz"))) as arrays:
         assert arrays["semantics"].shape == (100, 100, 8) and arrays["semantics"].dtype == np.uint8
     tables = {row["token"]: row for row in csv.DictReader((folder / "results/frames.csv").open())}
@@ -107,7 +107,7 @@ def test_score_reads_the_same_files_with_the_same_result(evaluated: tuple[Path, 
     for frame in results.frames:
         assert float(tables[frame.token]["miou"]) == pytest.approx(frame.scores["miou"])
     classes = list(csv.DictReader((folder / "results/classes.csv").open()))
-    assert [row["class"] for row in classes] == list(said["scores"]["class_iou"])
+    assert [row["class"] for row in classes] == list(output["scores"]["class_iou"])
 
 
 def test_it_gives_the_same_twice_and_does_what_the_predictor_does(
@@ -181,24 +181,24 @@ def test_rendered_views_are_scored_without_any_voxel_truth(drive: Path, tmp_path
     bag = copied(drive, tmp_path / "flat", lambda t, m: None if "occupancy" in t else m)
     code, out, err = evaluate(bag, "--out", tmp_path / "out", "--views", "--json")
     assert code == 0, err
-    said = json.loads(out)
-    assert said["frames_scored"] == 0 and "miou" not in said["scores"]
-    assert {"what": "scores", "why": "no truth at its time", "count": SETS} in said["skipped"]
-    assert any("the bag has no truth" in text for text in said["problems"])
-    assert said["views"]["depth_pixels"] > 1000
-    assert 0.0 < said["views"]["depth_abs_rel"] < 2.0
+    report = json.loads(out)
+    assert report["frames_scored"] == 0 and "miou" not in report["scores"]
+    assert {"what": "scores", "why": "no truth at its time", "count": SETS} in report["skipped"]
+    assert any("the bag has no truth" in text for text in report["problems"])
+    assert report["views"]["depth_pixels"] > 1000
+    assert 0.0 < report["views"]["depth_abs_rel"] < 2.0
     assert len(list((tmp_path / "out" / "images").rglob("*.depth.jpg"))) == 2 * SETS
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "words"),
+    ("field", "value", "complaint"),
     [
         ("class_table", "waymo", "the classes 'waymo', the model 'occ3d'"),
         ("resolution", 0.4, "resolution_m=0.4,"),
     ],
 )
 def test_truth_that_does_not_fit_is_refused(
-    drive: Path, tmp_path: Path, field: str, value: Any, words: str
+    drive: Path, tmp_path: Path, field: str, value: Any, complaint: str
 ) -> None:
     def change(topic: str, message: Any) -> Any:
         if topic != TRUTH:
@@ -207,7 +207,7 @@ def test_truth_that_does_not_fit_is_refused(
 
     bag = copied(drive, tmp_path / "other", change)
     code, _, err = evaluate(bag, "--out", tmp_path / "out")
-    assert code == 1 and words in err
+    assert code == 1 and complaint in err
     assert not (tmp_path / "out" / "results.json").exists()
 
 
@@ -224,8 +224,8 @@ def test_frames_without_truth_are_counted_not_scored_as_zero(drive: Path, tmp_pa
         copied(drive, tmp_path / "gap", change), "--out", tmp_path / "out", "--json"
     )
     assert code == 0, err
-    said = json.loads(out)
-    assert said["frames_evaluated"] == SETS and said["frames_scored"] == SETS - 1
+    report = json.loads(out)
+    assert report["frames_evaluated"] == SETS and report["frames_scored"] == SETS - 1
     frames = read_results(tmp_path / "out").frames
     assert [frame.unscored for frame in frames] == ["", "no truth at its time", "", ""]
     assert "miou" not in frames[1].scores
@@ -271,9 +271,9 @@ def test_occ3d_files_are_found_by_stamp_and_a_damaged_one_is_named(
         drive, "--out", tmp_path / "out", "--truth", tmp_path / "gts", "--json"
     )
     assert code == 0, err
-    said = json.loads(out)
-    assert said["frames_scored"] == 2 and said["frames_evaluated"] == SETS
-    (why,) = [each["why"] for each in said["skipped"] if "labels.npz" in each["why"]]
+    report = json.loads(out)
+    assert report["frames_scored"] == 2 and report["frames_evaluated"] == SETS
+    (why,) = [each["why"] for each in report["skipped"] if "labels.npz" in each["why"]]
     assert why.startswith(f"{target} is broken")
     again = read_results(tmp_path / "out")
     for token, counts in again.confusions.items():
@@ -285,18 +285,18 @@ def test_the_threshold_decides_what_is_occupied(drive: Path, tmp_path: Path) -> 
         drive, "--out", tmp_path / "out", "--no-images", "--json", "--threshold", "1"
     )
     assert code == 0, err
-    said = json.loads(out)
-    assert said["model"]["threshold"] == 1.0
-    assert said["scores"]["recall"] == 0.0 and said["scores"]["precision"] is None
-    assert said["frames_scored"] == SETS
+    report = json.loads(out)
+    assert report["model"]["threshold"] == 1.0
+    assert report["scores"]["recall"] == 0.0 and report["scores"]["precision"] is None
+    assert report["frames_scored"] == SETS
 
 
 def test_rays_start_at_the_lidar_of_every_frame(drive: Path, tmp_path: Path) -> None:
     code, out, err = evaluate(drive, "--out", tmp_path / "out", "--rays", "--no-images", "--json")
     assert code == 0, err
-    said = json.loads(out)["ray_iou"]
-    assert said["samples"] == SETS and 0 <= said["ray_iou"] < 0.5
-    assert said["at_m"]["1"] <= said["at_m"]["2"] <= said["at_m"]["4"]
+    report = json.loads(out)["ray_iou"]
+    assert report["samples"] == SETS and 0 <= report["ray_iou"] < 0.5
+    assert report["at_m"]["1"] <= report["at_m"]["2"] <= report["at_m"]["4"]
     # The truth in the place of the predictions scores 1, by the same function.
     folder = tmp_path / "out"
     results = read_results(folder)
@@ -339,9 +339,9 @@ def test_nuscenes_folders_are_evaluated_in_the_frame_of_their_truth(
     for posed in first.images:
         assert posed is not None
         record = database.get("sample_data", sample["data"][posed.name])
-        there = pose_of(database.get("ego_pose", record["ego_pose_token"]))
+        present = pose_of(database.get("ego_pose", record["ego_pose_token"]))
         mount = pose_of(database.get("calibrated_sensor", record["calibrated_sensor_token"]))
-        expected = np.linalg.inv(global_from_ego) @ there @ mount
+        expected = np.linalg.inv(global_from_ego) @ present @ mount
         assert np.allclose(posed.ego_from_camera.matrix, expected, atol=1e-9)
         assert posed.pixels.shape[:2] == (posed.model.height, posed.model.width)
 
@@ -367,14 +367,14 @@ def test_models_are_compared_on_a_bag(
     evaluated: tuple[Path, Any], drive: Path, tmp_path: Path
 ) -> None:
     """A result and a model; the same network both times, so nothing differs."""
-    words = ["compare", str(evaluated[0] / "results"), "nano", "--bag", str(drive), "--json"]
-    words += ["--rig", "two_cameras", "--block", "2", "--out", str(tmp_path)]
-    run = CliRunner().invoke(app, words)
+    arguments = ["compare", str(evaluated[0] / "results"), "nano", "--bag", str(drive), "--json"]
+    arguments += ["--rig", "two_cameras", "--block", "2", "--out", str(tmp_path)]
+    run = CliRunner().invoke(app, arguments)
     assert run.exit_code == 0, run.stderr
-    said = json.loads(run.stdout)
-    assert (said["second"], said["frames"]) == ("nano", SETS)
-    assert said["scores"]["iou"]["second"] == pytest.approx(evaluated[1]["scores"]["iou"])
-    assert said["scores"]["iou"]["verdict"] == "no difference shown"
+    report = json.loads(run.stdout)
+    assert (report["second"], report["frames"]) == ("nano", SETS)
+    assert report["scores"]["iou"]["second"] == pytest.approx(evaluated[1]["scores"]["iou"])
+    assert report["scores"]["iou"]["verdict"] == "no difference shown"
     assert read_results(tmp_path / "second").content["frames_scored"] == SETS
 
 
@@ -393,5 +393,5 @@ def test_a_model_that_gives_nan_is_said_and_not_scored(drive: Path, tmp_path: Pa
     command = ["evaluate", str(path), str(drive), "--rig", "two_cameras"]
     run = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out")])
     assert run.exit_code == 1
-    said = run.stderr.replace("\n", " ")
-    assert f"the model gives NaN or infinity; its weights? ({SETS})" in said
+    output = run.stderr.replace("\n", " ")
+    assert f"the model gives NaN or infinity; its weights? ({SETS})" in output

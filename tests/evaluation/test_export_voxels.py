@@ -17,14 +17,14 @@ from renderocc_training.evaluation.results import read_results
 from tests.evaluation.conftest import SETS
 
 
-def export(*words: str | Path) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["export-voxels", *map(str, words)])
+def export(*arguments: str | Path) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["export-voxels", *map(str, arguments)])
     return done.exit_code, done.stdout + done.stderr
 
 
 def test_a_bags_truth_of_a_chosen_time(drive: Path, tmp_path: Path, occ3d: ClassSet) -> None:
-    code, said = export(drive, "--at", "0.9", "--out", tmp_path / "new" / "a.npz")
-    assert code == 0, said
+    code, output = export(drive, "--at", "0.9", "--out", tmp_path / "new" / "a.npz")
+    assert code == 0, output
     frames = list(recorded_voxels(drive))
     assert len(frames) == SETS
     first_ns = frames[0].stamp_ns
@@ -41,8 +41,8 @@ def test_all_frames_of_results_and_of_their_bag(
     results = read_results(folder / "results")
     for source in ("results", "bag"):
         out = tmp_path / source
-        code, said = export(folder / source, "--format", "npz", "--out", out)
-        assert code == 0, said
+        code, output = export(folder / source, "--format", "npz", "--out", out)
+        assert code == 0, output
         assert len(list(out.glob("*.npz"))) == SETS
         for frame in results.frames:
             kept = results.prediction(frame.token)
@@ -54,14 +54,14 @@ def test_all_frames_of_results_and_of_their_bag(
 def test_chosen_classes_alone(drive: Path, tmp_path: Path, occ3d: ClassSet) -> None:
     ground = sorted(occ3d.ground_ids)
     names = [word for number in ground for word in ("--class", occ3d.names[number])]
-    code, said = export(drive, *names, "--out", tmp_path / "a.npz")
-    assert code == 0, said
+    code, output = export(drive, *names, "--out", tmp_path / "a.npz")
+    assert code == 0, output
     with np.load(tmp_path / "a.npz") as arrays:
         assert set(np.unique(arrays["semantics"])) <= {*ground, occ3d.free_id, 255}
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("arguments", "reason"),
     [
         (("--out", "a.las"), "written as .ply, .pcd, .npz, .bt"),
         (("--out", "a.ply", "--at", "99"), "end before that"),
@@ -71,8 +71,8 @@ def test_chosen_classes_alone(drive: Path, tmp_path: Path, occ3d: ClassSet) -> N
     ],
 )
 def test_mistakes_are_told(
-    drive: Path, tmp_path: Path, words: tuple[str, ...], reason: str, monkeypatch: Any
+    drive: Path, tmp_path: Path, arguments: tuple[str, ...], reason: str, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, said = export(drive, *words)
-    assert code == 1 and reason in " ".join(said.split())
+    code, output = export(drive, *arguments)
+    assert code == 1 and reason in " ".join(output.split())

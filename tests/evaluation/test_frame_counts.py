@@ -31,29 +31,29 @@ def truth(labels: np.ndarray, mask: np.ndarray | None = None) -> Occ3dTruth:
 def volumes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     random = np.random.default_rng(3)
     true = random.integers(0, 18, GRID.size).astype(np.uint8)
-    said = np.where(random.random(GRID.size) < 0.5, true, random.integers(0, 18, GRID.size))
-    return true, said.astype(np.uint8), random.random(GRID.size) < 0.6
+    predicted = np.where(random.random(GRID.size) < 0.5, true, random.integers(0, 18, GRID.size))
+    return true, predicted.astype(np.uint8), random.random(GRID.size) < 0.6
 
 
 def test_rings_add_up_to_the_whole_and_hold_what_lies_in_them(
     occ3d: ClassSet, volumes: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> None:
-    true, said, mask = volumes
-    counts = FrameCounter("camera").count(occupancy(occ3d, said), truth(true, mask), None)
-    assert np.array_equal(counts.confusion, confusion_matrix(true, said, occ3d, mask))
+    true, predicted, mask = volumes
+    counts = FrameCounter("camera").count(occupancy(occ3d, predicted), truth(true, mask), None)
+    assert np.array_equal(counts.confusion, confusion_matrix(true, predicted, occ3d, mask))
     x, y, _ = np.moveaxis(GRID.centres(), -1, 0)
     near = np.hypot(x, y) < 10
-    assert np.array_equal(counts.rings[0], confusion_matrix(true, said, occ3d, mask & near))
+    assert np.array_equal(counts.rings[0], confusion_matrix(true, predicted, occ3d, mask & near))
     beyond = np.hypot(x, y) >= 40  # the corners at 70 m are counted too
-    assert np.array_equal(counts.rings[-1], confusion_matrix(true, said, occ3d, mask & beyond))
+    assert np.array_equal(counts.rings[-1], confusion_matrix(true, predicted, occ3d, mask & beyond))
     assert counts.reliability.voxels.sum() == mask.sum()
 
 
 def test_counts_of_frames_add_up(
     occ3d: ClassSet, volumes: tuple[np.ndarray, np.ndarray, np.ndarray]
 ) -> None:
-    true, said, mask = volumes
-    first = FrameCounter("camera").count(occupancy(occ3d, said), truth(true, mask), None)
+    true, predicted, mask = volumes
+    first = FrameCounter("camera").count(occupancy(occ3d, predicted), truth(true, mask), None)
     second = FrameCounter("none").count(occupancy(occ3d, true), truth(true), None)
     total = FrameCounts.none(len(occ3d)) + first + second
     assert np.array_equal(total.confusion, first.confusion + second.confusion)
@@ -113,14 +113,14 @@ def test_what_stands_above_the_ground_has_a_score_of_its_own(occ3d: ClassSet) ->
     true = np.full(grid.size, FREE, np.uint8)
     true[:, :, 0] = ROAD
     true[2:6, 3, 1:4] = CAR  # 4 voxels touch the ground, 8 are above it
-    said = true.copy()
-    said[2:4, 3, 2:4] = FREE  # 4 of the 8 are missed
-    said[8, 8, 4] = CAR  # and 2 are made up, one of them where nobody looks
-    said[9, 9, 4] = CAR
+    labels = true.copy()
+    labels[2:4, 3, 2:4] = FREE  # 4 of the 8 are missed
+    labels[8, 8, 4] = CAR  # and 2 are made up, one of them where nobody looks
+    labels[9, 9, 4] = CAR
     seen = np.ones(grid.size, bool)
     seen[9, 9] = False
     confidence = np.zeros(grid.size, np.uint8)
-    predicted = SemanticOccupancy(0, grid, occ3d, said, confidence)
+    predicted = SemanticOccupancy(0, grid, occ3d, labels, confidence)
     counts = FrameCounter("camera").count(predicted, truth(true, seen), None)
     assert counts.above.tolist() == [[100 * 3 - 3 - 8 - 1, 1], [4, 4]]
     assert frame_scores(counts)["iou_above_ground"] == pytest.approx(4 / 9)

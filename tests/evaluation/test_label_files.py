@@ -31,8 +31,8 @@ def from_one(labels: np.ndarray) -> np.ndarray:
 
 
 def score(folder: Path, *options: str) -> tuple[int, dict[str, float], str]:
-    words = ["score", str(folder / "pred"), str(folder / "gts"), "--json", "--processes", "1"]
-    result = CliRunner().invoke(app, [*words, *options])
+    arguments = ["score", str(folder / "pred"), str(folder / "gts"), "--json", "--processes", "1"]
+    result = CliRunner().invoke(app, [*arguments, *options])
     return result.exit_code, json.loads(result.stdout or "{}"), result.stderr
 
 
@@ -135,9 +135,9 @@ def test_voxels_of_semantickitti(tmp_path: Path) -> None:
         top = "gts" if part == "voxels" else "pred"
         folder = tmp_path / top / "sequences" / "08" / part
         folder.mkdir(parents=True)
-        said = raw.copy()
-        said[19, 5, 3] *= 1 - drop
-        said.tofile(folder / "000010.label")
+        predicted = raw.copy()
+        predicted[19, 5, 3] *= 1 - drop
+        predicted.tofile(folder / "000010.label")
         np.packbits(invalid).tofile(folder / "000010.invalid")
     code, scores, err = score(tmp_path)
     assert code == 0, err

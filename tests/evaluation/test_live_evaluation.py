@@ -37,8 +37,8 @@ def test_live_and_replay_agree_voxel_for_voxel(drive: Path, tmp_path: Path) -> N
         command, capture_output=True, text=True, timeout=300, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.strip().splitlines()[-1])
-    agreement = said["live_agreement"]
+    report = json.loads(done.stdout.strip().splitlines()[-1])
+    agreement = report["live_agreement"]
     # The first set may come before the first CameraInfo and transforms have.
     assert agreement["sets"] >= SETS - 2
     assert agreement["voxels_different"] == 0

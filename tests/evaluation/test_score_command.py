@@ -44,8 +44,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "mine", tmp_path / "gts"
 
 
-def run(*words: str | Path) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["score", *map(str, words), "--processes", "1"])
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["score", *map(str, arguments), "--processes", "1"])
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -90,18 +90,18 @@ def lower(folders: tuple[Path, Path]) -> tuple[Path, Path]:
         with np.load(file) as arrays:
             np.savez(file, **{name: arrays[name][::2, ::2, ::2] for name in arrays})
         labels = np.load(predictions / guess)["arr_0"][::2, ::2, ::2]
-        said = {"origin_m": np.array(LOWER.origin_m), "resolution_m": np.array(0.8)}
-        np.savez(predictions / guess, semantics=labels, **said)
+        predicted = {"origin_m": np.array(LOWER.origin_m), "resolution_m": np.array(0.8)}
+        np.savez(predictions / guess, semantics=labels, **predicted)
     return folders
 
 
-@pytest.mark.parametrize("words", [(), ("--voxel-m", "0.8")])
+@pytest.mark.parametrize("options", [(), ("--voxel-m", "0.8")])
 def test_rays_are_cast_in_the_grid_that_the_predictions_say(
-    lower: tuple[Path, Path], occ3d: ClassSet, words: tuple[str, ...]
+    lower: tuple[Path, Path], occ3d: ClassSet, options: tuple[str, ...]
 ) -> None:
     predictions, truth = lower
     origins = predictions.parent / "origins.npz"
-    code, out, err = run(predictions, truth, "--json", "--rays", origins, *words)
+    code, out, err = run(predictions, truth, "--json", "--rays", origins, *options)
     assert code == 0, err
 
     def expected(grid: VoxelGrid) -> float:
@@ -154,7 +154,7 @@ def test_missing_predictions_are_named_and_not_skipped(folders: tuple[Path, Path
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (
             np.zeros((100, 100, 8), np.uint8),
@@ -164,10 +164,10 @@ def test_missing_predictions_are_named_and_not_skipped(folders: tuple[Path, Path
         (np.full(SIZE, np.nan), "labels are float64"),
     ],
 )
-def test_bad_files_are_named(folders: tuple[Path, Path], content: np.ndarray, words: str) -> None:
+def test_bad_files_are_named(folders: tuple[Path, Path], content: np.ndarray, message: str) -> None:
     np.savez(folders[0] / "token1.npz", content)
     code, _, err = run(*folders)
-    assert code == 1 and words in err
+    assert code == 1 and message in err
 
 
 def test_a_truncated_file_is_named(folders: tuple[Path, Path]) -> None:

@@ -37,25 +37,25 @@ def test_truth_of_the_models_grid_is_taken(folder: Path, occ3d: ClassSet, descri
 
 
 @pytest.mark.parametrize(
-    ("grid", "class_table", "words"),
+    ("grid", "class_table", "message"),
     [
         (LOWER, "occ3d", r"token.* grid VoxelGrid.*-1\.0\), .* the model VoxelGrid.*-1\.2\), "),
         (GRID, "waymo", "token.* the classes 'waymo', the model 'occ3d'"),
     ],
 )
 def test_truth_of_another_grid_or_other_classes_is_refused_naming_both(
-    folder: Path, occ3d: ClassSet, grid: VoxelGrid, class_table: str, words: str
+    folder: Path, occ3d: ClassSet, grid: VoxelGrid, class_table: str, message: str
 ) -> None:
     describe_grid(folder / "drive", grid, class_table)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         FileTruth(folder, GRID, occ3d).truth("token", 0)
 
 
 def test_truth_that_no_set_asks_for_is_told(folder: Path, occ3d: ClassSet) -> None:
     files = FileTruth(folder, GRID, occ3d)
     assert files.truth("monday_1700050001600000000", 1_700_050_001_600_000_000) is None
-    (said,) = files.problems("monday")
-    assert "monday: none of the 1 files" in said
+    (output,) = files.problems("monday")
+    assert "monday: none of the 1 files" in output
     assert files.truth("token", 0) is not None and not files.problems("monday")
 
 

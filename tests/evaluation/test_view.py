@@ -25,8 +25,8 @@ av = pytest.importorskip("av", reason="extra 'view' is not installed")
 rr = pytest.importorskip("rerun", reason="extra 'view' is not installed")
 
 
-def view(*words: str | Path) -> tuple[int, str]:
-    command = ["view", *map(str, words), "--rig", "two_cameras"]
+def view(*arguments: str | Path) -> tuple[int, str]:
+    command = ["view", *map(str, arguments), "--rig", "two_cameras"]
     result = CliRunner().invoke(app, command)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -104,8 +104,8 @@ def value_of(table: Any, column: str, row: int) -> Any:
 
 def test_a_film_has_the_pace_of_the_drive(evaluated: tuple[Path, Any], tmp_path: Path) -> None:
     folder = evaluated[0] / "results"
-    words = ("--seconds", "0.6", "--width", "641", "--speed", "2")
-    assert view(folder, "--save", tmp_path / "film.mp4", *words)[0] == 0
+    arguments = ("--seconds", "0.6", "--width", "641", "--speed", "2")
+    assert view(folder, "--save", tmp_path / "film.mp4", *arguments)[0] == 0
     with av.open(str(tmp_path / "film.mp4")) as film:
         assert film.streams.video[0].codec_context.name == "h264"
         shown = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in film.decode(video=0)]
@@ -145,7 +145,7 @@ def test_a_bag_of_voxels_alone_is_a_picture(evaluated: tuple[Path, Any], tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("arguments", "complaint"),
     [
         (("--save", "film.avi"), "written as .png, .jpg, .mp4, .gif, .rrd"),
         ((), "there is no display here: write a file with --save"),
@@ -161,11 +161,11 @@ def test_what_cannot_be_shown_is_said(
     drive: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    words: tuple[str, ...],
+    arguments: tuple[str, ...],
     complaint: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    code, err = view(drive, *words)
+    code, err = view(drive, *arguments)
     assert code == 1 and complaint in err.replace("\n", " ")

@@ -59,8 +59,8 @@ def test_the_viewer_sees_what_the_node_gets_and_says(drive: Path, tmp_path: Path
     with subprocess.Popen(looking, stderr=subprocess.PIPE, text=True) as viewer:
         playing = [*ours, "play", str(bag), "--rate", "0.5", "--wait-for-subscribers"]
         subprocess.run(playing, check=True, timeout=120)
-        words = viewer.communicate(timeout=60)[1]  # the fourth set, after 1.5 s, ends it
-    assert viewer.returncode == 0, words
+        output = viewer.communicate(timeout=60)[1]  # the fourth set, after 1.5 s, ends it
+    assert viewer.returncode == 0, output
     seen = read_rrd(tmp_path / "seen.rrd")
     with BagReader(bag) as reader:
         truth = [

@@ -72,10 +72,10 @@ def campaign(sound: Sound, inputs: int, first_seed: int = 0) -> Campaign:
     @given(sound.damaged)
     def try_one(content: bytes) -> None:
         tried.inputs += 1
-        found = escape(sound, content)
-        if found is not None:
-            count, first = tried.found.get(found, (0, content))
-            tried.found[found] = count + 1, first
+        result = escape(sound, content)
+        if result is not None:
+            count, first = tried.found.get(result, (0, content))
+            tried.found[result] = count + 1, first
 
     try_one()
     return tried
@@ -86,21 +86,21 @@ def escape(sound: Sound, content: bytes) -> Escape | None:
     sound.file.write_bytes(content)
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.process_time()
-    found = None
+    result = None
     try:
         sound.target.read(sound.folder)
     except ValueError as error:
         if len(str(error).splitlines()) != 1:
-            found = Escape("a message of several lines", _place(error), str(error))
+            result = Escape("a message of several lines", _place(error), str(error))
     except Exception as error:
-        found = Escape(type(error).__name__, _place(error), str(error))
+        result = Escape(type(error).__name__, _place(error), str(error))
     seconds = time.process_time() - started
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
     if seconds > MAX_SECONDS:
         return Escape("too much time", "", f"{seconds:.1f} s of CPU")
     if grown_kib > MAX_GROWTH_KIB:
         return Escape("too much memory", "", f"{grown_kib} KiB")
-    return found
+    return result
 
 
 def _place(error: BaseException) -> str:

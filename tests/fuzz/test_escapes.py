@@ -30,15 +30,15 @@ SECONDS, KIB = 5.0, 300_000
 
 
 @contextmanager
-def refused(words: str) -> Iterator[pytest.ExceptionInfo[ValueError]]:
+def refused(message: str) -> Iterator[pytest.ExceptionInfo[ValueError]]:
     """By a message with these words, in bounded time and memory."""
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.process_time()
-    with pytest.raises(ValueError, match=words) as found:
-        yield found
+    with pytest.raises(ValueError, match=message) as result:
+        yield result
     assert time.process_time() - started < SECONDS
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < KIB
-    assert len(str(found.value)) < 1000
+    assert len(str(result.value)) < 1000
 
 
 def header(shape: str, descr: str = "|u1") -> bytes:
@@ -74,7 +74,7 @@ def test_a_bomb_of_3_gigabytes_is_refused_unopened(
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (header("(1125899906842624, 10)"), "an array says uint8 .* and holds 0 bytes"),
         (header("(2, 2, 2)"), "holds 0 bytes"),
@@ -86,19 +86,22 @@ def test_a_bomb_of_3_gigabytes_is_refused_unopened(
         (b"", "is broken"),
     ],
 )
-def test_arrays_that_say_what_they_do_not_hold(content: bytes, words: str, tmp_path: Path) -> None:
+def test_arrays_that_say_what_they_do_not_hold(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
     path = zipped(tmp_path / "labels.npz", semantics=content)
-    with refused(words):
+    with refused(message):
         read_prediction(path)
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("bare.npz", "not a zip file"), ("bare.npy", "says uint8 .* holds 0 bytes")]
+    ("name", "message"),
+    [("bare.npz", "not a zip file"), ("bare.npy", "says uint8 .* holds 0 bytes")],
 )
-def test_a_bare_array_of_9_pib_is_refused(name: str, words: str, tmp_path: Path) -> None:
+def test_a_bare_array_of_9_pib_is_refused(name: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(header("(1125899906842624, 10)"))
-    with refused(words):
+    with refused(message):
         read_prediction(path)
 
 
@@ -109,9 +112,9 @@ def test_a_broken_deflate_stream_is_refused(tmp_path: Path) -> None:
     start = content.index(b"semantics.npy") + 60
     content[start : start + 8] = b"\xff" * 8
     path.write_bytes(content)
-    with refused(r"labels\.npz is broken") as found:
+    with refused(r"labels\.npz is broken") as result:
         read_prediction(path)
-    assert isinstance(found.value.__cause__, zlib.error | zipfile.BadZipFile)
+    assert isinstance(result.value.__cause__, zlib.error | zipfile.BadZipFile)
 
 
 def test_masks_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -133,7 +136,7 @@ MERGES = "a: &a {k: 1}\n" + "".join(
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         (LAUGHS, "more than 100,000 values"),
         (MERGES, "more than 100,000 values"),
@@ -149,10 +152,10 @@ MERGES = "a: &a {k: 1}\n" + "".join(
         ("name: 0x" + "f" * 10_000, "more than 1,000 letters"),
     ],
 )
-def test_yaml_that_is_no_configuration(text: str, words: str, tmp_path: Path) -> None:
+def test_yaml_that_is_no_configuration(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "rig.yaml"
     path.write_text(text)
-    with refused(rf"rig\.yaml.*{words}"):
+    with refused(rf"rig\.yaml.*{message}"):
         load_rig(str(path))
 
 
@@ -169,7 +172,7 @@ def test_anchors_and_merges_of_a_real_rig_still_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "words"),
+    ("place", "value", "message"),
     [
         (("architecture", "depth", "step_m"), 1e-6, "step_m = 1e-06 leave no depth bin, or more"),
         (("architecture", "depth", "blocks"), 10**9, "blocks: Input should be less"),
@@ -185,7 +188,7 @@ def test_anchors_and_merges_of_a_real_rig_still_work(tmp_path: Path) -> None:
     ],
 )
 def test_a_checkpoint_of_a_network_that_takes_for_ever(
-    place: tuple[str, ...], value: Any, words: str, tmp_path: Path
+    place: tuple[str, ...], value: Any, message: str, tmp_path: Path
 ) -> None:
     sound = Sound(TARGETS["checkpoint"], tmp_path)
     content = sound.file.read_bytes()
@@ -199,7 +202,7 @@ def test_a_checkpoint_of_a_network_that_takes_for_ever(
     table["__metadata__"]["model"] = json.dumps(model)
     changed = json.dumps(table).encode()
     sound.file.write_bytes(len(changed).to_bytes(8, "little") + changed + content[8 + length :])
-    with refused(rf"model\.safetensors.*{words}"):
+    with refused(rf"model\.safetensors.*{message}"):
         load_checkpoint(sound.file)
 
 

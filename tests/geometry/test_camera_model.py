@@ -92,7 +92,7 @@ def test_a_ray_beyond_the_turning_point_of_the_polynomial_is_not_folded_back() -
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ((640, 360, np.zeros((3, 3))), "not calibrated"),
         ((640, 360, K * np.nan), "finite"),
@@ -101,8 +101,8 @@ def test_a_ray_beyond_the_turning_point_of_the_polynomial_is_not_folded_back() -
         ((640, 360, K, "equidistant", (0.1,)), "takes 4 finite coefficients"),
     ],
 )
-def test_bad_calibrations_are_refused_by_name(arguments: tuple, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_bad_calibrations_are_refused_by_name(arguments: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         CameraModel(*arguments)
 
 

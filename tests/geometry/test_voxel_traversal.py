@@ -47,22 +47,22 @@ def test_first_hits_in_a_box_room() -> None:
     room[[0, -1]] = room[:, [0, -1]] = True
     room[..., 0] = True
     directions = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]], dtype=float)
-    found = first_hits(room, grid, np.full((5, 3), (4.5, 3.5, 2.5)), directions)
-    assert found.hit.tolist() == [True, True, True, True, False]
-    assert np.allclose(found.enter_m[:4], (4.5, 3.5, 3.5, 1.5))
-    assert np.allclose(found.leave_m, (5.5, 4.5, 4.5, 2.5, 1.5))
-    assert found.cells.tolist() == [[9, 3, 2], [0, 3, 2], [4, 7, 2], [4, 3, 0], [4, 3, 3]]
+    result = first_hits(room, grid, np.full((5, 3), (4.5, 3.5, 2.5)), directions)
+    assert result.hit.tolist() == [True, True, True, True, False]
+    assert np.allclose(result.enter_m[:4], (4.5, 3.5, 3.5, 1.5))
+    assert np.allclose(result.leave_m, (5.5, 4.5, 4.5, 2.5, 1.5))
+    assert result.cells.tolist() == [[9, 3, 2], [0, 3, 2], [4, 7, 2], [4, 3, 0], [4, 3, 3]]
 
 
 def test_rays_that_miss_the_grid() -> None:
-    found = first_hits(
+    result = first_hits(
         np.ones(GRID.size, dtype=bool),
         GRID,
         [[10.0, 0, 1], [10.0, 0, 1]],
         [[1.0, 0, 0], [-1, 0, 0]],
     )
-    assert found.hit.tolist() == [False, True]
-    assert np.isnan(found.enter_m[0]) and abs(found.enter_m[1] - 7.5) < 1e-12
+    assert result.hit.tolist() == [False, True]
+    assert np.isnan(result.enter_m[0]) and abs(result.enter_m[1] - 7.5) < 1e-12
 
 
 def test_a_ray_along_a_face_is_inside() -> None:

@@ -40,10 +40,10 @@ GRID = VoxelGrid((-2.0, -1.5, -1.0), 0.5, (8, 6, 4))
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-9}
 
 
-def assert_close(found: Tensor, wanted: Tensor, tolerance: float) -> None:
+def assert_close(result: Tensor, wanted: Tensor, tolerance: float) -> None:
     """Equal to a part of the largest value."""
     scale = max(1.0, float(wanted.detach().abs().max())) if wanted.numel() else 1.0
-    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance * scale)
+    torch.testing.assert_close(result, wanted, rtol=tolerance, atol=tolerance * scale)
 
 
 # Pooling
@@ -80,10 +80,10 @@ def test_lifting_pools_as_the_plain_version(
     points, valid, depth, context = lifted(device, channels)
     table = build_table(points, valid, GRID, flat=flat)
     assert 0 < table.inside < len(table.point) and table.start.diff().max() > 1
-    found = gradients_of(lambda d, c: pool_fast(d, c, table), depth, context)
+    result = gradients_of(lambda d, c: pool_fast(d, c, table), depth, context)
     wanted = gradients_of(lambda d, c: pool_plain(d, c, table), depth, context)
-    assert not found[1][0, 1].any()  # nothing flows into the missing camera
-    for mine, plain in zip(found, wanted, strict=True):
+    assert not result[1][0, 1].any()  # nothing flows into the missing camera
+    for mine, plain in zip(result, wanted, strict=True):
         assert plain.any()
         assert_close(mine, plain, 1e-5)
 
@@ -92,10 +92,10 @@ def test_half_precision_is_summed_in_float32(device: torch.device) -> None:
     points, valid, depth, context = lifted(device, 8)
     table = build_table(points / 20, valid, GRID, flat=True)
     half = context.to(torch.bfloat16)
-    found = pool_fast(depth, half, table)
+    result = pool_fast(depth, half, table)
     wanted = pool_plain(depth, half.float(), table)
-    assert found.dtype == torch.bfloat16
-    assert_close(found.float(), wanted, 2**-8)  # one rounding, of the result
+    assert result.dtype == torch.bfloat16
+    assert_close(result.float(), wanted, 2**-8)  # one rounding, of the result
 
 
 @pytest.mark.parametrize("truncate", [False, True])
@@ -104,9 +104,9 @@ def test_official_pooling_equals_the_plain_version(device: torch.device, truncat
     voxels = voxel_of_points(points, GRID, truncate)
     plan = plan_pooling(voxels, GRID)
     aside = depth.transpose(-1, -2).contiguous().transpose(-1, -2)  # not contiguous
-    found = gradients_of(lambda d, c: pool_voxels(plan, d, c), aside, context)
+    result = gradients_of(lambda d, c: pool_voxels(plan, d, c), aside, context)
     wanted = gradients_of(lambda d, c: pool_voxels_plain(voxels, d, c, GRID), depth, context)
-    for mine, plain in zip(found, wanted, strict=True):
+    for mine, plain in zip(result, wanted, strict=True):
         assert plain.any()
         assert_close(mine, plain, 1e-5)
 
@@ -228,9 +228,9 @@ def test_layouts_and_skipped_samples_change_nothing(device: torch.device) -> Non
     classes = classes.movedim(-1, 1).contiguous().movedim(1, -1)
     turned = replace(rays, direction=rays.direction.T.contiguous().T)
     assert not (aside.starts_m.is_contiguous() or turned.direction.is_contiguous())
-    found = results(render_rays, (density, classes), turned, aside, "nearest")
+    result = results(render_rays, (density, classes), turned, aside, "nearest")
     for name, value in wanted.items():
-        assert_close(found[name], value, 1e-9)
+        assert_close(result[name], value, 1e-9)
 
 
 def test_ranges_by_layers_are_those_of_the_cpu(
@@ -243,13 +243,13 @@ def test_ranges_by_layers_are_those_of_the_cpu(
     def by_layers(*arguments: Any) -> RenderedRays:
         return render_rays(*arguments, threshold=0.5)
 
-    found = results(by_layers, field, rays, samples, "nearest")
+    result = results(by_layers, field, rays, samples, "nearest")
     plain = results(render_rays, field, rays, samples, "nearest")
     monkeypatch.setattr(volume_rendering, "use_triton", lambda _: False)
     wanted = results(by_layers, field, rays, samples, "nearest")
     assert not torch.equal(plain["range_m"], wanted["range_m"])
     for name, value in wanted.items():
-        assert_close(found[name], value, 1e-9)
+        assert_close(result[name], value, 1e-9)
 
 
 def test_no_rays_and_no_samples(device: torch.device) -> None:
@@ -257,14 +257,14 @@ def test_no_rays_and_no_samples(device: torch.device) -> None:
     nowhere = torch.zeros(0, 3, device=device)
     none = Rays(nowhere, nowhere, torch.zeros(0, dtype=torch.int64, device=device))
     samples = sample_uniform(GRID, none.origin, none.direction, 0.5)
-    found = results(render_rays, (density, classes), none, samples, "nearest")
-    assert found["classes"].shape == (0, 3) and not found["of_density"].any()
+    result = results(render_rays, (density, classes), none, samples, "nearest")
+    assert result["classes"].shape == (0, 3) and not result["of_density"].any()
     rays = random_rays(device, 6, torch.float32)
     samples = sample_uniform(GRID, rays.origin, rays.direction, 0.5)
     nothing = keep_where(samples, torch.zeros_like(samples.starts_m, dtype=torch.bool))
-    found = results(render_rays, (density, classes), rays, nothing, "trilinear")
-    assert torch.equal(found["range_m"], samples.far_m) and not found["opacity"].any()
-    assert not found["of_density"].any() and not found["of_classes"].any()
+    result = results(render_rays, (density, classes), rays, nothing, "trilinear")
+    assert torch.equal(result["range_m"], samples.far_m) and not result["opacity"].any()
+    assert not result["of_density"].any() and not result["of_classes"].any()
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -278,15 +278,15 @@ def test_clear_and_opaque_fields_have_finite_gradients(
     _, classes = random_field(device, 2, dtype)
     for magnitude in (0.0, 1e-30, 1e-3, 1.0, 1e5, 1e30):
         field = torch.full((2, *GRID.size), magnitude, device=device, dtype=dtype), classes
-        found = results(render_rays, field, rays, samples, "nearest")
+        result = results(render_rays, field, rays, samples, "nearest")
         wanted = results(render_rays_plain, field, rays, samples, "nearest")
         for name, value in wanted.items():
-            assert found[name].isfinite().all(), name
-            assert_close(found[name], value, TOLERANCE[dtype])
+            assert result[name].isfinite().all(), name
+            assert_close(result[name], value, TOLERANCE[dtype])
         if magnitude <= 1e-30:
-            assert found["of_density"].any() and found["opacity"].max() < 1e-28
+            assert result["of_density"].any() and result["opacity"].max() < 1e-28
         if magnitude >= 1e5:
-            assert torch.equal(found["opacity"] == 1, met)
+            assert torch.equal(result["opacity"] == 1, met)
 
 
 def test_faint_media_keep_their_digits(device: torch.device) -> None:

@@ -31,8 +31,8 @@ def test_range_losses_are_zero_at_the_truth_and_grow_away_from_it() -> None:
 def test_scale_invariant_log_loss_by_hand() -> None:
     d = torch.tensor([0.1, -0.2, 0.3, 0.0, 0.05])
     expected = (d.square().mean() - 0.85 * d.mean().square()).sqrt()
-    found = losses.scale_invariant_log_loss(RANGE * d.exp(), RANGE, ALL)
-    assert found.item() == pytest.approx(expected.item(), abs=2e-4)
+    result = losses.scale_invariant_log_loss(RANGE * d.exp(), RANGE, ALL)
+    assert result.item() == pytest.approx(expected.item(), abs=2e-4)
 
 
 def test_what_the_mask_excludes_changes_nothing() -> None:
@@ -63,8 +63,8 @@ def test_semantic_loss_is_weighted_cross_entropy() -> None:
     weights = torch.tensor([1.0, 3.0])
     mask = torch.ones(3, dtype=torch.bool)
     expected = torch.nn.functional.nll_loss(probability[:2].log(), target[:2], weights)
-    found = losses.semantic_loss(probability[None], target[None], mask[None], weights)
-    assert found.item() == pytest.approx(expected.item())
+    result = losses.semantic_loss(probability[None], target[None], mask[None], weights)
+    assert result.item() == pytest.approx(expected.item())
 
 
 def test_rare_classes_weigh_more_in_each_sample_by_itself() -> None:
@@ -141,8 +141,8 @@ def test_distortion_is_the_double_sum() -> None:
     delta = samples.lengths_m / (edges[:, -1:] - edges[:, :1])
     pairs = weights[:, :, None] * weights[:, None] * (t[:, :, None] - t[:, None]).abs()
     expected = (pairs.sum(dim=(1, 2)) + (weights.square() * delta).sum(dim=1) / 3).mean()
-    found = losses.distortion_loss(weights, samples, torch.ones(1, 7, dtype=torch.bool))
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    result = losses.distortion_loss(weights, samples, torch.ones(1, 7, dtype=torch.bool))
+    assert result.item() == pytest.approx(expected.item(), rel=1e-5)
     weights[:, [0, 1, 5, 10]] = 0  # to leave out what is empty changes nothing
     every = torch.ones(1, 7, dtype=torch.bool)
     kept = keep_where(samples, weights > 0)
@@ -177,8 +177,8 @@ def test_occupancy_loss_is_binary_cross_entropy_of_the_opacity() -> None:
     expected = torch.nn.functional.binary_cross_entropy(
         opacity(density.double(), 0.5), occupied.double(), reduction="none"
     )
-    found = losses.occupancy_loss(density, occupied, 0.5)
-    assert torch.allclose(found.double(), expected, rtol=1e-4)
+    result = losses.occupancy_loss(density, occupied, 0.5)
+    assert torch.allclose(result.double(), expected, rtol=1e-4)
 
 
 def single_ray(direction: tuple[float, float, float], height: float = 0.1) -> Rays:
@@ -266,9 +266,9 @@ def test_rare_labels_weigh_more_in_the_occupancy_of_voxels_free_among_them() -> 
     assert [(labels == label).sum() for label in (2, 1, 0)] == [100, 25, 4]
     field = field_of(torch.full((1, *GRID.size), 1.0), torch.zeros(1, 2, *GRID.size))
     free, occupied = 0.5, -math.log(1 - math.exp(-0.5))  # of half a metre
-    found = losses.voxel_label_loss(field, GRID, labels, by_rarity=True)[0].item()
+    result = losses.voxel_label_loss(field, GRID, labels, by_rarity=True)[0].item()
     weighted = 100 * 0.5 * free + (25 * 1.0 + 4 * 2.5 + 3 * 1.0) * occupied
-    assert found == pytest.approx(weighted / (50 + 25 + 10 + 3), rel=1e-5)
+    assert result == pytest.approx(weighted / (50 + 25 + 10 + 3), rel=1e-5)
     plain = losses.voxel_label_loss(field, GRID, labels)[0].item()
     assert plain == pytest.approx((100 * free + 32 * occupied) / 132, rel=1e-5)
 

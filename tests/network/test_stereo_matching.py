@@ -66,9 +66,9 @@ def test_a_textured_wall_matches_at_its_depth(wall_m: float) -> None:
     past = as_past(then, matchable(texture_then)[None])
     where = lookups(now, (past, torch.eye(4)[None]), DEPTHS_M, SIZE)
     assert where.shape == (1, 1, 16, 16, 24, 2)
-    found = matching_distribution(past.features[0], matchable(texture_now), where[0])
-    torch.testing.assert_close(found.sum(dim=1), torch.ones(1, 16, 24))
-    best = torch.tensor(DEPTHS_M)[found[0].argmax(dim=0)]
+    result = matching_distribution(past.features[0], matchable(texture_now), where[0])
+    torch.testing.assert_close(result.sum(dim=1), torch.ones(1, 16, 24))
+    best = torch.tensor(DEPTHS_M)[result[0].argmax(dim=0)]
     bin_of_wall = DEPTHS_M.index(wall_m)
     inside = (where[0, 0, bin_of_wall].abs() <= 1).all(dim=-1)
     assert (depth_m == wall_m).all() and inside.float().mean() > 0.5
@@ -110,8 +110,8 @@ def test_rectified_features_are_not_taken_for_the_outside() -> None:
     here = torch.stack(torch.meshgrid(torch.linspace(-1, 1, 6), torch.linspace(-1, 1, 8),
                                       indexing="ij")[::-1], dim=-1)  # fmt: skip
     where = torch.stack([here, here, torch.full_like(here, BEHIND)])[None]
-    found = matching_distribution(same, same, where)
-    torch.testing.assert_close(found[:, :2], torch.full((1, 2, 6, 8), 0.5), atol=1e-3, rtol=0)
+    result = matching_distribution(same, same, where)
+    torch.testing.assert_close(result[:, :2], torch.full((1, 2, 6, 8), 0.5), atol=1e-3, rtol=0)
 
 
 def stereo_network(tiny: Configs) -> RenderOcc:
@@ -142,11 +142,11 @@ def test_the_past_frame_tells_depth(tiny: Configs, ring: Ring) -> None:
 @torch.no_grad()
 def test_a_camera_without_a_past_image_is_not_matched(tiny: Configs, ring: Ring) -> None:
     network, now, then = stereo_network(tiny), ring(4), ring(4, seed=1)
-    there = then.valid.clone()
-    there[:, 1] = False
+    present = then.valid.clone()
+    present[:, 1] = False
     images = then.images.clone()
     images[:, 1] = torch.nan
-    past = [PastCameras(replace(then, images=images, valid=there), shifted(0.5))]
+    past = [PastCameras(replace(then, images=images, valid=present), shifted(0.5))]
     depth, alone = (network.field_and_depth(now, p)[1] for p in (past, []))
     torch.testing.assert_close(depth[:, 1], alone[:, 1])
     assert (depth[:, 0] - alone[:, 0]).abs().max() > 1e-4

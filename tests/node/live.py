@@ -101,14 +101,14 @@ class Listener:
             while not (value := condition()):
                 remaining_s = deadline_s - time.monotonic()
                 if remaining_s <= 0:
-                    said = {name: status.message for name, status in self.status.items()}
-                    raise AssertionError(f"no {what} within {timeout_s} s; diagnostics: {said}")
+                    output = {name: status.message for name, status in self.status.items()}
+                    raise AssertionError(f"no {what} within {timeout_s} s; diagnostics: {output}")
                 self._changed.wait(min(remaining_s, 0.5))
             return value
 
-    def says(self, part: str, words: str, node: str = "/renderocc") -> Callable[[], bool]:
+    def says(self, part: str, message: str, node: str = "/renderocc") -> Callable[[], bool]:
         """A condition: the diagnostics of a part hold these words."""
-        return lambda: words in self.message(part, node)
+        return lambda: message in self.message(part, node)
 
     def message(self, part: str, node: str = "/renderocc") -> str:
         status = self.status.get(_name(node, part))

@@ -36,29 +36,29 @@ class Scene:
 
         return self.listener.wait(found, f"result of {cameras}")
 
-    def named(self, part: str, *words: str) -> str:
+    def named(self, part: str, *parts: str) -> str:
         """Wait until the diagnostics of a part hold all these words: within a second from now.
 
         What this machine is late with its work is granted: measured in the same time.
         """
         started_ns = time.time_ns()
         evaluated, cycles = len(self.listener.evaluated_ns), len(self.robot.sent)
-        said = self.told(part, *words)
+        output = self.told(part, *parts)
         evaluated_ns = self.listener.evaluated_ns[evaluated - 1 :]
         cycles_ns = [sent.stamp_ns for sent in self.robot.sent[cycles - 1 :]]
         processing_s = float(self.listener.values("latency").get("total.p95_ms", 0)) * 1e-3
         late_s = _late_s(evaluated_ns, DIAGNOSTICS_PERIOD_S) + _late_s(cycles_ns, robots.PERIOD_S)
         took_s = (evaluated_ns[-1] - started_ns) * 1e-9
-        assert took_s < NAMED_S + late_s + processing_s, f"'{said}' after {took_s:.2f} s"
-        return said
+        assert took_s < NAMED_S + late_s + processing_s, f"'{output}' after {took_s:.2f} s"
+        return output
 
-    def told(self, part: str, *words: str) -> str:
+    def told(self, part: str, *parts: str) -> str:
         """Wait until the diagnostics of a part hold all these words, however long it takes."""
 
-        def said() -> bool:
-            return all(word in self.listener.message(part) for word in words)
+        def holds() -> bool:
+            return all(word in self.listener.message(part) for word in parts)
 
-        self.listener.wait(said, f"'{words}' in the diagnostics of {part}")
+        self.listener.wait(holds, f"'{parts}' in the diagnostics of {part}")
         return self.listener.message(part)
 
     def recovered(self) -> None:

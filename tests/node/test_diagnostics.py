@@ -16,8 +16,8 @@ pytestmark = pytest.mark.ros
 @pytest.mark.parametrize("count", [1, 2, 7, 200])
 def test_percentiles_are_those_of_numpy(count: int) -> None:
     durations_ms = np.random.default_rng(count).exponential(5.0, count).tolist()
-    told = Percentiles.of(durations_ms)
-    assert (told.p50, told.p95) == pytest.approx(np.percentile(durations_ms, (50, 95)))
+    output = Percentiles.of(durations_ms)
+    assert (output.p50, output.p95) == pytest.approx(np.percentile(durations_ms, (50, 95)))
 
 
 def finding(name: str, level: object, message: str) -> Finding:

@@ -45,15 +45,15 @@ def no_picture(message: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "message"),
     [(cut_in_half, "is cut off"), (without_data, "0 bytes"), (no_picture, "are no readable image")],
 )
 def test_unreadable_jpeg_costs_one_camera_and_is_named(
-    scene: Scene, spoil: Callable[[Any], None], words: str
+    scene: Scene, spoil: Callable[[Any], None], message: str
 ) -> None:
     scene.robot.cameras["left"].spoil = spoil
-    said = scene.named("camera left", "image on /left/image_raw/compressed", words)
-    assert said.startswith("camera left: ")
+    output = scene.named("camera left", "image on /left/image_raw/compressed", message)
+    assert output.startswith("camera left: ")
     assert scene.next_result(["front", "rear"]).cameras_missing == ["left"]
     assert int(scene.listener.values("state")["bad_images.left"]) > 0
 
@@ -71,7 +71,7 @@ def unknown_model(info: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "message"),
     [
         (not_a_number, "finite"),
         (not_calibrated, "not calibrated"),
@@ -79,10 +79,10 @@ def unknown_model(info: Any) -> None:
     ],
 )
 def test_unusable_calibration_costs_one_camera_and_is_named(
-    scene: Scene, spoil: Callable[[Any], None], words: str
+    scene: Scene, spoil: Callable[[Any], None], message: str
 ) -> None:
     scene.robot.cameras["front"].spoil_info = spoil
-    scene.named("camera front", "CameraInfo on /front/camera_info", words)
+    scene.named("camera front", "CameraInfo on /front/camera_info", message)
     scene.next_result(["left", "rear"])
 
 
@@ -112,8 +112,8 @@ def test_dead_reference_camera_does_not_stop_the_rest(scene: Scene) -> None:
 def test_odometry_that_never_comes_is_named(scene: Scene) -> None:
     scene.robot.sends_odom = False
     assert scene.control.set(image_depth=4) == ""  # a new, empty TF buffer
-    said = scene.named("camera front", "no transform odom ← base_link at")
-    assert "TF has no frame" in said
+    output = scene.named("camera front", "no transform odom ← base_link at")
+    assert "TF has no frame" in output
     before = len(scene.results)
     scene.robot.heal()
     scene.next_result(ALL)

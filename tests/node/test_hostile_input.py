@@ -67,7 +67,7 @@ def its_own_parent(transform: TransformStamped) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "message"),
     [
         (infinite, "not finite: [inf, "),
         (turned_nowhere, "a rotation of length 0"),
@@ -76,13 +76,13 @@ def its_own_parent(transform: TransformStamped) -> None:
     ],
 )
 def test_transform_that_cannot_be_is_named_and_not_used(
-    scene: Scene, spoil: Callable[[TransformStamped], None], words: str
+    scene: Scene, spoil: Callable[[TransformStamped], None], message: str
 ) -> None:
     transform = odometry(scene)
     spoil(transform)
     scene.robot.tf.publish(TFMessage(transforms=[transform]))
-    said = scene.named("transforms", words, "not used")
-    assert said.startswith("/tf: ")
+    output = scene.named("transforms", message, "not used")
+    assert output.startswith("/tf: ")
     scene.next_result(ALL)
     scene.listener.wait(scene.listener.is_ok("transforms"), "end of the complaint")
 
@@ -106,27 +106,27 @@ def test_frame_names_of_any_letters_end_nothing(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "words"), [(-1, "its stamp cannot be: -1 s"), (0, "its stamp is zero")]
+    ("second", "complaint"), [(-1, "its stamp cannot be: -1 s"), (0, "its stamp is zero")]
 )
-def test_stamps_that_cannot_be_cost_one_camera(scene: Scene, second: int, words: str) -> None:
+def test_stamps_that_cannot_be_cost_one_camera(scene: Scene, second: int, complaint: str) -> None:
     def spoil(message: Any) -> None:
         message.header.stamp.sec, message.header.stamp.nanosec = second, 0
 
     scene.robot.cameras["front"].spoil = spoil  # the reference
-    scene.named("camera front", "image on /front/image_raw/compressed", words)
+    scene.named("camera front", "image on /front/image_raw/compressed", complaint)
     scene.next_result(["left", "rear"])
     assert int(scene.listener.values("state")["bad_images.front"]) > 0
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(1e300, "fx = 1e+300 px"), (1e-5, "fx = 1e-05 px"), (-80.0, "fx = -80")]
+    ("value", "message"), [(1e300, "fx = 1e+300 px"), (1e-5, "fx = 1e-05 px"), (-80.0, "fx = -80")]
 )
-def test_focal_lengths_that_no_lens_has_are_named(scene: Scene, value: float, words: str) -> None:
+def test_focal_lengths_that_no_lens_has_are_named(scene: Scene, value: float, message: str) -> None:
     def spoil(info: Any) -> None:
         info.k[0] = value
 
     scene.robot.cameras["left"].spoil_info = spoil
-    scene.named("camera left", "CameraInfo on /left/camera_info", words)
+    scene.named("camera left", "CameraInfo on /left/camera_info", message)
     scene.next_result(["front", "rear"])
 
 
@@ -138,8 +138,8 @@ def test_two_static_transforms_that_differ_are_named(scene: Scene) -> None:
         "base_link", "left_optical", robots.ego_from_camera("front"), scene.robot.start_ns
     )
     other.publish(TFMessage(transforms=[moved]))
-    said = scene.named("transforms", "left_optical is at two places in base_link")
-    assert "2 publishers, the last one counts" in said
+    output = scene.named("transforms", "left_optical is at two places in base_link")
+    assert "2 publishers, the last one counts" in output
     node.executor.create_task(node.destroy_publisher, other)
     scene.robot.publish_static(robots.NAMES)
     scene.listener.wait(scene.listener.is_ok("transforms"), "end of the contradiction")
@@ -228,7 +228,7 @@ def calibration_of_two(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "words"),
+    ("break_it", "message"),
     [
         (stamps_that_stand, "its stamps stand at"),
         (clock_off_by(0.045), "ms ahead of those of the other cameras"),
@@ -245,11 +245,11 @@ def calibration_of_two(scene: Scene) -> None:
     ],
 )
 def test_stream_that_is_odd_is_named_though_it_arrives(
-    scene: Scene, break_it: Callable[[Scene], None], words: str
+    scene: Scene, break_it: Callable[[Scene], None], message: str
 ) -> None:
     before = len(scene.results)
     break_it(scene)
-    scene.told("camera left", words)
+    scene.told("camera left", message)
     assert len(scene.results) > before
     for name in ("front", "rear"):
         assert scene.listener.is_ok(f"camera {name}")(), scene.listener.message(f"camera {name}")
@@ -287,8 +287,8 @@ def test_storm_of_parameters_does_not_stop_the_results(scene: Scene) -> None:
 
 def test_results_that_stop_are_told_with_what_holds_them_up(scene: Scene) -> None:
     scene.robot.sends_odom = False
-    said = scene.told("results", "no result for", "transforms, camera front")
-    assert "no transform odom ← base_link" in said
+    output = scene.told("results", "no result for", "transforms, camera front")
+    assert "no transform odom ← base_link" in output
     scene.robot.heal()
     scene.listener.wait(scene.listener.is_ok("results"), "end of the complaint")
 

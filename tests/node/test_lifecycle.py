@@ -92,9 +92,9 @@ def test_error_that_nobody_expects_reaches_the_error_state_with_its_reason(
             ),
             "error state",
         )
-        said = listener.wait(lambda: listener.message("lifecycle"), "the reason")
-        assert said.startswith("configure failed: AttributeError: ")
-        assert "no_such_thing" in said
+        output = listener.wait(lambda: listener.message("lifecycle"), "the reason")
+        assert output.startswith("configure failed: AttributeError: ")
+        assert "no_such_thing" in output
 
 
 def test_deactivate_lets_go_of_a_model_on_a_gpu(rig: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,17 +233,19 @@ def test_a_period_that_the_rigs_tolerance_forbids_is_refused(node: Any, tmp_path
         listener.wait(lambda: len(results) > count + 3, "further results")
     listener.status.clear()
     with occupancy_node(rig=rig, sync__period_s=0.05):
-        words = "configure failed: rig 'test_robot' with the parameters sync.*: tolerance_s = 0.04"
-        listener.wait(listener.says("state", words), "the reason")
+        message = (
+            "configure failed: rig 'test_robot' with the parameters sync.*: tolerance_s = 0.04"
+        )
+        listener.wait(listener.says("state", message), "the reason")
 
 
 def test_every_parameter_is_described(node: Any, rig: str) -> None:
     control = Control(node)
     with occupancy_node(rig=rig, autostart=False):
-        for name, told in zip(SPECS, control.describe(list(SPECS)), strict=True):
-            assert told.description == SPECS[name].description
-            assert "can change" in told.additional_constraints
-            bounded = bool(told.floating_point_range or told.integer_range)
+        for name, output in zip(SPECS, control.describe(list(SPECS)), strict=True):
+            assert output.description == SPECS[name].description
+            assert "can change" in output.additional_constraints
+            bounded = bool(output.floating_point_range or output.integer_range)
             assert bounded == (SPECS[name].lowest is not None)
 
 
@@ -275,9 +277,9 @@ def test_namespaces_and_two_nodes_side_by_side(node: Any, tmp_path: Path) -> Non
         occupancy_node("-r", "__ns:=/two", "-r", "__node:=other_name", rig=rig),
     ):
         listener.wait(lambda: first, "results of the first robot")
-        words = "no messages on /two/front/image_raw/compressed (0 publishers)"
+        message = "no messages on /two/front/image_raw/compressed (0 publishers)"
         listener.wait(
-            listener.says("camera front", words, "/two/other_name"), "the second one's complaint"
+            listener.says("camera front", message, "/two/other_name"), "the second one's complaint"
         )
         assert not second
         assert robot.sent
@@ -290,16 +292,16 @@ def test_compressed_or_raw_mistaken_is_told_with_its_cure(node: Any, tmp_path: P
     rig = robots.write_rig(tmp_path / "rig.yaml", content)
     listener = Listener(node)
     with robots.Robot(node), occupancy_node(rig=rig):
-        words = "/front/image_raw/compressed has 1 publisher: set compressed: true"
-        listener.wait(listener.says("camera front", words), "the cure")
+        message = "/front/image_raw/compressed has 1 publisher: set compressed: true"
+        listener.wait(listener.says("camera front", message), "the cure")
 
 
 def test_simulated_time_that_nobody_publishes_is_told(node: Any, rig: str) -> None:
     listener = Listener(node)
     results = listener.listen(SemanticOccupancy, "/renderocc/occupancy")
     with robots.Robot(node) as robot, occupancy_node("-p", "use_sim_time:=true", rig=rig):
-        words = "no time came on /clock (0 publishers): play the recording with --clock"
-        listener.wait(listener.says("clock", words), "the cause")
+        message = "no time came on /clock (0 publishers): play the recording with --clock"
+        listener.wait(listener.says("clock", message), "the cause")
         clock = node.create_publisher(Clock, "/clock", 10)
 
         def tick() -> None:

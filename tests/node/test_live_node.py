@@ -173,9 +173,9 @@ def test_obstacles_and_clearing_are_about_the_voxels_of_the_same_stamp(
     def matching() -> Any:
         for message in reversed(whole_sets(listener)):
             stamp = message.header.stamp
-            found = [same_stamp(listener.messages[f"/renderocc/{name}"], stamp) for name in names]
-            if all(found):
-                return message, *found
+            result = [same_stamp(listener.messages[f"/renderocc/{name}"], stamp) for name in names]
+            if all(result):
+                return message, *result
         return None
 
     message, obstacles, clearing, costmap = listener.wait(matching, f"{names} of one stamp")

@@ -110,8 +110,8 @@ def column_values(layer: ObstacleLayer, at: RigidTransform, costs: np.ndarray) -
         own = at.inverse().apply(places.reshape(-1, 3))
         own[:, 2] = 0.0
         cells, inside = GRID.index_of(own)
-        found = np.where(inside, costs[cells[:, 0], cells[:, 1]], np.int8(UNKNOWN))
-        values.append(found.reshape(layer.costs.shape))
+        result = np.where(inside, costs[cells[:, 0], cells[:, 1]], np.int8(UNKNOWN))
+        values.append(result.reshape(layer.costs.shape))
     return np.stack(values, axis=-1)
 
 

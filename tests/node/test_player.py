@@ -158,11 +158,11 @@ def test_every_message_arrives_once_in_order_and_unchanged(
         listener.listen(kind, topic)
     process = start(played, "--wait-for-subscribers", "--rate", "3")
     listener.until(lambda: all(len(data) >= COUNT for data in listener.data.values()))
-    said = output(process)
+    printed = output(process)
     for topic in KINDS:
         assert same(listener.data[topic], recorded(bag, topic))
-    assert f"skipped: {COUNT} messages of vision_msgs/msg/Detection3DArray" in said
-    assert f"published {2 * COUNT + 2} messages on 3 topics" in said
+    assert f"skipped: {COUNT} messages of vision_msgs/msg/Detection3DArray" in printed
+    assert f"published {2 * COUNT + 2} messages on 3 topics" in printed
 
 
 def test_it_waits_for_a_listener_of_the_topics_named(
@@ -228,8 +228,8 @@ def test_only_the_topics_asked_for(bag: Path, listener: Listener, start: Any) ->
         listener.listen(kind, topic)
     process = start(bag, "--wait-for-subscribers", "--topics", "/cam/cam*,/note", "--rate", "4")
     listener.until(lambda: len(listener.data["/cam/camera_info"]) == COUNT)
-    said = output(process)
-    assert f"published {COUNT + 2} messages on 2 topics" in said
+    printed = output(process)
+    assert f"published {COUNT + 2} messages on 2 topics" in printed
     assert listener.data["/cam/image_raw/compressed"] == []
 
 
@@ -287,9 +287,9 @@ def test_mistakes_are_named(bag: Path, tmp_path: Path, start: Any) -> None:
         ((bag, "--topics", "/boxes"), "nothing to play"),
     ):
         process = start(*arguments)
-        said = " ".join(process.communicate(timeout=PATIENCE_S)[0].split())
+        output = " ".join(process.communicate(timeout=PATIENCE_S)[0].split())
         assert process.returncode == 1
-        assert wanted in said
-        assert "Traceback" not in said
+        assert wanted in output
+        assert "Traceback" not in output
     with pytest.raises(ValueError, match="start -1"):
         PlayOptions(start_s=-1)

@@ -68,7 +68,7 @@ def of_another_view(message: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "message"),
     [
         (no_encoding, "encoding 'hologram'"),
         (of_no_colour, "'32FC1' is no picture; publish one of"),
@@ -78,9 +78,9 @@ def of_another_view(message: Any) -> None:
     ],
 )
 def test_unreadable_raw_image_costs_one_camera_and_is_named(
-    raw_scene: Scene, spoil: Callable[[Any], None], words: str
+    raw_scene: Scene, spoil: Callable[[Any], None], message: str
 ) -> None:
     raw_scene.robot.cameras["left"].spoil = spoil
-    raw_scene.named("camera left", words)
+    raw_scene.named("camera left", message)
     raw_scene.next_result(["front", "rear"])
     raw_scene.recovered()

@@ -106,8 +106,8 @@ def test_images_over_dds_come_out_as_sets(node: Node) -> None:
             stamp = (1000 + cycle * 100 + camera * 5) * MS
             publisher.publish(image(stamp, bytes([cycle, camera])))
     wait(node, done)
-    found = [[list(part.item.data) for part in s.images if part] for s in sets]
-    assert found == [[[cycle, camera] for camera in range(3)] for cycle in range(5)]
+    result = [[list(part.item.data) for part in s.images if part] for s in sets]
+    assert result == [[[cycle, camera] for camera in range(3)] for cycle in range(5)]
 
 
 def test_undecoded_messages_pass_through(node: Node) -> None:

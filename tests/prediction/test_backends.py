@@ -66,9 +66,9 @@ def test_onnxruntime(kind: str, tiny_model: Models, drive: list[CameraSet], tmp_
     assert exported.class_set == model.class_set
     assert exported.grid == model.network.grid
     eager = Predictor.from_model(model, device="cpu")
-    for found, wanted in zip(fields(exported, drive), fields(eager, drive), strict=True):
-        np.testing.assert_allclose(found[0], wanted[0], atol=1e-4, rtol=1e-4)
-        np.testing.assert_allclose(found[1], wanted[1], atol=1e-4, rtol=1e-4)
+    for result, wanted in zip(fields(exported, drive), fields(eager, drive), strict=True):
+        np.testing.assert_allclose(result[0], wanted[0], atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(result[1], wanted[1], atol=1e-4, rtol=1e-4)
     assert "network" in exported.timings_ms
 
 
@@ -140,9 +140,9 @@ def test_channels_last(kind: str, tiny_model: Models, drive: list[CameraSet]) ->
     changed = Predictor.from_model(copy, device="cpu", channels_last=True)
     weight = copy.network.image_backbone.neck.smooth[1][0].weight  # type: ignore[index,union-attr]
     assert weight.is_contiguous(memory_format=torch.channels_last)
-    for found, wanted in zip(fields(changed, drive), fields(eager, drive), strict=True):
-        np.testing.assert_allclose(found[0], wanted[0], atol=1e-4, rtol=1e-4)
-        np.testing.assert_allclose(found[1], wanted[1], atol=1e-4, rtol=1e-4)
+    for result, wanted in zip(fields(changed, drive), fields(eager, drive), strict=True):
+        np.testing.assert_allclose(result[0], wanted[0], atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(result[1], wanted[1], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,11 @@ def test_precision_by_a_measurement(
     monkeypatch.setattr(options_module, "_convolution_s", seconds.__getitem__)
     monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: known)
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
-    found = Predictor.from_model(tiny_model(), device="cpu", precision="auto")
+    result = Predictor.from_model(tiny_model(), device="cpu", precision="auto")
     asked = Predictor.from_model(
         tiny_model(), device="cpu", precision=chosen, channels_last=chosen == "bf16"
     )
-    one, other = found.predict(drive[0]), asked.predict(drive[0])
+    one, other = result.predict(drive[0]), asked.predict(drive[0])
     assert np.array_equal(one.labels, other.labels)
     assert np.array_equal(one.confidence, other.confidence)
     assert quickest_precision(torch.device("meta")) == "fp32"
@@ -180,8 +180,8 @@ def test_lower_precision(
     eager = Predictor.from_model(copy, device="cpu")
     lower = Predictor.from_model(model, device="cpu", precision=precision)
     tolerance = 4 * 25**0.5 * 2.0**-bits
-    for found, wanted in zip(fields(lower, drive), fields(eager, drive), strict=True):
-        for low, exact in zip(found, wanted, strict=True):
+    for result, wanted in zip(fields(lower, drive), fields(eager, drive), strict=True):
+        for low, exact in zip(result, wanted, strict=True):
             error = np.sqrt(((low - exact) ** 2).mean()) / exact.std()
             assert 0 < error < tolerance
             assert low.dtype == np.float32
@@ -194,9 +194,9 @@ def test_compiled(kind: str, tiny_model: Models, drive: list[CameraSet]) -> None
     wanted_fields = fields(Predictor.from_model(tiny_model(**KINDS[kind]), device="cpu"), drive)
     model = tiny_model(**KINDS[kind])
     compiled = Predictor.from_model(model, device="cpu", backend="compile")
-    for found, wanted in zip(fields(compiled, drive), wanted_fields, strict=True):
-        np.testing.assert_allclose(found[0], wanted[0], atol=1e-4, rtol=1e-4)
-        np.testing.assert_allclose(found[1], wanted[1], atol=1e-4, rtol=1e-4)
+    for result, wanted in zip(fields(compiled, drive), wanted_fields, strict=True):
+        np.testing.assert_allclose(result[0], wanted[0], atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(result[1], wanted[1], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -206,7 +206,7 @@ def test_gpu(backend: str, kind: str, tiny_model: Models, drive: list[CameraSet]
     """Convolutions on a GPU may run in TF32, with 11 bits of mantissa."""
     wanted_fields = fields(Predictor.from_model(tiny_model(**KINDS[kind]), device="cpu"), drive)
     on_gpu = Predictor.from_model(tiny_model(**KINDS[kind]), device="cuda", backend=backend)
-    for found, wanted in zip(fields(on_gpu, drive), wanted_fields, strict=True):
-        for there, exact in zip(found, wanted, strict=True):
-            error = np.sqrt(((there - exact) ** 2).mean()) / exact.std()
+    for result, wanted in zip(fields(on_gpu, drive), wanted_fields, strict=True):
+        for present, exact in zip(result, wanted, strict=True):
+            error = np.sqrt(((present - exact) ** 2).mean()) / exact.std()
             assert error < 4 * 25**0.5 * 2.0**-11

@@ -71,10 +71,10 @@ def test_export_writes_a_file_that_predicts(saved: Path, tmp_path: Path) -> None
     (camera_set,) = ring_drive(plan)
     exported = Predictor.from_checkpoint(target, device="cpu", threads=1)
     eager = Predictor.from_checkpoint(saved, device="cpu")
-    found, wanted = exported.predict(camera_set), eager.predict(camera_set)
-    assert np.abs(found.confidence.astype(int) - wanted.confidence).max() <= 1
+    result, wanted = exported.predict(camera_set), eager.predict(camera_set)
+    assert np.abs(result.confidence.astype(int) - wanted.confidence).max() <= 1
     # Cells that no camera sees hover about the threshold; float noise decides a few of them.
-    assert (found.labels == wanted.labels).mean() > 0.98
+    assert (result.labels == wanted.labels).mean() > 0.98
     assert exported.header == read_header(saved)
     of_both = [json.loads(run("info", str(path), "--json")[1]) for path in (saved, target)]
     assert of_both[0]["network"] == of_both[1]["network"]

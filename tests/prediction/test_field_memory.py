@@ -99,10 +99,10 @@ def test_nothing_drifts_however_slowly_the_robot_moves(step_m: float, yaw_deg: f
         blended = stream(nothing, here, ~EVERYWHERE)
     across = np.stack([np.arange(5.25, 9.3, 0.25), np.full(17, 0.1), np.full(17, 0.1)], axis=1)
     along = here.inverse().apply(across)[:, :2]
-    found = np.array([opacity_at(blended, x, y) for x, y in along])
-    there = across[found > 0.5, 0]
-    assert found.max() > 0.8 and found.min() < 0.1
-    assert np.abs(there - 7.25).max() < 0.8 and abs(there.mean() - 7.25) < 0.3
+    result = np.array([opacity_at(blended, x, y) for x, y in along])
+    present = across[result > 0.5, 0]
+    assert result.max() > 0.8 and result.min() < 0.1
+    assert np.abs(present - 7.25).max() < 0.8 and abs(present.mean() - 7.25) < 0.3
 
 
 def test_a_car_that_has_left_leaves_no_ghost_and_one_that_comes_is_whole_at_once() -> None:
@@ -110,14 +110,14 @@ def test_a_car_that_has_left_leaves_no_ghost_and_one_that_comes_is_whole_at_once
     car = torch.zeros(GRID.size, dtype=torch.bool)
     car[30:34, 18:22, 1:3] = True
     classes = torch.where(car, CAR, WALL)
-    there = sure_of(torch.where(car, 0.9, 0.02), classes)
+    present = sure_of(torch.where(car, 0.9, 0.02), classes)
     gone = sure_of(torch.full(GRID.size, 0.02), torch.full(GRID.size, WALL))
     for _ in range(6):
         stream(gone, pose(0))
-    arrived = stream(there, pose(0))
+    arrived = stream(present, pose(0))
     assert opacity_at(arrived, 6.0) == pytest.approx(0.9, abs=1e-3)
     for _ in range(5):
-        stream(there, pose(0))
+        stream(present, pose(0))
     assert opacity_at(stream(gone, pose(0)), 6.0) == pytest.approx(0.02, abs=1e-3)
 
 

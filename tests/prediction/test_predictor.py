@@ -235,8 +235,8 @@ def test_bytes_and_floats_give_the_same(predictor: Predictor, ring_set: Sets) ->
     wanted = predictor.predict(camera_set)
     as_bytes = ImagePreprocessor(predictor.config.image, normalise=False)(camera_set)
     assert as_bytes.images.dtype == np.uint8
-    found = predictor.predict_input(as_bytes, camera_set)
-    assert np.abs(found.confidence.astype(int) - wanted.confidence).max() <= 1
+    result = predictor.predict_input(as_bytes, camera_set)
+    assert np.abs(result.confidence.astype(int) - wanted.confidence).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -275,8 +275,8 @@ def with_odometry(
         (entry,) = message.transforms
         stamp_ns, pose = message_content.stamp_ns(entry), message_content.transform_of(entry)
         body = pose @ base_from_child
-        said = messages.odometry(stamp_ns, frame, child, body, (5, 0, 0), (0, 0, 0.1))
-        yield log_ns, "/odometry", said
+        odometry = messages.odometry(stamp_ns, frame, child, body, (5, 0, 0), (0, 0, 0.1))
+        yield log_ns, "/odometry", odometry
         if tf is not None:
             wrong = messages.transform_stamped(stamp_ns, "odom", "base_link", tf @ pose)
             yield log_ns + 1, "/tf", messages.tf([wrong])

@@ -83,8 +83,8 @@ def test_chains_go_up_and_down(tree: TransformTree) -> None:
     assert close(tree.lookup("camera", "lidar", stamp), camera.inverse() @ lidar)
     assert close(tree.lookup("lidar", "camera", 10 * SECOND), lidar.inverse() @ camera)
     assert close(tree.lookup("/map", "map", stamp), RigidTransform.identity())
-    there, back = tree.lookup("map", "lidar", stamp), tree.lookup("lidar", "map", stamp)
-    assert close(there @ back, RigidTransform.identity())
+    present, back = tree.lookup("map", "lidar", stamp), tree.lookup("lidar", "map", stamp)
+    assert close(present @ back, RigidTransform.identity())
 
 
 def test_what_stands_still_and_what_is_known(tree: TransformTree) -> None:

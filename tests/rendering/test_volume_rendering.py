@@ -148,7 +148,7 @@ def test_where_light_ends_follows_its_definition() -> None:
         cells, _ = GRID.index_of(points.clamp(torch.tensor(GRID.origin_m), TOP))
         occupied = drawn[tuple(torch.from_numpy(cells).movedim(-1, 0))]
         level = torch.rand(occupied.shape, generator=torch.Generator().manual_seed(5)) < 0.7
-        found = surface_distances(GRID, origins, directions, samples, occupied, level)
+        result = surface_distances(GRID, origins, directions, samples, occupied, level)
         compared = 0
         for ray in range(len(origins)):
             end = int((samples.lengths_m[ray] > 0).sum())
@@ -166,7 +166,7 @@ def test_where_light_ends_follows_its_definition() -> None:
                         expected = (both / 2).expand(stop - start)
                     compared += 1
                 if start > 0:  # of the first, nobody knows where it came from
-                    assert torch.allclose(found[ray, start:stop], expected, atol=1e-9)
+                    assert torch.allclose(result[ray, start:stop], expected, atol=1e-9)
                 start = stop
         assert compared > 200
 

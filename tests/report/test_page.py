@@ -52,8 +52,8 @@ const probe = setInterval(() => {
 """
 
 
-def report(*words: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["report", *map(str, words)])
+def report(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["report", *map(str, arguments)])
     return result.exit_code, result.stderr
 
 
@@ -78,9 +78,9 @@ def opened(page: Path, width: int = 1300, fragment: str = "") -> tuple[str, dict
         timeout=120,
         check=True,
     )
-    found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.S)
-    assert found, f"the page never became ready:\n{done.stderr[-2000:]}"
-    return done.stdout, json.loads(html.unescape(found[1]))
+    result = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.S)
+    assert result, f"the page never became ready:\n{done.stderr[-2000:]}"
+    return done.stdout, json.loads(html.unescape(result[1]))
 
 
 def text_of(dom: str, section: str) -> str:
@@ -173,7 +173,7 @@ def test_a_full_disk_leaves_the_page_that_was_there(
     before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert report(before, "--out", tmp_path / "page")[0] == 0
-    there = (tmp_path / "page" / "index.html").read_text()
+    present = (tmp_path / "page" / "index.html").read_text()
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_the_page_that_was_there(
     code, err = report(before, "--out", tmp_path / "page")
     assert code == 1 and "No space left on device; free some space" in " ".join(err.split())
     assert [file.name for file in (tmp_path / "page").iterdir()] == ["index.html"]
-    assert (tmp_path / "page" / "index.html").read_text() == there
+    assert (tmp_path / "page" / "index.html").read_text() == present
 
 
 def test_a_result_called_like_a_mark_of_the_template(tmp_path: Path, occ3d: ClassSet) -> None:

@@ -75,15 +75,15 @@ def shifts(matcher: StampMatcher[int], drive: Drive) -> list[int]:
     A learned offset is known modulo the period only, so a camera's image of cycle k may rightly
     stand in set k + shift, always with the same shift.
     """
-    found: list[int] = []
+    result: list[int] = []
     known = [matcher.offsets_ns[f"cam{i}"] is not None for i in range(len(drive.offsets_ms))]
     zero = drive.offsets_ms[known.index(True)]
     for camera, offset in enumerate(drive.offsets_ms):
         learned = matcher.offsets_ns[f"cam{camera}"]
         true = offset - zero
         learned_ms = true if learned is None else learned / MS
-        found.append(round((true - learned_ms) / drive.period_ms))
-    return found
+        result.append(round((true - learned_ms) / drive.period_ms))
+    return result
 
 
 def cycles_of(matched: MatchedSet[int], shift: list[int]) -> set[int]:

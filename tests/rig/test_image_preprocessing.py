@@ -90,8 +90,8 @@ def test_known_points_land_on_their_dots(
     result = preprocess(set_of(("c", image, model)))
     described = CameraModel(config.width, config.height, result.intrinsics[0])
     for expected in described.project(points)[0]:
-        found = centroid(result.images[0, 1].astype(float), expected, 8)
-        assert np.abs(found - expected).max() < 0.3
+        centre = centroid(result.images[0, 1].astype(float), expected, 8)
+        assert np.abs(centre - expected).max() < 0.3
 
 
 @any_model
@@ -131,9 +131,9 @@ def test_reduced_decoding_leaves_dots_where_the_reduced_model_says(
     small = reduced_model(model, reduction)
     assert image.shape == (small.height, small.width, 3)
     expected = small.project(model.rays(places))[0]
-    found = np.array([centroid(image[..., 0].astype(float), place, 4) for place in expected])
-    assert np.abs(found - expected).max() < 0.06
-    assert np.abs((found - expected).mean(axis=0)).max() < 0.02
+    result = np.array([centroid(image[..., 0].astype(float), place, 4) for place in expected])
+    assert np.abs(result - expected).max() < 0.06
+    assert np.abs((result - expected).mean(axis=0)).max() < 0.02
 
 
 @pytest.mark.parametrize("config", [CONFIG, LARGE], ids=["352", "704"])

@@ -53,8 +53,8 @@ def test_no_ray_is_drawn_that_no_loss_asks_for(
     assert np.array_equal(samples[0].depth_m, samples[1].depth_m, equal_nan=True)
     assert np.array_equal(samples[0].votes, samples[1].votes)
     network = build_network(network_config(), len(occ3d), seed=0)
-    found = Objective(network, occ3d, lean)(Opaque(collate(samples[1:])), torch.Generator())
-    assert set(found) == {"votes", "lifting_depth"}
+    result = Objective(network, occ3d, lean)(Opaque(collate(samples[1:])), torch.Generator())
+    assert set(result) == {"votes", "lifting_depth"}
 
 
 def test_images_and_calibration_are_those_of_the_rig(
@@ -139,8 +139,8 @@ def test_exactly_the_budget_is_drawn_from_the_rays_of_the_right_frames(
         columns = (batch.origin, batch.direction, batch.range_m, batch.class_id)
         return [tuple(row) for row in np.column_stack(columns)[batch.valid].tolist()]
 
-    found = rows(rays)
-    assert len(set(found)) == len(found) and set(rows(every)).issuperset(found)
+    result = rows(rays)
+    assert len(set(result)) == len(result) and set(rows(every)).issuperset(result)
     own = [
         (frame.world_from_ego.inverse() @ camera.world_from_sensor).translation
         for camera in frame.cameras
@@ -289,8 +289,8 @@ def test_stereo_takes_one_more_past_frame_and_is_trained(
     config = validate(content, NetworkConfig, "stereo")
     source = TrainingSource([sequence], make_store(mapping, occ3d, None), config, occ3d, recipe())
     samples = [source.sample(index, np.random.default_rng(0)) for index in (1, 2)]
-    there = [[bool(past.valid.all()) for past in sample.past] for sample in samples]
-    assert there == [[True, False], [True, True]]
+    present = [[bool(past.valid.all()) for past in sample.past] for sample in samples]
+    assert present == [[True, False], [True, True]]
     network = build_network(config, len(occ3d), seed=0)
     terms = Objective(network, occ3d, recipe())(
         Opaque(collate(samples)), torch.Generator().manual_seed(0)

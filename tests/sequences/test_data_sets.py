@@ -66,9 +66,9 @@ def test_boxes_hold_the_points_that_were_counted(boston: RecordedSequence) -> No
         if pose is None or frame.stamp_ns not in track.stamps_ns:
             continue
         count = counts[(frame.token, tuple(np.round(pose.translation, 3)))]
-        found = int(inside_box(world, pose.inverse(), track.size_m).sum())
+        result = int(inside_box(world, pose.inverse(), track.size_m).sum())
         checked += 1
-        assert found == count
+        assert result == count
     assert checked > 30
 
 
@@ -121,8 +121,8 @@ def test_point_labels_of_extraction_and_lidarseg_are_found(
     (tmp_path / "v1.0-mini" / "category.json").write_text(json.dumps(categories))
     sequence = open_sequences(tmp_path)[0]
     labeller = LidarLabels(occ3d, PointFileClasses(occ3d, load_numbers("nuscenes_lidarseg")))
-    found = labeller.labelled_sweep(sequence, sequence.frames[0].lidar, 1.0)  # type: ignore[arg-type]
-    names = {occ3d.names[c] for c in np.unique(found.class_id)}
+    result = labeller.labelled_sweep(sequence, sequence.frames[0].lidar, 1.0)  # type: ignore[arg-type]
+    names = {occ3d.names[c] for c in np.unique(result.class_id)}
     assert names == {"driveable_surface", "manmade"}
     with pytest.raises(ValueError, match="has no labels for its points"):
         labeller.labelled_sweep(sequence, sequence.frames[1].lidar, 1.0)  # type: ignore[arg-type]

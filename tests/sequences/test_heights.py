@@ -69,7 +69,7 @@ class Hill:
         return RigidTransform(rotation, np.array([x, 0.0, 0.0 if flat else float(self.z(x))]))
 
     def record(self, folder: Path, frames: int = 24) -> RecordedSequence:
-        found = []
+        result = []
         for number in range(frames):
             x, stamp_ns = self.step_m * number, number * 500_000_000
             ahead, left = np.meshgrid(np.arange(-14, 14, 0.4), np.arange(-6, 6, 0.4))
@@ -82,8 +82,8 @@ class Hill:
             sweep = LidarSweep("lidar", stamp_ns, file, here, pose, "nuscenes")
             ahead_of_it = RigidTransform(np.eye(3), np.array([8.0, 3.0, 0.8]))
             box = Box("car", "1", (), "", pose @ ahead_of_it, (4.0, 2.0, 1.6), np.full(3, np.nan))
-            found.append(Frame(f"t{number}", number, stamp_ns, pose, (), (sweep,), boxes=(box,)))
-        return RecordedSequence("hill", folder, (), tuple(found), tracks_of(found))
+            result.append(Frame(f"t{number}", number, stamp_ns, pose, (), (sweep,), boxes=(box,)))
+        return RecordedSequence("hill", folder, (), tuple(result), tracks_of(result))
 
 
 def heights(sequence: RecordedSequence) -> np.ndarray:

@@ -158,9 +158,9 @@ def test_whatever_is_damaged_gives_one_line(root: Path, table: str) -> None:
         broken += [[each, *records[1:]] for each in changed]
     for content in broken:
         file.write_text(json.dumps(content))
-        said = refusal(root)
-        assert said is None or re.search("json|no file name", said), said
-        assert said is None or "\n" not in said
+        output = refusal(root)
+        assert output is None or re.search("json|no file name", output), output
+        assert output is None or "\n" not in output
     file.write_text(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=f"{table}.json cannot be read"):
         read(root)

@@ -72,8 +72,8 @@ def double_precision_points(cls: type[LidarPointCloud], file: str) -> LidarPoint
 
 
 def records(devkit: NuScenes, channel: str) -> list[dict[str, Any]]:
-    found = [record for record in devkit.sample_data if record["channel"] == channel]
-    return sorted(found, key=lambda record: record["timestamp"])
+    result = [record for record in devkit.sample_data if record["channel"] == channel]
+    return sorted(result, key=lambda record: record["timestamp"])
 
 
 def test_images_are_the_files_byte_for_byte_at_their_stamps(bag: Path, devkit: NuScenes) -> None:
@@ -91,11 +91,11 @@ def test_images_are_the_files_byte_for_byte_at_their_stamps(bag: Path, devkit: N
 def test_mcap_finds_the_same_images(bag: Path, devkit: NuScenes) -> None:
     topic = "/cam_back/image_raw/compressed"
     with (bag / f"{bag.name}.mcap").open("rb") as file:
-        found = [
+        result = [
             (message.log_time, message.data)
             for _, _, message in make_reader(file).iter_messages(topics=[topic])
         ]
-    for (log_time, data), record in zip(found, records(devkit, "CAM_BACK"), strict=True):
+    for (log_time, data), record in zip(result, records(devkit, "CAM_BACK"), strict=True):
         assert log_time == record["timestamp"] * 1000
         assert Path(devkit.dataroot, record["filename"]).read_bytes() in data
 

@@ -108,11 +108,11 @@ def test_two_scenes_say_what_one_with_everything_says() -> None:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     two = Instant(StaticScene(parts[0]), parts[1])
     one = Instant(StaticScene(Mesh.joined(parts)), Mesh.empty())
-    found, wanted = (instant.cast(np.zeros(3), directions) for instant in (two, one))
+    result, wanted = (instant.cast(np.zeros(3), directions) for instant in (two, one))
     shares = np.bincount(one.class_ids(wanted, 2), minlength=3) / len(directions)
     assert (shares > 0.02).all()  # both kinds are met, and nothing
     for name in ("face", "range_m", "u", "v", "normal"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+        np.testing.assert_array_equal(getattr(result, name), getattr(wanted, name))
 
 
 def _nearest(triangles: np.ndarray, direction: np.ndarray) -> float:

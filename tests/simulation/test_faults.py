@@ -65,8 +65,8 @@ def test_every_kind_is_tried_here(faulty_drive: Path) -> None:
 def by_set(path: Path, topic: str) -> dict[int, tuple[int, Any]]:
     """Messages by the number of their set: log time and content."""
     with BagReader(path) as bag:
-        found = [(m.log_time_ns, bag.decode(m)) for m in bag.messages([topic])]
-    return {round((log_ns - FIRST_NS) / 250e6): (log_ns, message) for log_ns, message in found}
+        result = [(m.log_time_ns, bag.decode(m)) for m in bag.messages([topic])]
+    return {round((log_ns - FIRST_NS) / 250e6): (log_ns, message) for log_ns, message in result}
 
 
 def test_a_dropped_camera_is_silent_for_a_while(faulty_drive: Path) -> None:

@@ -17,5 +17,7 @@ def test_the_sphere_is_round_closed_and_turned_outwards(level: int) -> None:
     a, b, c = np.moveaxis(points[faces], 1, 0)
     assert (np.einsum("ij,ij->i", np.cross(b - a, c - a), a) > 0).all()
     edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    there, back = (set(map(tuple, way.tolist())) for way in (edges, edges[:, ::-1]))
-    assert len(there) == len(edges) and there == back  # two faces at each, once in each direction
+    present, back = (set(map(tuple, way.tolist())) for way in (edges, edges[:, ::-1]))
+    assert (
+        len(present) == len(edges) and present == back
+    )  # two faces at each, once in each direction

@@ -36,13 +36,13 @@ def towns(classes: ClassSet) -> list[Town]:
 
 
 def test_all_classes_occur_around_the_robot(towns: list[Town], classes: ClassSet) -> None:
-    found: set[int] = set()
+    result: set[int] = set()
     for town in towns:
         voxeliser = Voxeliser(town.static, COARSE)
         for time_s in (0.5, SECONDS / 2, SECONDS - 0.5):
             pose = town.world_from_ego(time_s)
-            found |= set(voxeliser.surface(town.moving_mesh(time_s), pose).labels.tolist())
-    missing = [classes.names[number] for number in range(17) if number not in found]
+            result |= set(voxeliser.surface(town.moving_mesh(time_s), pose).labels.tolist())
+    missing = [classes.names[number] for number in range(17) if number not in result]
     assert not missing
 
 

@@ -135,8 +135,8 @@ def test_what_moves_without_a_box_leaves_no_trail(
             instance: np.ndarray,
         ) -> tuple[np.ndarray, np.ndarray]:
             beside = points[:, 1] > 4
-            told = np.where(beside & self.stands, STANDS, instance)
-            return np.where(beside, CAR, WALL).astype(np.uint8), told
+            output = np.where(beside & self.stands, STANDS, instance)
+            return np.where(beside, CAR, WALL).astype(np.uint8), output
 
     unboxed, source = replace(sequence, tracks={}), CarsBeside()
     labels = TruthMaker(unboxed, source, GRID, occ3d).truth(unboxed.frames[1]).labels

@@ -19,8 +19,8 @@ from renderocc_training.trainer.calibration import calibrate_density
 def opacities(network: RenderOcc, sample: TrainingSample) -> np.ndarray:  # type: ignore[type-arg]
     with torch.inference_mode():
         field = network(collate([sample]).current)
-    found: np.ndarray = opacity(field.density, network.grid.resolution_m)[0].numpy()  # type: ignore[type-arg]
-    return found
+    result: np.ndarray = opacity(field.density, network.grid.resolution_m)[0].numpy()  # type: ignore[type-arg]
+    return result
 
 
 def drawn(network: RenderOcc, number: int) -> TrainingSample:

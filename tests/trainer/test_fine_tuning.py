@@ -213,21 +213,21 @@ def test_a_killed_run_goes_on_exactly_though_layers_are_dropped_at_random(tmp_pa
 
 def test_computing_blocks_again_changes_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Opaque(batch_of(3, 4))
-    found = []
+    result = []
     for kept in (False, True):
         if kept:
             monkeypatch.setattr(swin_module, "checkpoint", lambda block, x, **_: block(x))
         asked = Objective(official(), CLASSES, toy_recipe()).train()
         torch.manual_seed(5)
         torch.stack(list(asked(batch, torch.Generator().manual_seed(0)).values())).sum().backward()
-        found.append({name: value.grad for name, value in asked.named_parameters()})
-    for name, gradient in found[0].items():
-        assert gradient is not None and torch.equal(gradient, found[1][name]), name
-    assert found[0]["network.img_backbone.patch_embed.projection.weight"].abs().sum() > 0
+        result.append({name: value.grad for name, value in asked.named_parameters()})
+    for name, gradient in result[0].items():
+        assert gradient is not None and torch.equal(gradient, result[1][name]), name
+    assert result[0]["network.img_backbone.patch_embed.projection.weight"].abs().sum() > 0
 
 
 def test_half_precision_finds_the_same_field_and_gradients() -> None:
-    batch, found = batch_of(3, 4), []
+    batch, result = batch_of(3, 4), []
     for enabled in (False, True):
         network = official()
         asked = Objective(network, CLASSES, toy_recipe()).eval()
@@ -239,8 +239,8 @@ def test_half_precision_finds_the_same_field_and_gradients() -> None:
         torch.stack(list(terms.values())).sum().backward()
         assert field.density.dtype == torch.float32
         gradients = {name: value.grad for name, value in network.named_parameters()}
-        found.append((-torch.expm1(-field.density), gradients))
-    (exact, wanted), (rounded, ours) = found
+        result.append((-torch.expm1(-field.density), gradients))
+    (exact, wanted), (rounded, ours) = result
     assert (exact - rounded).abs().max() < 0.02
     for name in ("img_backbone.patch_embed.projection.weight", "img_neck.conv.0.weight"):
         assert torch.cosine_similarity(wanted[name].flatten(), ours[name].flatten(), dim=0) > 0.9, (
@@ -322,8 +322,8 @@ def converted(tmp_path: Path) -> Path:
     return tmp_path / "out.safetensors"
 
 
-def refusal(*words: object) -> str:
-    result = CliRunner().invoke(app, ["train", *map(str, words)])
+def refusal(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["train", *map(str, arguments)])
     assert result.exit_code != 0
     return " ".join(result.output.split())
 
@@ -331,18 +331,18 @@ def refusal(*words: object) -> str:
 def test_weights_that_do_not_fit_are_refused_with_both_values(
     converted: Path, tmp_path: Path
 ) -> None:
-    words = (tmp_path, "--out", tmp_path / "run")
+    arguments = (tmp_path, "--out", tmp_path / "run")
     assert "give its published weights by --start-from" in refusal(
-        *words, "--network", "swinb-stereo"
+        *arguments, "--network", "swinb-stereo"
     )
     shipped = load_network_config("swinb-stereo").model_dump(mode="json")
     mine = write(tmp_path / "mine.yaml", {**shipped, "class_set": indoor(tmp_path)})
-    found = refusal(*words, "--start-from", converted, "--network", mine)
+    result = refusal(*arguments, "--start-from", converted, "--network", mine)
     assert (
-        "'indoor' (floor, person) was asked for, network 'swinb-stereo' predicts 'occ3d'" in found
+        "'indoor' (floor, person) was asked for, network 'swinb-stereo' predicts 'occ3d'" in result
     )
-    found = refusal(*words, "--start-from", converted, "--network", "nano")
-    assert "'swinb-stereo' do not fit network 'nano'" in found
+    result = refusal(*arguments, "--start-from", converted, "--network", "nano")
+    assert "'swinb-stereo' do not fit network 'nano'" in result
 
 
 def test_another_backbone_takes_what_fits_of_the_rest(tmp_path: Path) -> None:
@@ -351,16 +351,16 @@ def test_another_backbone_takes_what_fits_of_the_rest(tmp_path: Path) -> None:
     shipped = load_network_config("nano").model_dump(mode="json")
     shipped["architecture"]["backbone"]["out_features"] = ["stage2", "stage5", "stage6"]
     mine = write(tmp_path / "mine.yaml", shipped)
-    found = _first_weights(tmp_path / "m.safetensors", str(mine), {}, False, 0, what_fits=True)[0]
-    before, after = trained.state_dict(), found.state_dict()
+    result = _first_weights(tmp_path / "m.safetensors", str(mine), {}, False, 0, what_fits=True)[0]
+    before, after = trained.state_dict(), result.state_dict()
     same = {n for n, value in after.items() if n in before and torch.equal(value, before[n])}
     for part in ("voxel_encoder", "depth_head", "image_backbone.neck.lateral.1.0"):
         names = {name for name in after if name.startswith(part)}
         assert names and names <= same
     other = "image_backbone.neck.lateral.0.0.weight"  # of 24 channels instead of 40
     assert after[other].shape[1] == 24 and other not in same
-    words = (tmp_path, "--out", tmp_path / "run", "--what-fits")
-    assert "--what-fits needs --start-from and the --network" in refusal(*words)
+    arguments = (tmp_path, "--out", tmp_path / "run", "--what-fits")
+    assert "--what-fits needs --start-from and the --network" in refusal(*arguments)
 
 
 def test_another_rig_takes_the_same_weights(converted: Path, tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ losses: {{query: 0.5, query_semantics: 0.5, votes: 1.0, votes_semantics: 1.0, ra
 """
 
 
-def command(*words: str | Path) -> str:
-    result = CliRunner().invoke(app, [str(word) for word in words])
+def command(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in arguments])
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -74,10 +74,10 @@ def agreement(model: Model, source: TrainingSource) -> Agreement:
         sample = source.sample(index, np.random.default_rng(0))
         with torch.inference_mode():
             field = model.network(collate([sample]).current)
-        found = opacity(field.density, config.grid.resolution_m)[0].numpy()
+        result = opacity(field.density, config.grid.resolution_m)[0].numpy()
         assert sample.votes is not None
         known, true = sample.votes != 255, sample.votes < len(model.class_set)
-        taken = found > thresholds[:, None, None, None]
+        taken = result > thresholds[:, None, None, None]
         both += (taken & true & known).sum(axis=(1, 2, 3))
         either += ((taken | true) & known).sum(axis=(1, 2, 3))
         known_cells += int(known.sum())

@@ -62,8 +62,8 @@ def test_the_threshold_is_that_of_brute_force(by: ReadOut) -> None:
                     above_ground(sample.votes, CLASSES)[known],
                 )
             )
-        classes = [iou([(true == k, found == k) for true, found, _ in seen]) for k in range(2)]
-        above = iou([((true < 2) & high, (found < 2) & high) for true, found, high in seen])
+        classes = [iou([(true == k, result == k) for true, result, _ in seen]) for k in range(2)]
+        above = iou([((true < 2) & high, (result < 2) & high) for true, result, high in seen])
         return float(np.mean(classes) + above)
 
     assert score == pytest.approx(brute(threshold), abs=2e-3)
@@ -78,8 +78,8 @@ def test_without_classes_the_occupied_and_the_free_decide() -> None:
     votes = np.where(sample.votes < 2, np.uint8(OCCUPIED_ID), sample.votes)
     threshold, score = best_threshold(network, CLASSES, [replace(sample, votes=votes)])
     known = votes != IGNORE_ID
-    found = labels_of(network, sample, threshold)[known] < 2
-    assert score == pytest.approx(iou([(votes[known] == OCCUPIED_ID, found)]), abs=2e-3)
+    result = labels_of(network, sample, threshold)[known] < 2
+    assert score == pytest.approx(iou([(votes[known] == OCCUPIED_ID, result)]), abs=2e-3)
 
 
 def test_without_votes_there_is_nothing_to_choose() -> None:

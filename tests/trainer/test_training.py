@@ -358,11 +358,11 @@ def test_a_recipe_can_ask_for_free_space_where_no_vote_is() -> None:
     assert sample.votes is not None and (sample.votes == 255).any()
     asked = toy_recipe(losses={"votes": 1.0, "unlabelled": 0.5})
     batch, generator = Opaque(collate([sample])), torch.Generator().manual_seed(0)
-    found = Objective(toy_network(), CLASSES, asked).eval()(batch, generator)
+    result = Objective(toy_network(), CLASSES, asked).eval()(batch, generator)
     field = toy_network().eval()(batch.batch.current, batch.batch.past)
     unknown = batch.batch.votes == 255
     expected = 0.5 * (field.density[unknown] * toy_network().grid.resolution_m).mean()
-    assert found["unlabelled"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert result["unlabelled"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_mirrored_twice_is_the_sample_and_once_is_a_mirrored_world() -> None:
@@ -486,16 +486,16 @@ def test_two_processes_give_the_gradients_of_one_with_the_double_batch(tmp_path:
     """Norm statistics are frozen here: each process would see those of its own half."""
     script = tmp_path / "gradients.py"
     script.write_text(GRADIENTS)
-    found = []
+    result = []
     for processes in (1, 2):
         out = tmp_path / f"{processes}.pt"
         arguments = [str(script), str(Path(__file__).parent), str(processes), str(out)]
         environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
         subprocess.run([sys.executable, *arguments], check=True, env=environment, timeout=120)
-        found.append(torch.load(out, weights_only=True))
-    assert found[0].keys() == found[1].keys() and len(found[0]) > 50
-    for name, gradient in found[0].items():
-        assert torch.allclose(gradient, found[1][name], atol=1e-6, rtol=1e-4), name
+        result.append(torch.load(out, weights_only=True))
+    assert result[0].keys() == result[1].keys() and len(result[0]) > 50
+    for name, gradient in result[0].items():
+        assert torch.allclose(gradient, result[1][name], atol=1e-6, rtol=1e-4), name
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about a CPU alone")

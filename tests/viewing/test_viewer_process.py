@@ -24,8 +24,8 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     started = []
     popen = viewer_process.subprocess.Popen
 
-    def remember(*words: object, **options: object) -> object:
-        started.append(popen(*words, **options))
+    def remember(*arguments: object, **options: object) -> object:
+        started.append(popen(*arguments, **options))
         return started[-1]
 
     monkeypatch.setattr(viewer_process.subprocess, "Popen", remember)
@@ -46,8 +46,8 @@ def listeners(port: int) -> set[str]:
         for table in ("tcp", "tcp6")
         for line in Path("/proc/net", table).read_text().splitlines()[1:]
     ]
-    found = (row[1].split(":") for row in rows if row[3] == LISTENS)
-    return {address for address, hexadecimal in found if int(hexadecimal, 16) == port}
+    result = (row[1].split(":") for row in rows if row[3] == LISTENS)
+    return {address for address, hexadecimal in result if int(hexadecimal, 16) == port}
 
 
 def test_a_viewer_listens_on_this_machine_alone(port: int) -> None:

@@ -135,15 +135,15 @@ def test_the_command_writes_both(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(command)
     out, layout = tmp_path / "my.rviz", tmp_path / "my.json"
-    words = ["--rig", "two_cameras", "--network", "r50", "--node", "/a/b"]
-    done = CliRunner().invoke(app, [*words, "--out", str(out), "--foxglove", str(layout)])
+    arguments = ["--rig", "two_cameras", "--network", "r50", "--node", "/a/b"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(out), "--foxglove", str(layout)])
     assert done.exit_code == 0, done.output
     nodes = {"front", "rear", "Voxels"}
     shown = yaml.safe_load(out.read_text())["Visualization Manager"]["Displays"]
     assert nodes <= {display["Name"] for display in shown}
     assert next(d for d in shown if d["Name"] == "Voxels")["Size (m)"] == 0.4
     assert "/a/b/markers" in layout.read_text()
-    nothing = CliRunner().invoke(app, words)
+    nothing = CliRunner().invoke(app, arguments)
     assert isinstance(nothing.exception, ValueError)
 
 

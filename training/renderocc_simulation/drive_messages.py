@@ -179,8 +179,8 @@ class DriveMessages:
             ]
             yield stamp + round(sum(late) * 1e9), "/tf", messages.tf(moved)
             linear, angular = track.velocity(stamp, 100_000_000)
-            said = messages.odometry(header, self._odom, self._base, pose, linear, angular)
-            yield stamp, "/odom", said
+            odometry = messages.odometry(header, self._odom, self._base, pose, linear, angular)
+            yield stamp, "/odom", odometry
 
     def _camera(self, camera: RigCamera, frame: CameraFrame, number: int) -> Iterator[Timed]:
         stamp = self._spec.stamp_ns(frame.time_s)
@@ -236,16 +236,16 @@ class DriveMessages:
     def _boxes(self, time_s: float, stamp_ns: int) -> Iterator[Timed]:
         town = self._source.town
         here = town.world_from_ego(time_s).translation
-        found = [
+        detections = [
             self._standing.get(agent.name) or self._box(agent, time_s)
             for agent in (*town.standing, *town.moving)
             if np.linalg.norm(agent.position(time_s) - here) < BOX_RANGE_M
         ]
-        for box in found:
+        for box in detections:
             self._numbers.setdefault(box.instance, len(self._numbers))
         header = self._stamp(stamp_ns)
-        yield stamp_ns, f"{TRUTH}/boxes", boxes.detections(header, "map", found)
-        shown = boxes.markers(header, "map", found, self._numbers)
+        yield stamp_ns, f"{TRUTH}/boxes", boxes.detections(header, "map", detections)
+        shown = boxes.markers(header, "map", detections, self._numbers)
         yield stamp_ns, f"{TRUTH}/box_markers", shown
 
     def _box(self, agent: Agent, time_s: float) -> boxes.Box:

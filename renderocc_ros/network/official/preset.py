@@ -108,12 +108,12 @@ def camera_frame(cameras: CameraTensors, global_from_ego: Tensor) -> StereoFrame
         cameras: what their entries hold where they are not valid does not matter.
         global_from_ego: (B, 4, 4) pose of the ego frame that ``cameras`` refers to, metres.
     """
-    there = cameras.valid[..., None, None]
+    valid = cameras.valid[..., None, None]
     eye = torch.eye(4).to(cameras.ego_from_camera)
     return live_frame(
-        torch.where(there[..., None], cameras.images, 0.0),
-        torch.where(there, cameras.intrinsics, eye[:3, :3]),
-        torch.where(there, cameras.ego_from_camera, eye),
+        torch.where(valid[..., None], cameras.images, 0.0),
+        torch.where(valid, cameras.intrinsics, eye[:3, :3]),
+        torch.where(valid, cameras.ego_from_camera, eye),
         global_from_ego[:, None].expand(*cameras.valid.shape, 4, 4),
         cameras.valid,
     )
@@ -157,9 +157,9 @@ def live_frame(
     )
 
 
-def _where(there: Tensor, frame: StereoFrame, stand_in: StereoFrame) -> StereoFrame:
+def _where(valid: Tensor, frame: StereoFrame, stand_in: StereoFrame) -> StereoFrame:
     """Sample by sample one frame or the other; ``there`` is (B,) bool."""
     pairs = ((getattr(frame, f.name), getattr(stand_in, f.name)) for f in fields(StereoFrame))
     return StereoFrame(
-        *(torch.where(there.view(-1, *[1] * (own.dim() - 1)), own, other) for own, other in pairs)
+        *(torch.where(valid.view(-1, *[1] * (own.dim() - 1)), own, other) for own, other in pairs)
     )

@@ -67,9 +67,9 @@ def test_weights_are_found_in_every_wrapping(
     network: SwinBStereo, official: dict[str, Tensor], tmp_path: Path, wrap: Any, kind: str
 ) -> None:
     torch.save(wrap(official), tmp_path / "official.pth")
-    state, found = read_official(tmp_path / "official.pth")
+    state, result = read_official(tmp_path / "official.pth")
     expected = network.state_dict()
-    weights, report = select_weights(state, found, expected, "official.pth")
+    weights, report = select_weights(state, result, expected, "official.pth")
     assert report.kind == kind and report.used == tuple(expected) and report.missing == ()
     assert report.unused == tuple(EXTRAS)
     assert all(torch.equal(weights[name], expected[name]) for name in expected)

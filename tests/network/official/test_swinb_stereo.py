@@ -97,10 +97,10 @@ def test_order_of_cameras_does_not_matter(network: SwinBStereo, frame_at: FrameA
 def test_missing_camera_is_left_out_whatever_its_image(
     network: SwinBStereo, frame_at: FrameAt
 ) -> None:
-    there = torch.tensor([[True, False, True]])
+    valid = torch.tensor([[True, False, True]])
     densities = []
     for noise in (0.0, 5.0):
-        frames = [replace(frame_at(t), valid=there) for t in (1.0, 0.5)]
+        frames = [replace(frame_at(t), valid=valid) for t in (1.0, 0.5)]
         for frame in frames:
             frame.images[:, 1] = noise
         densities.append(network(frames).density.detach())

@@ -166,8 +166,8 @@ class Tables:
         return list(self.all[table])
 
     def get(self, table: str, token: str) -> dict[str, Any]:
-        (found,) = [record for record in self.all[table] if record["token"] == token]
-        return dict(found)
+        (result,) = [record for record in self.all[table] if record["token"] == token]
+        return dict(result)
 
     def channel(self, name: str, key_frames: bool | None = None) -> list[dict[str, Any]]:
         """A channel's sample_data in the order of its chain."""
@@ -175,14 +175,14 @@ class Tables:
         mounts = {
             mount["token"]: sensors[mount["sensor_token"]] for mount in self["calibrated_sensor"]
         }
-        found = {
+        result = {
             record["token"]: record
             for record in self["sample_data"]
             if mounts[record["calibrated_sensor_token"]] == name
         }
-        chain = [record for record in found.values() if not record["prev"]]
+        chain = [record for record in result.values() if not record["prev"]]
         while chain and chain[-1]["next"]:
-            chain.append(found[chain[-1]["next"]])
+            chain.append(result[chain[-1]["next"]])
         return [each for each in chain if key_frames is None or each["is_key_frame"] == key_frames]
 
 

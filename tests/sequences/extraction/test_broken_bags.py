@@ -109,8 +109,8 @@ def test_a_truncated_file_gives_what_comes_before_its_end(
     file = bag / "bag.mcap"
     content = file.read_bytes()
     file.write_bytes(content[: len(content) * 2 // 3])
-    words = "cannot be read: .*; .*'mcap recover'.*'ros2 bag reindex'"
-    with pytest.raises(ValueError, match=words), BagReader(bag):
+    message = "cannot be read: .*; .*'mcap recover'.*'ros2 bag reindex'"
+    with pytest.raises(ValueError, match=message), BagReader(bag):
         pass
     report = extract(bag, tmp_path / "out", rig)
     assert "cut off at byte" in report.problems[0]

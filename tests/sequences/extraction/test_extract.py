@@ -142,7 +142,7 @@ RADIAL = [-0.1, 0.01, 0.001, -0.001, 0.0]
 
 
 @pytest.mark.parametrize(
-    ("said", "intrinsics", "lens"),
+    ("content", "intrinsics", "lens"),
     [
         ({"roi": (0, 0, 48, 32)}, [[80, 0, 47.5], [0, 82, 31.5], [0, 0, 1]], None),
         ({"roi": (10, 6, 48, 32)}, [[80, 0, 37.5], [0, 82, 25.5], [0, 0, 1]], None),
@@ -165,11 +165,11 @@ def test_calibration_is_read_as_the_node_reads_it(
     tables: Any,
     rig: RigConfig,
     tmp_path: Path,
-    said: dict[str, Any],
+    content: dict[str, Any],
     intrinsics: list[list[float]],
     lens: tuple[str, list[float]] | None,
 ) -> None:
-    whole = drive(seconds=0.5, edit=info_edit({"width": 96, "height": 64, "k": FULL_K} | said))
+    whole = drive(seconds=0.5, edit=info_edit({"width": 96, "height": 64, "k": FULL_K} | content))
     report = extract(whole.write(tmp_path / "bag"), tmp_path / "out", rig)
     assert report.key_frames == 1 and report.skipped == {}
     data = tables(tmp_path / "out")
@@ -181,35 +181,35 @@ def test_calibration_is_read_as_the_node_reads_it(
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("content", "reason"),
     [
         ({"distortion_model": "equidistant", "d": [0.1] * 5}, "'equidistant' takes 4 finite"),
         ({"height": 48}, "other proportions, so another view"),
     ],
 )
 def test_images_that_the_calibration_does_not_describe_are_left_out(
-    drive: Any, rig: RigConfig, tmp_path: Path, said: dict[str, Any], reason: str
+    drive: Any, rig: RigConfig, tmp_path: Path, content: dict[str, Any], reason: str
 ) -> None:
-    bag = drive(seconds=0.5, edit=info_edit(said)).write(tmp_path / "bag")
+    bag = drive(seconds=0.5, edit=info_edit(content)).write(tmp_path / "bag")
     report = extract(bag, tmp_path / "out", rig)
     assert report.key_frames == 0
     (why,) = [why for what, why in report.skipped if what == "images of FRONT"]
     assert reason in why
 
 
-def info_edit(said: dict[str, Any]) -> Any:
+def info_edit(content: dict[str, Any]) -> Any:
     """Changes every CameraInfo of a drive; ``roi`` as (left, top, width, height)."""
 
     def edit(topic: str, number: int, message: Any) -> Any:
         if not topic.endswith("/camera_info"):
             return message
-        changes = dict(said)
-        if "roi" in said:
-            left, top, width, height = said["roi"]
+        changes = dict(content)
+        if "roi" in content:
+            left, top, width, height = content["roi"]
             window = {"x_offset": left, "y_offset": top, "width": width, "height": height}
             changes["roi"] = replace(message.roi, **window)
-        if "d" in said:
-            changes["d"] = np.array(said["d"], np.float64)
+        if "d" in content:
+            changes["d"] = np.array(content["d"], np.float64)
         return replace(message, **changes)
 
     return edit
@@ -317,8 +317,8 @@ def test_3d_truth_goes_where_occ3d_has_it_and_only_from_the_key_frame_s_own_time
         observed = np.zeros((8, 4, 2), bool)
         observed[:seen] = True
         full = np.full_like(labels, 255)
-        found = SemanticOccupancy(stamp_ns, grid, occ3d, labels, full, observed)
-        return to_message(messages.make, found, "base_link", {})
+        result = SemanticOccupancy(stamp_ns, grid, occ3d, labels, full, observed)
+        return to_message(messages.make, result, "base_link", {})
 
     class WithTruth(drive):  # type: ignore[misc,valid-type]
         def events(self) -> Any:
@@ -368,8 +368,8 @@ def test_3d_truth_of_another_grid_does_not_survive_a_new_extraction(
 
     def occupancy(grid: VoxelGrid, stamp_ns: int) -> Any:
         labels = np.full(grid.size, 4, np.uint8)
-        found = SemanticOccupancy(stamp_ns, grid, occ3d, labels, np.full_like(labels, 255))
-        return to_message(messages.make, found, "base_link", {})
+        result = SemanticOccupancy(stamp_ns, grid, occ3d, labels, np.full_like(labels, 255))
+        return to_message(messages.make, result, "base_link", {})
 
     def there() -> set[str]:
         return {file.parent.name for file in (tmp_path / "gts" / "town").rglob("*.npz")}
@@ -529,9 +529,9 @@ def test_memory_does_not_grow_with_the_recording(
     def peak(bag: Path) -> int:
         tracemalloc.start()
         run_job(Job(bag, tmp_path / "out", rig, ExtractOptions()))
-        found = tracemalloc.get_traced_memory()[1]
+        result = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return found
+        return result
 
     # Twice each: the interpreter's own table of names may grow, by megabytes, in one of the two.
     long, short = (min(peak(bag), peak(bag)) for bag in bags)

@@ -147,13 +147,13 @@ def test_semantickitti_without_tr_or_poses_is_refused(tmp_path: Path) -> None:
     calib = root / "sequences/00/calib.txt"
     whole = calib.read_text()
     calib.write_text(whole.replace("Tr:", "Ts:"))
-    said = " ".join(CliRunner().invoke(app, command).output.split())
-    assert "has no line 'Tr:' (camera from Velodyne)" in said
+    output = " ".join(CliRunner().invoke(app, command).output.split())
+    assert "has no line 'Tr:' (camera from Velodyne)" in output
     calib.write_text(whole)
     poses = root / "sequences/00/poses.txt"
     poses.write_text("\n".join(poses.read_text().splitlines()[:2]))
-    said = " ".join(CliRunner().invoke(app, command).output.split())
-    assert "scan 3 has no pose or no time; there are 2" in said
+    output = " ".join(CliRunner().invoke(app, command).output.split())
+    assert "scan 3 has no pose or no time; there are 2" in output
     poses.unlink()
     assert "lacks poses.txt" in " ".join(CliRunner().invoke(app, command).output.split())
 
@@ -311,14 +311,16 @@ def test_ddad_keeps_its_geometry_files_and_boxes(ddad: Path, tables: Any, tmp_pa
             wanted = np.linalg.inv(dgp(image["pose"])) @ dgp(cloud["pose"])
             np.testing.assert_allclose(sensor_from_sensor(data, record, lidar), wanted, atol=1e-9)
         boxes = json.loads((scene_file.parent / cloud["annotations"]["1"]).read_text())
-        found = [a for a in data["sample_annotation"] if a["sample_token"] == lidar["sample_token"]]
-        assert len(found) == len(boxes["annotations"])
+        result = [
+            a for a in data["sample_annotation"] if a["sample_token"] == lidar["sample_token"]
+        ]
+        assert len(result) == len(boxes["annotations"])
         ego = matrix(data.get("ego_pose", lidar["ego_pose_token"]))
-        centres = sorted((np.linalg.inv(ego) @ [*a["translation"], 1])[:3].tolist() for a in found)
+        centres = sorted((np.linalg.inv(ego) @ [*a["translation"], 1])[:3].tolist() for a in result)
         places = (box["box"]["pose"]["translation"] for box in boxes["annotations"])
         wanted_centres = sorted([p["x"], p["y"], p["z"]] for p in places)
         np.testing.assert_allclose(centres, wanted_centres, atol=1e-6)
-        for annotation in found:
+        for annotation in result:
             in_box = np.linalg.inv(matrix(annotation)) @ ego
             points = np.c_[stored[:, :3], np.ones(len(stored))] @ in_box.T
             width, length, height = annotation["size"]
@@ -329,8 +331,8 @@ def test_ddad_keeps_its_geometry_files_and_boxes(ddad: Path, tables: Any, tmp_pa
 
 def test_a_folder_that_is_no_ddad_is_refused(tmp_path: Path) -> None:
     command = ["extract", str(tmp_path), "--format", "ddad", "--out", str(tmp_path / "out")]
-    said = " ".join(CliRunner().invoke(app, command).output.split())
-    assert "holds neither a scene data set" in said
+    output = " ".join(CliRunner().invoke(app, command).output.split())
+    assert "holds neither a scene data set" in output
 
 
 # --------------------------------------------------------------------------------- nuScenes

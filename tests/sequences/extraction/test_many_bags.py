@@ -103,11 +103,11 @@ def test_mistakes_are_named(drive: Any, rig_file: Path, tmp_path: Path) -> None:
         ).output.replace("\n", " ")
     assert "given more than once" in run(bag, bag, "--rig", rig_file, *out).output
     result = run(bag, tmp_path / "absent", "--rig", rig_file, *out, "--processes", 1)
-    said = " ".join(result.output.split())
+    output = " ".join(result.output.split())
     assert result.exit_code == 1
-    assert "0 of 2 cameras, 1 needed" in said
-    assert "there is no bag at" in said
-    assert "no recording gave a key frame" in said
+    assert "0 of 2 cameras, 1 needed" in output
+    assert "there is no bag at" in output
+    assert "no recording gave a key frame" in output
     for entry, mistake in {
         "classes": "'classes' is not KIND=/topic",
         "dept=/front/depth": "one of the kinds depth, classes",

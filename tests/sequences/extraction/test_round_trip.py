@@ -95,8 +95,8 @@ def test_annotations_and_their_tracks_are_the_same(
     original: NuScenes, again: NuScenes, pairs: Any
 ) -> None:
     def boxes(database: NuScenes, sample: dict[str, Any]) -> list[dict[str, Any]]:
-        found = [database.get("sample_annotation", token) for token in sample["anns"]]
-        return sorted(found, key=lambda box: (box["category_name"], box["translation"]))
+        result = [database.get("sample_annotation", token) for token in sample["anns"]]
+        return sorted(result, key=lambda box: (box["category_name"], box["translation"]))
 
     instance_of: dict[str, str] = {}
     for before, after in pairs:

@@ -145,9 +145,9 @@ def test_a_road_map_that_comes_later_or_changes_makes_the_labels_anew(
 
     def ground(sequence: RecordedSequence, config: LabelSource = config) -> set[int]:
         store = open_store(config, occ3d, tmp_path / "labels")
-        found = set(store.labels(sequence, sequence.frames[0]).labels.class_id.tolist())
+        result = set(store.labels(sequence, sequence.frames[0]).labels.class_id.tolist())
         assert store.has(sequence, sequence.frames[0])
-        return found & {occ3d.id_of("driveable_surface"), occ3d.id_of("other_flat")}
+        return result & {occ3d.id_of("driveable_surface"), occ3d.id_of("other_flat")}
 
     assert ground(sequence) == {occ3d.id_of("other_flat")}
     road = tmp_path / "map.png"

@@ -75,10 +75,10 @@ def test_labels_of_a_semantickitti_world_are_exact(root: Path, occ3d: ClassSet) 
     sequence = open_sequences(root, "semantickitti")[0]
     store = open_store(config, occ3d, None)
     for frame in sequence.frames:
-        found = store.labels(sequence, frame)
+        result = store.labels(sequence, frame)
         for place, camera in enumerate(frame.cameras):
             assert camera is not None
-            labels = found.of(found.camera == place).labels
+            labels = result.of(result.camera == place).labels
             # The world of the files is the ego frame of the first image: STREET's own.
             pose = camera.world_from_sensor
             directions = camera.model.rays(labels.pixels) @ pose.rotation.T
@@ -133,9 +133,9 @@ def test_truth_that_lacks_a_held_out_frame_is_refused_before_training(
     truth = renderocc_train("truth", root, "--out", tmp_path / "gts", "--grid", "nano", *KITTI)
     assert truth.returncode == 0, truth.stderr
     next((tmp_path / "gts").rglob("00_000002/labels.npz")).unlink()
-    words = ("--out", tmp_path / "run", "--recipe", "debug", "--workers", "0", "--devices", "1")
+    arguments = ("--out", tmp_path / "run", "--recipe", "debug", "--workers", "0", "--devices", "1")
     held_out = ("--held-out", "00[2:]", "--truth", tmp_path / "gts")
-    done = renderocc_train("train", root, *words, *held_out, *KITTI)
+    done = renderocc_train("train", root, *arguments, *held_out, *KITTI)
     assert done.returncode == 1 and "no 3D labels of 00_000002" in done.stderr
     assert not (tmp_path / "run" / "steps.jsonl").exists()
 
@@ -165,11 +165,11 @@ def test_the_mapping_file_is_that_of_the_layout(
 @pytest.mark.parametrize("command", ["labels", "truth"])
 def test_what_recorded_point_labels_mean_must_be_said(command: str, tmp_path: Path) -> None:
     (tmp_path / "labels" / "points" / "LIDAR_TOP").mkdir(parents=True)
-    words = ["labels", "make"] if command == "labels" else ["truth"]
-    done = renderocc_train(*words, tmp_path, "--out", tmp_path / "out", "--semantics", "points")
+    arguments = ["labels", "make"] if command == "labels" else ["truth"]
+    done = renderocc_train(*arguments, tmp_path, "--out", tmp_path / "out", "--semantics", "points")
     assert done.returncode == 1 and "--set mapping=occ3d_ids" in done.stderr
     done = renderocc_train(
-        *words, tmp_path, "--out", tmp_path / "out", "--semantics", "points",
+        *arguments, tmp_path, "--out", tmp_path / "out", "--semantics", "points",
         "--set", "mapping=occ3d_ids",
     )  # fmt: skip
     assert "holds no tables of nuScenes" in done.stderr

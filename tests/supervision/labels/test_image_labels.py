@@ -87,13 +87,13 @@ def test_numbers_of_other_label_images_are_mapped(
     sequence: RecordedSequence, occ3d: ClassSet
 ) -> None:
     swapped = NumberMapping(kind="numbers", classes={4: "truck", 11: "terrain", 17: "sky"})
-    found = ClassImageFiles(occ3d, swapped).classes(
+    result = ClassImageFiles(occ3d, swapped).classes(
         sequence, sequence.frames[0], first_camera(sequence)
     )
     plain = ClassImageFiles(occ3d).classes(sequence, sequence.frames[0], first_camera(sequence))
-    assert (found[plain == 4] == occ3d.id_of("truck")).all()
-    assert (found[plain == 11] == occ3d.id_of("terrain")).all()
-    assert (found[plain == 17] == occ3d.free_id).all() and (found[plain == 15] == IGNORE_ID).all()
+    assert (result[plain == 4] == occ3d.id_of("truck")).all()
+    assert (result[plain == 11] == occ3d.id_of("terrain")).all()
+    assert (result[plain == 17] == occ3d.free_id).all() and (result[plain == 15] == IGNORE_ID).all()
 
 
 def test_missing_and_wrong_label_images_are_named(
@@ -173,8 +173,8 @@ TOKENS = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(f"{letter}</w>" for le
 
 def letters() -> Any:
     """A real tokenizer, with one token for each letter."""
-    words = {token: number for number, token in enumerate(TOKENS)}
-    return transformers.CLIPTokenizer(vocab=words, merges=[], model_max_length=77)
+    arguments = {token: number for number, token in enumerate(TOKENS)}
+    return transformers.CLIPTokenizer(vocab=arguments, merges=[], model_max_length=77)
 
 
 def oneformer(folder: Path) -> tuple[Any, Any]:
@@ -208,9 +208,9 @@ def test_models_give_class_images_as_their_probabilities_say(
     allowed = {occ3d.id_of("driveable_surface"), occ3d.free_id, occ3d.id_of("car")}
     assert everything.shape == (90, 160) and set(np.unique(everything)) <= allowed
 
-    found = SegmentationImages(model, processor, occ3d, MAPPING, 0.0)
+    result = SegmentationImages(model, processor, occ3d, MAPPING, 0.0)
     with torch.no_grad():
-        probability = found._probabilities(image)
+        probability = result._probabilities(image)
     assert probability.min() >= 0 and probability.sum(dim=0).max() <= 1 + 1e-5
     limit = float(probability.max(dim=0).values.median())
     careful = SegmentationImages(model, processor, occ3d, MAPPING, limit).segment(image)

@@ -208,16 +208,16 @@ def test_the_road_of_the_map_is_drivable(tmp_path: Path, occ3d: ClassSet) -> Non
     picture[300 - 50 :, :] = 255
     file = tmp_path / "road.png"
     cv2.imwrite(str(file), picture)
-    found = LidarLabels(occ3d, BoxClasses(occ3d, MAPPING, file)).labelled_sweep(
+    result = LidarLabels(occ3d, BoxClasses(occ3d, MAPPING, file)).labelled_sweep(
         sequence, sweep, 1.0
     )
-    x, y, z = found.points.T
+    x, y, z = result.points.T
     ground = (z < 0.01) & (np.hypot(x, y) < 40)
     road = ground & (x > 0.1) & (y > 0.1) & (y < 4.9)
     beside = ground & ((y > 5.1) | (y < -0.1) | (x < -0.1))
     assert road.sum() > 200 and beside.sum() > 1000
-    assert (found.class_id[road & (found.instance < 0)] == occ3d.id_of("driveable_surface")).all()
-    assert (found.class_id[beside & (found.instance < 0)] == occ3d.id_of("other_flat")).all()
+    assert (result.class_id[road & (result.instance < 0)] == occ3d.id_of("driveable_surface")).all()
+    assert (result.class_id[beside & (result.instance < 0)] == occ3d.id_of("other_flat")).all()
 
 
 def test_ground_is_found_on_a_slope_and_walls_are_not_ground() -> None:
@@ -227,8 +227,8 @@ def test_ground_is_found_on_a_slope_and_walls_are_not_ground() -> None:
     wall = np.stack(
         [np.full(5000, 20.0), random.uniform(-5, 5, 5000), random.uniform(1.2, 4, 5000)], 1
     )
-    found = near_ground(np.concatenate([slope, wall]))
-    assert found[:40_000].mean() > 0.99 and not found[40_000:].any()
+    result = near_ground(np.concatenate([slope, wall]))
+    assert result[:40_000].mean() > 0.99 and not result[40_000:].any()
 
 
 def test_unknown_categories_and_missing_boxes_are_errors(

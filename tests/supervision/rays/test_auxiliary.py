@@ -52,8 +52,8 @@ def sequence(tmp_path_factory: pytest.TempPathFactory) -> RecordedSequence:
 
 
 def test_frames_outside_the_drive_are_left_out(sequence: RecordedSequence) -> None:
-    found = auxiliary_frames(sequence, 1, (-3, -2, -1, 1, 2, 3))
-    assert [frame.number for frame in found] == [0, 2, 3, 4]
+    result = auxiliary_frames(sequence, 1, (-3, -2, -1, 1, 2, 3))
+    assert [frame.number for frame in result] == [0, 2, 3, 4]
     assert auxiliary_frames(sequence.part(2, 3), 0, (-1, 1)) == []
 
 

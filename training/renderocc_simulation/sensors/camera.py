@@ -92,10 +92,10 @@ def look(
         pixels = np.stack([busy % width, busy // width], axis=1).astype(np.float64)
         spots = (pixels + np.array(EXTRA_SAMPLES)[:, None]).reshape(-1, 2)
         more = np.nan_to_num(_turned(world_from_camera, model.rays(spots)))
-        found = instant.cast(origin, more)
+        extra_hits = instant.cast(origin, more)
         count = len(EXTRA_SAMPLES)
         extra = shader.radiance(
-            instant, origin, more, found, np.tile(openness[busy], count), angle / 2, rng
+            instant, origin, more, extra_hits, np.tile(openness[busy], count), angle / 2, rng
         )
         colour[busy] = (colour[busy] + extra.reshape(count, -1, 3).sum(axis=0)) / (count + 1)
         colour[dark] = 0.0
@@ -194,10 +194,10 @@ def _openness(
     depths, values = np.pad(depth, 2, mode="wrap"), np.pad(picture, 2, mode="wrap")
     for dy in range(-2, 3):
         for dx in range(-2, 3):
-            there = slice(2 - dy, 2 - dy + height), slice(2 - dx, 2 - dx + width)
-            like = np.abs(depths[there] - depth) < 0.08
+            shifted = slice(2 - dy, 2 - dy + height), slice(2 - dx, 2 - dx + width)
+            like = np.abs(depths[shifted] - depth) < 0.08
             share = like * np.float32((0.5 if abs(dy) == 2 else 1) * (0.5 if abs(dx) == 2 else 1))
-            total += share * values[there]
+            total += share * values[shifted]
             weight += share
     return (total / weight).reshape(-1)
 

@@ -89,12 +89,12 @@ def compare_results(
     ]
     draws = block_draws(len(common), block, resamples, np.random.default_rng(seed))
     scores = _scores(first.class_set)
-    found = {name: np.empty((2, resamples)) for name in scores(stacks[0].sum(axis=0))}
+    resampled = {name: np.empty((2, resamples)) for name in scores(stacks[0].sum(axis=0))}
     for number, counts in enumerate(draws):
         for side, stack in enumerate(stacks):
             drawn = np.tensordot(counts, stack, axes=1)
             for name, value in scores(drawn).items():
-                found[name][side, number] = value
+                resampled[name][side, number] = value
     whole = [scores(stack.sum(axis=0)) for stack in stacks]
     return Comparison(
         len(common),
@@ -102,7 +102,7 @@ def compare_results(
         tuple(sorted(second.confusions.keys() - set(common))),
         {
             name: Difference(whole[0][name], whole[1][name], *_interval(values[1] - values[0]))
-            for name, values in found.items()
+            for name, values in resampled.items()
         },
     )
 

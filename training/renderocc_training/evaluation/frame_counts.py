@@ -176,8 +176,8 @@ def _above_ground(
     chosen = above_ground(truth.labels, classes) & (truth.labels != IGNORE_ID)
     if counted is not None:
         chosen &= counted
-    true, found = (each[chosen] != classes.free_id for each in (truth.labels, predicted.labels))
-    return np.bincount(2 * true + found, minlength=4).reshape(2, 2)
+    true, occupied = (each[chosen] != classes.free_id for each in (truth.labels, predicted.labels))
+    return np.bincount(2 * true + occupied, minlength=4).reshape(2, 2)
 
 
 @cache

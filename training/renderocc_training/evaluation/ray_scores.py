@@ -132,9 +132,9 @@ def _answers(
     origins: NDArray[np.float64],
     directions: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    found = first_hits(
+    hits = first_hits(
         (labels < class_set.free_id) | (labels == OCCUPIED_ID), grid, origins, directions
     )
-    x, y, z = found.cells.T
-    answer = np.where(found.hit, labels[x, y, z].astype(np.int64), class_set.free_id)
-    return answer, found.leave_m
+    x, y, z = hits.cells.T
+    answer = np.where(hits.hit, labels[x, y, z].astype(np.int64), class_set.free_id)
+    return answer, hits.leave_m

@@ -28,13 +28,15 @@ def recorded_voxels(recording: Path, topic: str | None = None) -> Iterator[Seman
         yield from (occupancy for occupancy in kept if occupancy is not None)
         return
     with BagReader(recording) as reader:
-        found = [name for name, each in reader.topics.items() if each.message_type == MESSAGE]
+        voxel_topics = [
+            name for name, each in reader.topics.items() if each.message_type == MESSAGE
+        ]
         if topic is None:
             truth = find_truth_topics(reader, None)
-            predicted = [name for name in found if not name.startswith("/ground_truth/")]
+            predicted = [name for name in voxel_topics if not name.startswith("/ground_truth/")]
             name = chosen_topic("--topic", None, predicted) or (truth[0] if truth else None)
         else:
-            name = chosen_topic("--topic", topic, found)
+            name = chosen_topic("--topic", topic, voxel_topics)
         tables = class_tables(reader)
         for message in reader.messages([name] if name else []):
             yield volume_of(reader.decode(message), tables)

@@ -114,9 +114,9 @@ class Results:
     def images(self, token: str) -> dict[str, Path]:
         """Small pictures of a frame by camera name, in the rig's order."""
         folder = self.folder / "images" / token
-        found = {path.stem: path for path in folder.glob("*.jpg")}
-        names = [name for name in self.content["cameras"] if name in found]
-        return {name: found[name] for name in [*names, *sorted(found.keys() - set(names))]}
+        files = {path.stem: path for path in folder.glob("*.jpg")}
+        names = [name for name in self.content["cameras"] if name in files]
+        return {name: files[name] for name in [*names, *sorted(files.keys() - set(names))]}
 
     def cameras(self, frame: FrameResult) -> CameraSet | None:
         """The small pictures of a frame with their poses and models; None if not kept."""

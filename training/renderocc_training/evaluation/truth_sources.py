@@ -130,8 +130,8 @@ def find_truth_topics(reader: BagReader, chosen: str | None) -> tuple[str, str |
     """
     topics = [name for name, topic in reader.topics.items() if topic.message_type == MESSAGE]
     if chosen is None:
-        there = [name for name in topics if name.startswith("/ground_truth/")]
-        chosen = min(there, key=len, default=None)
+        truth_topics = [name for name in topics if name.startswith("/ground_truth/")]
+        chosen = min(truth_topics, key=len, default=None)
         if chosen is None:
             return None
     if chosen not in topics:

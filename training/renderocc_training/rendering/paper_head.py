@@ -186,9 +186,9 @@ def render(
         bda: (3, 3).
     """
     samples = sample_rays(origin, direction, bda, scene)
-    found = look_up(density[None], samples.points[samples.kept], scene)[:, 0]
-    dense = found.new_zeros(samples.kept.shape)
-    alpha = dense.masked_scatter(samples.kept, opacity(found, scene))
+    values = look_up(density[None], samples.points[samples.kept], scene)[:, 0]
+    dense = values.new_zeros(samples.kept.shape)
+    alpha = dense.masked_scatter(samples.kept, opacity(values, scene))
     visible = torch.where(alpha > NEGLIGIBLE, alpha, 0.0)
     weights, transmittance = composite(visible)
     used = weights > NEGLIGIBLE

@@ -37,8 +37,8 @@ def retaken(
         photos = np.moveaxis((views.images * std + mean) / 255, 1, -1)
         photos = retaken_photos(np.clip(photos, 0, 1), np.random.default_rng(seed))
         images = (np.moveaxis(photos, -1, 1) * 255 - mean) / std
-        there = views.valid[:, None, None, None]
-        return replace(views, images=np.ascontiguousarray(images * there, np.float32))
+        valid = views.valid[:, None, None, None]
+        return replace(views, images=np.ascontiguousarray(images * valid, np.float32))
 
     return replace(sample, views=changed(sample.views), past=tuple(map(changed, sample.past)))
 

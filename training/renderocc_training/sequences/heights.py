@@ -74,8 +74,8 @@ def ground_normal(sequences: Sequence[RecordedSequence]) -> Array | None:
     """(3,) unit normal of the ground in the ego frame, median of frames; None if none tells it."""
     sweeps = [frame.lidar for each in sequences for frame in each.frames if frame.lidar]
     step = len(sweeps) // (FRAMES + 1) + 1
-    found = [_slope(sweep) for sweep in sweeps[step // 2 :: step] if sweep.file.is_file()]
-    slopes = [slope for slope in found if slope is not None]
+    estimates = [_slope(sweep) for sweep in sweeps[step // 2 :: step] if sweep.file.is_file()]
+    slopes = [slope for slope in estimates if slope is not None]
     if not slopes:
         return None
     normal = np.array([*-np.median(slopes, axis=0), 1.0])

@@ -188,8 +188,8 @@ class Frame:
     @property
     def measurements(self) -> list[SensorFile]:
         """Images and sweeps of the key frame itself, in the order of time."""
-        found = [*filter(None, self.cameras), *self.lidars]
-        return sorted(found, key=lambda each: (each.stamp_ns, each.name))
+        measured = [*filter(None, self.cameras), *self.lidars]
+        return sorted(measured, key=lambda each: (each.stamp_ns, each.name))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -270,11 +270,11 @@ class RecordedSequence:
 
     def measurements(self, key_frames_only: bool = False) -> list[SensorFile]:
         """All of its images and sweeps in the order of time."""
-        found = [each for frame in self.frames for each in frame.measurements]
+        measured = [each for frame in self.frames for each in frame.measurements]
         if not key_frames_only:
-            found += [each for frame in self.frames for each in frame.between]
-            found += self.after
-        return sorted(found, key=lambda each: (each.stamp_ns, each.name))
+            measured += [each for frame in self.frames for each in frame.between]
+            measured += self.after
+        return sorted(measured, key=lambda each: (each.stamp_ns, each.name))
 
     def near(self, number: int, reach: int) -> tuple[Frame, ...]:
         """Frame ``number`` and up to ``reach`` others on either side."""
@@ -293,11 +293,11 @@ class RecordedSequence:
 
 def tracks_of(frames: Iterable[Frame]) -> dict[int, BoxTrack]:
     """The boxes of each instance as one track; tracks are numbered as they appear."""
-    found: dict[str, list[tuple[int, Box]]] = {}
+    boxes_of: dict[str, list[tuple[int, Box]]] = {}
     for frame in frames:
         for box in frame.boxes:
-            found.setdefault(box.instance, []).append((frame.stamp_ns, box))
-    return dict(enumerate(_track(instance, seen) for instance, seen in found.items()))
+            boxes_of.setdefault(box.instance, []).append((frame.stamp_ns, box))
+    return dict(enumerate(_track(instance, seen) for instance, seen in boxes_of.items()))
 
 
 def _track(instance: str, seen: list[tuple[int, Box]]) -> BoxTrack:
@@ -334,11 +334,11 @@ def _state(file: Path) -> str:
 
 def unique_names(names: Iterable[str]) -> list[str]:
     """The names, those that came before with "-2", "-3" … behind."""
-    found: list[str] = []
+    unique: list[str] = []
     for name in names:
-        candidates = (name, *(f"{name}-{number}" for number in range(2, len(found) + 2)))
-        found.append(next(each for each in candidates if each not in found))
-    return found
+        candidates = (name, *(f"{name}-{number}" for number in range(2, len(unique) + 2)))
+        unique.append(next(each for each in candidates if each not in unique))
+    return unique
 
 
 def inside_box(

@@ -151,15 +151,15 @@ class _Reader:
                 keys[name].append((stamp_us, numbers[record.text("sample_token")]))
             elif kind == "lidar" or (kind == "camera" and self._images_between):
                 sweeps.append((stamp_us, name, record))
-        found: dict[int, list[SensorFile]] = defaultdict(list)
+        between: dict[int, list[SensorFile]] = defaultdict(list)
         for stamp_us, name, record in sorted(sweeps, key=lambda each: each[:2]):
             later = sorted(keys[name])
             place = bisect_right(later, (stamp_us, len(samples)))
             number = later[place][1] if place < len(later) else len(samples)
             measured = self._measurement(record)
             assert measured is not None  # of a camera or a LiDAR
-            found[number].append(measured)
-        return found
+            between[number].append(measured)
+        return between
 
     def _measurement(self, record: Record) -> SensorFile | None:
         mount, name, kind, ego_from_sensor = self._mount(record)
@@ -251,10 +251,10 @@ class _Reader:
 
 
 def _grouped(records: Sequence[Record], key: str) -> defaultdict[str, list[Record]]:
-    found: defaultdict[str, list[Record]] = defaultdict(list)
+    groups: defaultdict[str, list[Record]] = defaultdict(list)
     for record in records:
-        found[record.text(key)].append(record)
-    return found
+        groups[record.text(key)].append(record)
+    return groups
 
 
 def _camera_model(mount: Record, width: int, height: int) -> CameraModel:

@@ -131,13 +131,13 @@ class Tables:
 
     def get(self, record: Record, token: str, table: str) -> Record:
         """The record of this token; ``record`` is the one that names it."""
-        found = self._by_token(table).get(token)
-        if found is None:
+        row = self._by_token(table).get(token)
+        if row is None:
             raise ValueError(
                 f"{record}: names '{token}', which {table}.json does not have; unpack the tables "
                 "again"
             )
-        return found
+        return row
 
     def _read(self, table: str) -> list[Record]:
         """All records of a table, in its order; none if it may be missing, and is."""

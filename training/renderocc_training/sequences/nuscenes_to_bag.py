@@ -179,14 +179,14 @@ def _box_messages(sequence: RecordedSequence) -> Iterator[tuple[int, Message, Me
     tracks = {track.instance: track for track in sequence.tracks.values()}
     numbers = {instance: number for number, instance in enumerate(tracks)}
     for frame in sequence.frames:
-        found = [
+        detections = [
             replace(box, velocity_m_s=tracks[box.instance].velocity_m_s(frame.stamp_ns))
             for box in frame.boxes
         ]
         yield (
             frame.stamp_ns,
-            boxes.detections(frame.stamp_ns, "map", found),
-            boxes.markers(frame.stamp_ns, "map", found, numbers),
+            boxes.detections(frame.stamp_ns, "map", detections),
+            boxes.markers(frame.stamp_ns, "map", detections, numbers),
         )
 
 

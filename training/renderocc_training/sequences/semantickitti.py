@@ -45,8 +45,8 @@ def semantickitti_sequences(root: Path, names: Sequence[str] = ()) -> list[Recor
             lack poses (the test split of KITTI odometry) are left out, and the first one says so.
     """
     places = ("sequences/*/velodyne", "dataset/sequences/*/velodyne", "*/velodyne")
-    found = next((paths for place in places if (paths := sorted(root.glob(place)))), [])
-    folders = {path.parent.name: path.parent for path in found}
+    paths_found = next((paths for place in places if (paths := sorted(root.glob(place)))), [])
+    folders = {path.parent.name: path.parent for path in paths_found}
     if not folders and (root / "velodyne").is_dir():
         folders = {root.absolute().name: root}
     if not folders:

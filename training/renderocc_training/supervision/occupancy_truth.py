@@ -146,11 +146,11 @@ class TruthMaker:
         kept &= ~self._off_the_robot(points, raw)
         world = sweep.world_from_ego.apply(raw)
         instance = instances_of(world, self._sequence, sweep.stamp_ns, BOX_MARGIN_M)
-        classes, told = np.full(len(raw), IGNORE_ID, np.uint8), instance
+        classes, labelled_instance = np.full(len(raw), IGNORE_ID, np.uint8), instance
         if self._classes is not None:
-            classes, told = self._classes.classes(self._sequence, sweep, raw, instance)
+            classes, labelled_instance = self._classes.classes(self._sequence, sweep, raw, instance)
         moves = np.isin(classes, list(self._class_set.moving_ids))
-        loose = kept & (instance < 0) & moves & (told == NO_BOX)
+        loose = kept & (instance < 0) & moves & (labelled_instance == NO_BOX)
         static = kept & (instance < 0) & ~loose
         objects: dict[int, _Cloud] = {}
         for number in np.unique(instance[kept & (instance >= 0)]).tolist():
@@ -230,8 +230,8 @@ def label_cells(
         distance, nearest = cKDTree(points[known]).query(
             centres, distance_upper_bound=NEAREST_LABEL_M
         )
-        found = np.isfinite(distance)
-        labels[unknown[found]] = classes[known][nearest[found]]
+        close = np.isfinite(distance)
+        labels[unknown[close]] = classes[known][nearest[close]]
     return labels.reshape(grid.size)
 
 
@@ -258,8 +258,8 @@ def lidar_sees(
             low = grid.origin_m[2] + z * grid.resolution_m
             lift = ABOVE_HIT_CELLS * grid.resolution_m
             clear = (low >= ends[crossing.rays, 2] + lift) | (path[crossing.rays, 2] > 0)
-            told = reached & (clear | occupied[x, y, z])
-            seen[x[told], y[told], z[told]] = True
+            passed = reached & (clear | occupied[x, y, z])
+            seen[x[passed], y[passed], z[passed]] = True
             if not reached.any():
                 break
     return seen

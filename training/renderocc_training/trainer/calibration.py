@@ -61,17 +61,17 @@ def _fitted(logits: Tensor, occupied: Tensor, network: RenderOcc) -> tuple[float
     """Scale and shift, by L-BFGS on logits brought to mean 0 and deviation 1, where it is quick."""
     middle, spread = logits.mean(), logits.std().clamp(min=1e-3)
     even = (logits - middle) / spread  # a copy, too: inference mode's own refuse gradients
-    found = torch.stack([spread, middle]).requires_grad_()  # as the network has them
-    optimiser = torch.optim.LBFGS([found], max_iter=100, line_search_fn="strong_wolfe")
+    parameters = torch.stack([spread, middle]).requires_grad_()  # as the network has them
+    optimiser = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        share = torch.sigmoid(found[0] * even + found[1])
+        share = torch.sigmoid(parameters[0] * even + parameters[1])
         density = network.occupancy_field.max_density_per_m * share
         mean = occupancy_loss(density, occupied, network.grid.resolution_m).mean()
         mean.backward()  # type: ignore[no-untyped-call]
         return mean
 
     optimiser.step(loss)  # type: ignore[arg-type, no-untyped-call]
-    scale = found[0] / spread
-    return float(scale.detach()), float((found[1] - scale * middle).detach())
+    scale = parameters[0] / spread
+    return float(scale.detach()), float((parameters[1] - scale * middle).detach())

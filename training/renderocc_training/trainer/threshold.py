@@ -57,12 +57,12 @@ class VoteCounts:
         """(BINS − 1,) mean IoU of the classes plus IoU above the ground, of what there is; where
         neither is there, the IoU of all that is occupied."""
         taken = _from_each_bin_on(self.classes)
-        there = self.classes.sum(axis=(1, 2))[:-1]
+        present = self.classes.sum(axis=(1, 2))[:-1]
         hits = np.einsum("kkb->kb", taken[:-1])
-        union = there[:, None] + taken.sum(axis=0) - hits
+        union = present[:, None] + taken.sum(axis=0) - hits
         parts = []
-        if there.any():
-            parts.append((hits / np.maximum(union, 1))[there > 0].mean(axis=0))
+        if present.any():
+            parts.append((hits / np.maximum(union, 1))[present > 0].mean(axis=0))
         if self.above[1].any():
             parts.append(_occupied_iou(self.above))
         return np.sum(parts, axis=0) if parts else _occupied_iou(self.every)

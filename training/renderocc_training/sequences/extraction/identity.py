@@ -29,8 +29,8 @@ def content_of(source: Path) -> str:
     """
     files = [source]
     if source.is_dir():
-        found = sorted(file for file in source.iterdir() if file.is_file())
-        files = [file for file in found if file.suffix in RECORDED] or found
+        inside = sorted(file for file in source.iterdir() if file.is_file())
+        files = [file for file in inside if file.suffix in RECORDED] or inside
     digest = hashlib.sha256()
     try:
         for file in files:

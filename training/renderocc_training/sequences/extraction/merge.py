@@ -66,7 +66,7 @@ def finished_fragments(root: Path) -> list[Path]:
     Raises:
         ValueError: another version wrote them.
     """
-    found = []
+    fragments = []
     for file in sorted((root / FRAGMENTS).glob(f"*/{DONE}")):
         done = finished(file.parent)
         if done is not None and done.get("format") != FORMAT:
@@ -75,8 +75,8 @@ def finished_fragments(root: Path) -> list[Path]:
                 "names: extract into a new folder"
             )
         if done is not None and done["report"]["scenes"]:
-            found.append((done["start_ns"], file.parent.name, file.parent))
-    return [folder for _, _, folder in sorted(found)]
+            fragments.append((done["start_ns"], file.parent.name, file.parent))
+    return [folder for _, _, folder in sorted(fragments)]
 
 
 def _extent(fragments: list[Path]) -> tuple[Any, Any]:

@@ -102,10 +102,10 @@ class NumberClasses:
         if unknown.any():
             numbers, counts = np.unique(raw[unknown], return_counts=True)
             self._listed[numbers] = True
-            told = ", ".join(f"{n} ({c})" for n, c in zip(numbers, counts, strict=True))
+            listing = ", ".join(f"{n} ({c})" for n, c in zip(numbers, counts, strict=True))
             warnings.warn(
-                f"{file}: numbers that the mapping file does not list: {told} of {raw.size}; they "
-                "have no class: add them to its 'classes' (as 'ignore' if none fits)",
+                f"{file}: numbers that the mapping file does not list: {listing} of {raw.size}; "
+                "they have no class: add them to its 'classes' (as 'ignore' if none fits)",
                 stacklevel=2,
             )
         return np.asarray(self._table[raw], dtype=np.uint8)
