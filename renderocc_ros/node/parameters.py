@@ -58,8 +58,8 @@ class NodeParameters:
     )
     checkpoint: str = _parameter(
         "",
-        "path of a .safetensors checkpoint; empty: 'network' with the weights that come with it, "
-        "or random ones where there are none",
+        "path of a .safetensors checkpoint, or hf://organisation/name on the Hugging Face hub; "
+        "empty: 'network' with the weights that come with it, or random ones where there are none",
         change=Change.UNCONFIGURED,
     )
     network: str = _parameter(

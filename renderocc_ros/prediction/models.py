@@ -7,6 +7,7 @@ from pathlib import Path
 
 from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, read_header
 from renderocc_ros.config import load_class_set
+from renderocc_ros.hub import hub_file, is_on_hub
 from renderocc_ros.network.initialise import settle_norms
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network_config import LiftedConfig, NetworkConfig, load_network_config
@@ -14,13 +15,15 @@ from renderocc_ros.paths import shipped_weights
 
 
 def is_file_name(name: str | Path) -> bool:
-    """Whether a model is named by its file, and not by its network."""
-    return Path(name).suffix in (".safetensors", ".onnx", ".pth")
+    """Whether a model is named by its file, here or on the hub, and not by its network."""
+    return is_on_hub(name) or Path(name).suffix in (".safetensors", ".onnx", ".pth")
 
 
 def model_file(name: str | Path) -> Path | None:
-    """The file of a model: the one named, or the weights that come with a network; None where there
-    are none. A leading ~ is the home folder."""
+    """The file of a model: the one named, here or as hf://organisation/name on the hub, or the
+    weights that come with a network; None where there are none. A leading ~ is the home folder."""
+    if is_on_hub(name):
+        return hub_file(str(name))
     if is_file_name(name):
         return Path(os.path.expanduser(name))
     return shipped_weights(str(name))

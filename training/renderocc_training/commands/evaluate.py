@@ -20,7 +20,7 @@ from renderocc_ros.config import RigConfig, load_rig
 from renderocc_ros.files import file_name
 from renderocc_ros.occupancy.occ3d_files import read_occupancy
 from renderocc_ros.prediction import Predictor
-from renderocc_ros.prediction.models import is_file_name, model_file
+from renderocc_ros.prediction.models import model_file
 from renderocc_ros.prediction.options import PRECISIONS
 from renderocc_ros.progress import JobProgress
 from renderocc_training.evaluation.bag_output import BagOutput
@@ -316,10 +316,8 @@ def _played_live(
     from renderocc_ros.tools.live_recording import record_live
 
     parameters = {"rig": rig_name, "device": str(predictor.device)} | options
-    if is_file_name(model):
-        parameters["checkpoint"] = str(Path(model).resolve())
-    else:
-        parameters["network"] = model
+    file = model_file(model)
+    parameters |= {"checkpoint": str(file.resolve())} if file else {"network": model}
     folder = out / "live"
     cameras = record_live(bag, parameters, folder, predictor.class_set, rate, console)
 
