@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 NOISE_FACTOR = 3.0
-SMALLEST_LIMIT = float(np.finfo(np.float32).eps)
+MIN_LIMIT = float(np.finfo(np.float32).eps)
 NOISE_FILE = "noise_floor_f32_vs_f64.json"
 
 
@@ -63,7 +63,7 @@ class Reference:
         """Largest rms difference in units of the stage's standard deviation."""
         if stage not in self.noise:
             raise ReferenceError(f"stage '{stage}' of {self.path} has no noise in {NOISE_FILE}")
-        return max(NOISE_FACTOR * self.noise[stage], SMALLEST_LIMIT)
+        return max(NOISE_FACTOR * self.noise[stage], MIN_LIMIT)
 
     def rms_over_std(self, stage: str, value: torch.Tensor) -> float:
         """rms difference of the stored samples, in standard deviations of the whole stage."""

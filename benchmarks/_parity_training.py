@@ -51,7 +51,7 @@ def check_nerf_head(reference: Reference) -> bool:
         if crc32(made[name]) != int(reference.arrays[f"input.{name}_crc32"]):
             raise ReferenceError(f"{reference.path}: {name} of the seed has another checksum")
     rays = torch.from_numpy(reference.arrays["input.rays"])[0]
-    counting = (rays[:, 2] > 0) & (rays[:, 2] <= paper_head.FARTHEST_M)
+    counting = (rays[:, 2] > 0) & (rays[:, 2] <= paper_head.MAX_LABEL_RANGE_M)
     verdicts, equal = [], []
     for case in CASES:
         density = torch.from_numpy(made["density"]).requires_grad_()

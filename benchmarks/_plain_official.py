@@ -103,7 +103,7 @@ def grid_point_by_point(
     points = torch.cat([points[..., :2, :] * points[..., 2:, :], points[..., 2:, :]], dim=-2)
     turn = past_from_current[..., :3, :3] @ torch.inverse(frame.intrinsics)
     points = per_point(turn) @ points + per_point(past_from_current[..., :3, 3:])
-    behind = points[..., 2, 0] < geometry.NEAREST_Z_M
+    behind = points[..., 2, 0] < geometry.MIN_Z_M
     points = per_point(frame.intrinsics) @ points
     points = points[..., :2, :] / points[..., 2:, :]
     pixels = (per_point(frame.post_rotation[..., :2, :2]) @ points)[..., 0] + offset[..., :2]

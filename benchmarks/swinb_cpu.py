@@ -48,7 +48,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def drive_frame(config: SwinBStereoConfig, step: int) -> StereoFrame:
-    """A frame of a drive at 8 m/s with six cameras all around; the images are noise."""
+    """A frame of a sequence at 8 m/s with six cameras all around; the images are noise."""
     height, width = config.image_size
     scale, generator = width / 1600, torch.Generator().manual_seed(step)
     mounts = torch.eye(4).repeat(1, config.cameras, 1, 1)

@@ -26,7 +26,7 @@ from renderocc_ros.checkpoint import Model, file_sha256, header_metadata
 from renderocc_ros.files import write_whole
 from renderocc_ros.network.camera_tensors import CameraTensors
 from renderocc_ros.network.initialise import ring_of_noise
-from renderocc_ros.network.occupancy_field import read_out
+from renderocc_ros.network.occupancy_field import decode_field
 from renderocc_ros.network.renderocc import RenderOcc
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network.view_lifting import LiftingTable, lift, pool_plain
@@ -70,7 +70,7 @@ class _OneInstant(nn.Module):
             ]
         field = network.decode(volume, past)
         config = network.config
-        result = read_out(field, network.grid.resolution_m, config.threshold, config.read_out)
+        result = decode_field(field, network.grid.resolution_m, config.threshold, config.read_out)
         outputs = (field.density, field.semantics, result.labels, result.confidence)
         return (*outputs, volume) if past else outputs
 

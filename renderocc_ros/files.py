@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
-LONGEST_NAME = 150  # bytes; file systems take 255, and names of files are made longer here
+MAX_NAME_BYTES = 150  # bytes; file systems take 255, and names of files are made longer here
 
 
 def file_name(name: str, what: str) -> str:
@@ -23,10 +23,10 @@ def file_name(name: str, what: str) -> str:
         ValueError: it is empty, leads elsewhere, or has characters that file systems refuse.
     """
     plain = name.isprintable() and not {"/", "\\"} & set(name)
-    if not plain or name in ("", ".", "..") or len(name.encode()) > LONGEST_NAME:
+    if not plain or name in ("", ".", "..") or len(name.encode()) > MAX_NAME_BYTES:
         raise ValueError(
             f"{what} {name!r:.80} is no file name, and files are called by it: rename it (no / or "
-            f"\\, not . or .., 1 to {LONGEST_NAME} bytes)"
+            f"\\, not . or .., 1 to {MAX_NAME_BYTES} bytes)"
         )
     return name
 

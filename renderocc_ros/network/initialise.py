@@ -14,7 +14,7 @@ RING = 6  # cameras of the imaginary rig
 HEIGHT_M = 1.5
 
 
-def settle_norms(network: RenderOcc, seed: int) -> None:
+def calibrate_batch_norms(network: RenderOcc, seed: int) -> None:
     """Give every batch norm the statistics of noise images, so that an untrained network is alive.
 
     Fresh weights with the norms' default statistics shrink the signal layer by layer until the

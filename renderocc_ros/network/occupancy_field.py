@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from renderocc_ros.network_config import FieldConfig, ReadOut
 
-MOST_OPAQUE = 1 - 1e-6  # whose density is still finite
+MAX_OPACITY = 1 - 1e-6  # whose density is still finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ def opacity(density: Tensor, length_m: float) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Readout:
+class DecodedField:
     """Occupancy as numbers that fit a message.
 
     Attributes:
@@ -64,7 +64,7 @@ def class_probabilities(field: OccupancyField, resolution_m: float) -> Tensor:
 
 def field_of(probabilities: Tensor, resolution_m: float) -> OccupancyField:
     """The field with these ``class_probabilities``; what is certain stays finite."""
-    occupied = (1 - probabilities[..., -1]).clamp(0, MOST_OPAQUE)
+    occupied = (1 - probabilities[..., -1]).clamp(0, MAX_OPACITY)
     smallest = torch.finfo(torch.float32).tiny
     semantics = probabilities[..., :-1].clamp(min=smallest).log().movedim(-1, 1)
     return OccupancyField(-torch.log1p(-occupied) / resolution_m, semantics)
@@ -84,9 +84,9 @@ def class_against_free(probabilities: Tensor) -> Tensor:
     return likeliest / (likeliest + probabilities[..., -1])
 
 
-def read_out(
+def decode_field(
     field: OccupancyField, resolution_m: float, threshold: float, by: ReadOut = "opacity"
-) -> Readout:
+) -> DecodedField:
     """A cell that is occupied has the likeliest class.
 
     Args:
@@ -94,22 +94,22 @@ def read_out(
         by: what is compared with it: "opacity", or "class" for ``class_against_free``.
     """
     if by == "class":
-        return read_probabilities(class_probabilities(field, resolution_m), threshold, by)
+        return decode_probabilities(class_probabilities(field, resolution_m), threshold, by)
     probability = opacity(field.density.float(), resolution_m)
     best = field.semantics.argmax(dim=1)
-    return _readout(probability > threshold, best, probability, field.semantics.shape[1])
+    return _decoded(probability > threshold, best, probability, field.semantics.shape[1])
 
 
-def read_probabilities(probabilities: Tensor, threshold: float, by: ReadOut) -> Readout:
-    """As ``read_out``, of ``class_probabilities``."""
+def decode_probabilities(probabilities: Tensor, threshold: float, by: ReadOut) -> DecodedField:
+    """As ``decode_field``, of ``class_probabilities``."""
     occupied, free_id = 1 - probabilities[..., -1], probabilities.shape[-1] - 1
     sure = occupied if by == "opacity" else class_against_free(probabilities)
-    return _readout(sure > threshold, probabilities[..., :-1].argmax(dim=-1), occupied, free_id)
+    return _decoded(sure > threshold, probabilities[..., :-1].argmax(dim=-1), occupied, free_id)
 
 
-def _readout(occupied: Tensor, best: Tensor, probability: Tensor, free_id: int) -> Readout:
+def _decoded(occupied: Tensor, best: Tensor, probability: Tensor, free_id: int) -> DecodedField:
     labels = torch.where(occupied, best, free_id).to(torch.uint8)
-    return Readout(labels, (probability * 255).round().to(torch.uint8))
+    return DecodedField(labels, (probability * 255).round().to(torch.uint8))
 
 
 class FieldHead(nn.Module):

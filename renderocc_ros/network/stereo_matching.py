@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, pad
 
 from renderocc_ros.network.camera_tensors import CameraTensors
-from renderocc_ros.network.official.geometry import BEHIND, NEAREST_Z_M
+from renderocc_ros.network.official.geometry import BEHIND, MIN_Z_M
 from renderocc_ros.network.official.stereo_cost import CHANNEL_GROUP, stereo_cost
 from renderocc_ros.network.view_lifting import frustum_points
 
@@ -97,7 +97,7 @@ def lookups(
     for row, size in ((0, width), (1, height)):
         pixel = (k[..., row, 0] * x + k[..., row, 1] * y) / z + k[..., row, 2]
         cell = (pixel + 0.5) / stride - 0.5
-        coordinates.append((cell * (2 / (size - 1)) - 1).masked_fill(z < NEAREST_Z_M, BEHIND))
+        coordinates.append((cell * (2 / (size - 1)) - 1).masked_fill(z < MIN_Z_M, BEHIND))
     return torch.stack(coordinates, dim=-1)
 
 

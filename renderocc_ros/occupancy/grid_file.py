@@ -1,4 +1,4 @@
-"""What the truth files of a drive are about: ``grid.json`` beside them, as they do not say it."""
+"""Grid and classes of a sequence's truth files: ``grid.json`` beside them, as they name neither."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GRID_FILE = "grid.json"
 
 
 def describe_grid(folder: Path, grid: VoxelGrid, class_table: str) -> None:
-    """Write down what the files of a drive will be about.
+    """Write down what the files of a sequence will be about.
 
     Files that an earlier run left there on another grid or of other classes are removed.
     """
@@ -27,7 +27,7 @@ def describe_grid(folder: Path, grid: VoxelGrid, class_table: str) -> None:
 
 
 def described_grid(folder: Path) -> tuple[VoxelGrid, str] | None:
-    """Grid and class table of the files of a drive; None where that is not written down.
+    """Grid and class table of the files of a sequence; None where that is not written down.
 
     Raises:
         ValueError: the file is broken.
@@ -45,5 +45,5 @@ def described_grid(folder: Path) -> tuple[VoxelGrid, str] | None:
 
 
 def grid_beside(file: Path) -> tuple[VoxelGrid, str] | None:
-    """The same for ``DRIVE/TOKEN.npz`` or ``DRIVE/TOKEN/labels.npz``."""
+    """The same for ``SEQUENCE/TOKEN.npz`` or ``SEQUENCE/TOKEN/labels.npz``."""
     return described_grid(file.parent.parent if file.stem == "labels" else file.parent)

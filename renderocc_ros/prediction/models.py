@@ -8,7 +8,7 @@ from pathlib import Path
 from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, read_header
 from renderocc_ros.config import load_class_set
 from renderocc_ros.hub import hub_file, is_on_hub
-from renderocc_ros.network.initialise import settle_norms
+from renderocc_ros.network.initialise import calibrate_batch_norms
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network_config import LiftedConfig, NetworkConfig, load_network_config
 from renderocc_ros.paths import shipped_weights
@@ -68,5 +68,5 @@ def untrained_model(name: str, seed: int) -> Model:
         config = config.model_copy(update={"threshold": threshold, "read_out": "opacity"})
     network = build_network(config, len(class_set), seed=seed)
     if isinstance(network, RenderOcc):
-        settle_norms(network, seed)
+        calibrate_batch_norms(network, seed)
     return Model(network, class_set)

@@ -15,12 +15,12 @@ from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, requir
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.occupancy_field import (
+    DecodedField,
     OccupancyField,
-    Readout,
     class_probabilities,
+    decode_field,
+    decode_probabilities,
     field_of,
-    read_out,
-    read_probabilities,
 )
 from renderocc_ros.network.renderocc import RenderOcc, lifting_geometry
 from renderocc_ros.network_config import LiftedConfig
@@ -207,24 +207,24 @@ class Predictor:
 
     def _remembered(
         self, field: OccupancyField, in_view: Mask, camera_set: CameraSet
-    ) -> tuple[OccupancyField, Readout]:
+    ) -> tuple[OccupancyField, DecodedField]:
         """The field with what is remembered in it, and what is read out of it."""
         resolution_m, by = self.grid.resolution_m, self.config.read_out
         if self._memory is None:
             with self._timer.stage("read_out"):
-                return field, read_out(field, resolution_m, self.threshold, by)
+                return field, decode_field(field, resolution_m, self.threshold, by)
         with self._timer.stage("memory"):
             own = class_probabilities(field, resolution_m)
             blended = self._memory.blended(
                 own[0],
-                read_probabilities(own, self.threshold, by).labels[0],
+                decode_probabilities(own, self.threshold, by).labels[0],
                 torch.from_numpy(in_view),
                 camera_set.stamp_ns,
                 camera_set.odom_from_ego,
             )[None]
             field = field_of(blended, resolution_m)
         with self._timer.stage("read_out"):
-            return field, read_probabilities(blended, self.threshold, by)
+            return field, decode_probabilities(blended, self.threshold, by)
 
     def _check_cameras(self, camera_set: CameraSet) -> None:
         wanted, names = self.config.cameras, camera_set.names

@@ -14,7 +14,7 @@ from torch.nn import functional
 from renderocc_ros.geometry import VoxelGrid
 
 # A direction component below this runs along its slab: dividing by it would overflow.
-SMALLEST_SLOPE = 1e-9
+MIN_SLOPE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +67,8 @@ def clip_to_grid(grid: VoxelGrid, origins: Tensor, directions: Tensor) -> tuple[
         origins, directions: (R, 3) metres and unit vectors in the ego frame.
     """
     lower, upper = (origins.new_tensor(corner) for corner in (grid.origin_m, grid.upper_m))
-    small = directions.abs() < SMALLEST_SLOPE
-    slope = torch.where(small, torch.full_like(directions, SMALLEST_SLOPE), directions)
+    small = directions.abs() < MIN_SLOPE
+    slope = torch.where(small, torch.full_like(directions, MIN_SLOPE), directions)
     first, second = (lower - origins) / slope, (upper - origins) / slope
     near = torch.minimum(first, second).amax(dim=1).clamp(min=0)
     far = torch.maximum(first, second).amin(dim=1)
@@ -151,7 +151,7 @@ def surface_distances(
     """
     middles = samples.middles_m
     height, slope = origins[:, 2:] - grid.origin_m[2], directions[:, 2:]
-    slope = torch.where(slope.abs() < SMALLEST_SLOPE, SMALLEST_SLOPE, slope)
+    slope = torch.where(slope.abs() < MIN_SLOPE, MIN_SLOPE, slope)
     layer = torch.floor((height + middles * slope) / grid.resolution_m)
     joined = occupied[:, 1:] & occupied[:, :-1] & (layer[:, 1:] == layer[:, :-1])
     joined = joined & (samples.starts_m[:, 1:] <= samples.ends_m[:, :-1])

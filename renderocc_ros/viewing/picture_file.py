@@ -16,7 +16,7 @@ from renderocc_ros.viewing.overview import Picture
 from renderocc_ros.viewing.view_frame import ViewFrame
 
 MILLISECONDS = Fraction(1, 1000)
-# How long a film shows a frame: a gap of the drive is cut short, and so is its jump back in time.
+# How long a film shows a frame: a gap of the sequence is cut short, and a jump back in time too.
 SHORTEST_MS, LONGEST_MS, LAST_MS = 20, 2000, 500
 LOOKED_AT = 30  # frames, for one with voxels
 X264 = {"crf": "23", "preset": "veryfast"}
@@ -46,11 +46,11 @@ class StillPicture:
 
 
 class Film(ABC):
-    """Every frame, for as long as it lasted on the drive.
+    """Every frame, for as long as it lasted in the sequence.
 
     Args:
         width: of the film, pixels.
-        speed: 2 runs twice as fast as the drive.
+        speed: 2 runs twice as fast as the sequence.
     """
 
     def __init__(self, width: int, speed: float) -> None:
@@ -113,7 +113,7 @@ class Mp4(Film):
 
 
 class Gif(Film):
-    """For pages that take no film; held in memory to the end, so for short drives."""
+    """For pages that take no film; held in memory to the end, so for short sequences."""
 
     def __init__(self, path: Path, width: int, speed: float) -> None:
         super().__init__(width, speed)

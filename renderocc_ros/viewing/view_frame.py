@@ -1,4 +1,4 @@
-"""One instant of a drive, as every viewer here takes it."""
+"""One instant of a sequence, as every viewer here takes it."""
 
 from __future__ import annotations
 

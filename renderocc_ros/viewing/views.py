@@ -31,7 +31,7 @@ def open_view(
     Args:
         save: a file to write; None opens the Rerun viewer.
         width: of pictures, pixels; by the kind of file if not given.
-        speed: of films; 2 is twice as fast as the drive.
+        speed: of films; 2 is twice as fast as the sequence.
         listen: address that the Rerun viewer takes frames on.
 
     Raises:

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from renderocc_ros.network.camera_tensors import CameraTensors, PastCameras
-from renderocc_ros.network.initialise import settle_norms
+from renderocc_ros.network.initialise import calibrate_batch_norms
 from renderocc_ros.network.occupancy_field import (
     OccupancyField,
     class_against_free,
     class_probabilities,
+    decode_field,
+    decode_probabilities,
     field_of,
     opacity,
-    read_out,
-    read_probabilities,
 )
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network.view_lifting import pool_plain
@@ -44,7 +44,7 @@ def network(request: pytest.FixtureRequest, tiny: Configs) -> RenderOcc:
 
 def settled(config: NetworkConfig, classes: int = 5) -> RenderOcc:
     network = build_network(config, classes, seed=1).eval()
-    settle_norms(network, seed=1)
+    calibrate_batch_norms(network, seed=1)
     return network
 
 
@@ -200,7 +200,7 @@ def test_read_out_by_hand() -> None:
     density = torch.tensor([0.0, 1.0, 3.0, 50.0]).view(1, 4, 1, 1)
     semantics = torch.zeros(1, 3, 4, 1, 1)
     semantics[0, 1, 2], semantics[0, 2, 3] = 1.0, 5.0
-    result = read_out(OccupancyField(density, semantics), resolution_m=0.4, threshold=0.5)
+    result = decode_field(OccupancyField(density, semantics), resolution_m=0.4, threshold=0.5)
     assert result.labels.flatten().tolist() == [3, 3, 1, 2]
     # 255 (1 - exp(-0.4)) = 84.07; 255 (1 - exp(-1.2)) = 178.2
     assert result.confidence.flatten().tolist() == [0, 84, 178, 255]
@@ -215,9 +215,9 @@ def test_a_voxel_that_classes_share_can_stay_free() -> None:
     probabilities = class_probabilities(field, 0.5)
     share = class_against_free(probabilities).flatten().tolist()
     assert share == pytest.approx([0.6, 0.3 / 0.7, 0.45 / 0.85])
-    assert read_out(field, 0.5, 0.5, "opacity").labels.flatten().tolist() == [1, 0, 1]
-    assert read_out(field, 0.5, 0.5, "class").labels.flatten().tolist() == [1, 2, 1]
-    assert read_out(field, 0.5, 0.55, "class").labels.flatten().tolist() == [1, 2, 2]
+    assert decode_field(field, 0.5, 0.5, "opacity").labels.flatten().tolist() == [1, 0, 1]
+    assert decode_field(field, 0.5, 0.5, "class").labels.flatten().tolist() == [1, 2, 1]
+    assert decode_field(field, 0.5, 0.55, "class").labels.flatten().tolist() == [1, 2, 2]
     assert probabilities.sum(dim=-1).flatten().tolist() == pytest.approx([1] * 3)
     again = field_of(probabilities, 0.5)
     torch.testing.assert_close(again.density, field.density)
@@ -225,7 +225,10 @@ def test_a_voxel_that_classes_share_can_stay_free() -> None:
     certain = field_of(torch.tensor([1.0, 0.0, 0.0]).view(1, 1, 1, 1, 3), 0.5)
     assert certain.density.isfinite().all() and certain.semantics.isfinite().all()
     for by in ("opacity", "class"):
-        one, other = read_out(field, 0.5, 0.52, by), read_probabilities(probabilities, 0.52, by)
+        one, other = (
+            decode_field(field, 0.5, 0.52, by),
+            decode_probabilities(probabilities, 0.52, by),
+        )
         assert torch.equal(one.labels, other.labels)
         assert torch.equal(one.confidence, other.confidence)
 

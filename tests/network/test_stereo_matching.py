@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from renderocc_ros.network.camera_tensors import CameraTensors, PastCameras
-from renderocc_ros.network.initialise import settle_norms
+from renderocc_ros.network.initialise import calibrate_batch_norms
 from renderocc_ros.network.official.geometry import BEHIND
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network.stereo_matching import (
@@ -116,7 +116,7 @@ def test_rectified_features_are_not_taken_for_the_outside() -> None:
 
 def stereo_network(tiny: Configs) -> RenderOcc:
     network = build_network(tiny(architecture=STEREO), 5, seed=1).eval()
-    settle_norms(network, 1)
+    calibrate_batch_norms(network, 1)
     return network
 
 

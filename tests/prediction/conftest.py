@@ -15,7 +15,7 @@ from renderocc_ros.checkpoint import Model
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.config import validate
 from renderocc_ros.geometry import CameraModel, RigidTransform
-from renderocc_ros.network.initialise import settle_norms
+from renderocc_ros.network.initialise import calibrate_batch_norms
 from renderocc_ros.network.renderocc import build_network
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
@@ -43,7 +43,7 @@ def tiny_model() -> Callable[..., Model]:
             content["architecture"][key] = {**before, **value} if nested else value
         content["threshold"] = 0.1
         network = build_network(validate(content, NetworkConfig, "tiny"), len(CLASSES), seed=seed)
-        settle_norms(network, seed)
+        calibrate_batch_norms(network, seed)
         return Model(network.eval(), CLASSES)
 
     return make

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
-from renderocc_ros.network.occupancy_field import read_probabilities
+from renderocc_ros.network.occupancy_field import decode_probabilities
 from renderocc_ros.network_config import MemoryConfig
 from renderocc_ros.prediction.field_memory import FieldMemory
 
@@ -59,7 +59,7 @@ class Stream:
         after_s: float | None = None,
     ) -> Tensor:
         self.stamp_ns += round((self.pace_s if after_s is None else after_s) * SECOND)
-        labels = read_probabilities(own[None], 0.5, "class").labels[0]
+        labels = decode_probabilities(own[None], 0.5, "class").labels[0]
         return self.memory.blended(own, labels, in_view, self.stamp_ns, at)
 
 

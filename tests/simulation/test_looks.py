@@ -19,7 +19,7 @@ from renderocc_simulation.materials import Material, MaterialTable, Texture, lin
 from renderocc_simulation.mesh import Mesh, MeshBuilder
 from renderocc_simulation.patterns import PATTERNS
 from renderocc_simulation.pictures import class_picture, read_key_frame, write_pictures
-from renderocc_simulation.sensors.camera import Development, View, develop, look
+from renderocc_simulation.sensors.camera import Development, Exposure, develop, look
 from renderocc_simulation.shading import Shader
 from renderocc_simulation.world.plan import StreetKind
 
@@ -84,7 +84,7 @@ def sunlight(towards: tuple[float, float, float]) -> Light:
     return replace(light, towards_sun=direction / np.linalg.norm(direction), softness_rad=1e-4)
 
 
-def seen(light: Light) -> View:
+def seen(light: Light) -> Exposure:
     instant, shader = yard(light)
     pose = RigidTransform(OPTICAL, np.array([0.0, 0.0, 1.5]))
     return look(instant, shader, LENS, pose, np.random.default_rng(0))

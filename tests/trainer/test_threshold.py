@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from toy_world import CLASSES, ToyWorld, toy_network
 
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
-from renderocc_ros.network.occupancy_field import read_out
+from renderocc_ros.network.occupancy_field import decode_field
 from renderocc_ros.network.renderocc import RenderOcc
 from renderocc_ros.network_config import ReadOut
 from renderocc_training.evaluation.above_ground import above_ground
@@ -33,7 +33,9 @@ def unsure_network(by: ReadOut) -> RenderOcc:
 def labels_of(network: RenderOcc, sample: TrainingSample, at: float) -> NDArray[np.uint8]:
     with torch.inference_mode():
         field = network(collate([sample]).current)
-    labels: NDArray[np.uint8] = read_out(field, 1.0, at, network.config.read_out).labels[0].numpy()
+    labels: NDArray[np.uint8] = (
+        decode_field(field, 1.0, at, network.config.read_out).labels[0].numpy()
+    )
     return labels
 
 

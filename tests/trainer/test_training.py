@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from toy_world import CLASSES, ToyWorld, empty_rays, toy_network, toy_recipe, wall_distance
 
 from renderocc_ros.checkpoint import load_checkpoint
-from renderocc_ros.network.occupancy_field import OccupancyField, read_out
+from renderocc_ros.network.occupancy_field import OccupancyField, decode_field
 from renderocc_ros.rendering import Rays
 from renderocc_training.commands.train import _number
 from renderocc_training.recipe import load_recipe
@@ -61,7 +61,7 @@ def test_a_wall_and_the_ground_are_learned_from_rays_alone(tmp_path: Path) -> No
     with torch.inference_mode():
         for index in range(8):
             batch = collate([world.sample(index, np.random.default_rng(99))])
-            labels = read_out(model.network(batch.current), 1.0, 0.5).labels[0].numpy()
+            labels = decode_field(model.network(batch.current), 1.0, 0.5).labels[0].numpy()
             ahead = labels[:, 6, 1]  # a row of cells at the camera's height, straight ahead
             layers.append(int(np.argmax(ahead == 1)) == int(wall_distance(index)))
             ground.extend(labels[3 : int(wall_distance(index)), 6, 0])  # nearer is below the image

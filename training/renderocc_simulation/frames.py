@@ -22,7 +22,7 @@ from renderocc_simulation.rig import RigCamera, SimulatedRig, load_simulated_rig
 from renderocc_simulation.sensors.camera import (
     NO_CLASS,
     Development,
-    View,
+    Exposure,
     develop,
     encode_jpeg,
     look,
@@ -192,7 +192,7 @@ class DriveRenderer:
         )
 
     def _truth_images(
-        self, view: View, model: CameraModel
+        self, view: Exposure, model: CameraModel
     ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         millimetres = np.round(view.depth_m.astype(np.float64) * MILLIMETRES)
         valid = (millimetres > 0) & (millimetres < 65535)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 Rest = ParamSpec("Rest")
 BEHIND = -2.0  # grid coordinate (image spans -1 to 1) of points that are not before the camera
-NEAREST_Z_M = 1e-3  # points nearer than this to the camera's plane count as behind it
+MIN_Z_M = 1e-3  # points nearer than this to the camera's plane count as behind it
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def stereo_grid(
         point = _product_of(rays[b, n], (u * d, v * d, d))
         point = tuple(p.add_(start[i]) for i, p in enumerate(point))
         z = point[2]
-        behind = z < NEAREST_Z_M
+        behind = z < MIN_Z_M
         h = [p.div_(z) for p in _product_of(k[b, n, :2], point)]
         for axis, size in ((0, image_size[1]), (1, image_size[0])):
             pixel = (r[b, n, axis, 0] * h[0]).add_(r[b, n, axis, 1] * h[1]).add_(t[b, n, axis])

@@ -41,7 +41,7 @@ class StreamOutput:
 
     Attributes:
         field: the semantic density field in the ego frame of the new frame's camera 0.
-        past_age_s: age of the past frame that was fused; None at the start of a drive, where the
+        past_age_s: age of the past frame that was fused; None at the start of a sequence, where the
             new frame stands in for it, as in the official data set.
         reset: why the past frames were dropped before this step, None where they were not.
     """
@@ -63,7 +63,7 @@ class SwinBStereoStream:
         past_age_s: the newest frame at least this old is fused. The network was trained on
             frames 0.5 s apart; a little less allows for jitter. At a higher rate the frames
             in between are remembered until they are old enough.
-        max_gap_s: a longer time without a frame is a new drive.
+        max_gap_s: a longer time without a frame is a new sequence.
         max_mounting_shift: largest change of ``ego_from_camera``'s entries (metres, or sines of
             angles) that is not a new calibration. Allow more where the caller puts the motion
             between camera stamps into ``ego_from_camera`` instead of ``global_from_ego``.
@@ -97,7 +97,7 @@ class SwinBStereoStream:
         Args:
             frame: its images, calibration and poses; B = 1 or a batch of parallel streams.
             stamp_ns: its time.
-            scene: anything that changes when the next drive begins, a bag's or scene's name.
+            scene: anything that changes when the next sequence begins, a bag's or scene's name.
             observe: is handed the key frame's intermediate tensors.
 
         Raises:

@@ -107,7 +107,7 @@ class SwinBStereo(nn.Module):
         """The three-frame call.
 
         Args:
-            frames: key, adjacent and reference frame, newest first. At the start of a drive pass
+            frames: key, adjacent and reference frame, newest first. At the start of a sequence pass
                 fewer; the oldest one then stands in for those before it.
             bda: (B, 3, 3) augmentation of the ego frame in training; identity by default.
             observe: is handed every intermediate tensor, named as in the parity references.

@@ -10,12 +10,12 @@ from torch import Tensor
 from renderocc_ros.network.official.geometry import StereoFrame
 from renderocc_ros.network.official.sizes import SwinBStereoConfig
 
-MOST_FRAMES = 3
+MAX_FRAMES = 3
 
 
 def check_frames(config: SwinBStereoConfig, frames: Sequence[StereoFrame]) -> None:
     """Raises ValueError, naming frame, field, value and cure, where frames do not fit."""
-    if not 1 <= len(frames) <= MOST_FRAMES:
+    if not 1 <= len(frames) <= MAX_FRAMES:
         raise ValueError(f"frames: key, adjacent and reference frame, 1 to 3; got {len(frames)}")
     for number, frame in enumerate(frames):
         _check_frame(config, frame, f"frame {number} (0 is the newest)")

@@ -21,7 +21,7 @@ NO_CLASS = 255
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Exposure:
     """What a camera sees at its shutter.
 
     Attributes:
@@ -74,7 +74,7 @@ def look(
     model: CameraModel,
     world_from_camera: RigidTransform,
     rng: np.random.Generator,
-) -> View:
+) -> Exposure:
     """Cast, shade, and look again where neighbours differ."""
     height, width = model.height, model.width
     local = pixel_rays(model).reshape(-1, 3)
@@ -102,7 +102,7 @@ def look(
     reach = np.where(hits.met, hits.range_m, np.inf).astype(np.float32)
     depth = np.where(hits.met, hits.range_m * np.nan_to_num(local[:, 2]), 0).astype(np.float32)
     shape = (height, width)
-    return View(
+    return Exposure(
         colour.reshape(*shape, 3),
         reach.reshape(shape),
         depth.reshape(shape),

@@ -1,8 +1,8 @@
 """Is B better than A? Paired differences over the same frames, with bootstrap intervals.
 
-Scores of a drive come from one confusion matrix over all frames, so a resample adds up the
+Scores of a sequence come from one confusion matrix over all frames, so a resample adds up the
 matrices of the frames that it drew (Efron 1979, the nonparametric bootstrap; percentile
-interval). Frames of a drive follow each other and are alike, so whole blocks of neighbours are
+interval). Frames of a sequence follow each other and are alike, so whole blocks of neighbours are
 drawn (Künsch 1989, the moving-block bootstrap): single frames would claim too much.
 """
 
@@ -113,7 +113,7 @@ def block_draws(
     """(resamples, frames): how often each frame is drawn; each row adds up to ``frames``.
 
     Args:
-        block: neighbours drawn together; the drive is closed to a ring, so that each frame is
+        block: neighbours drawn together; the sequence is closed to a ring, so that each frame is
             equally likely.
     """
     if not 1 <= block <= frames:

@@ -1,4 +1,4 @@
-"""Everything that is counted of one frame; counts add up to those of a drive."""
+"""Everything that is counted of one frame; counts add up to those of a sequence."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class FrameCounts:
 
 @dataclass
 class FrameCounter:
-    """Counts frame after frame of one drive.
+    """Counts frame after frame of one sequence.
 
     Attributes:
         mask: which voxels of the truth count.

@@ -65,10 +65,10 @@ def lidar_directions() -> NDArray[np.float64]:
 
 
 def choose_origins(lidar_positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Up to 8 ray origins, evenly drawn from a drive's LiDAR positions.
+    """Up to 8 ray origins, evenly drawn from a sequence's LiDAR positions.
 
     Args:
-        lidar_positions: (F, 3) metres, LiDAR of every frame of the drive in the current ego frame.
+        lidar_positions: (F, 3) metres, the LiDAR of every frame in the current ego frame.
 
     Returns:
         (≤ 8, 3): those with |x|, |y| < 39 m, thinned to 8 in their order.

@@ -46,7 +46,7 @@ def frame_scores(counts: FrameCounts) -> dict[str, float | None]:
 
 
 def summarise(counts: FrameCounts, class_set: ClassSet) -> dict[str, Any]:
-    """All scores of a drive: one confusion matrix over all frames, as Occ3D-nuScenes does."""
+    """All scores of a sequence: one confusion matrix over all frames, as Occ3D-nuScenes does."""
     confusion = counts.confusion
     voxels = voxel_scores(confusion)
     moving, static = moving_and_static(voxels.class_iou, class_set)

@@ -136,7 +136,7 @@ def flicker(
 
     Returns:
         number of voxels that changed, and number of those occupied in either: their ratio, summed
-        over a drive, is the flicker.
+        over a sequence, is the flicker.
     """
     _check_shapes(labels, previous, static)
     counted = (labels != IGNORE_ID) & (previous != IGNORE_ID)

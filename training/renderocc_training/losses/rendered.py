@@ -10,9 +10,9 @@ from renderocc_training.losses.masked import masked_mean, per_sample_mean
 from renderocc_training.supervision.class_weights import weight_of_each
 
 # Ranges are compared from here on: the logarithm of less would dwarf all others.
-SHORTEST_RANGE_M = 0.1
-FAINTEST = 1e-4
-LEAST_LIGHT = torch.finfo(torch.float32).eps  # that 1 − opacity can tell from none
+MIN_RANGE_M = 0.1
+MIN_PROBABILITY = 1e-4
+MIN_LIGHT = torch.finfo(torch.float32).eps  # that 1 − opacity can tell from none
 
 
 def scale_invariant_log_loss(
@@ -25,9 +25,7 @@ def scale_invariant_log_loss(
         mask: (B, R) bool, rays with a known, finite range.
     """
     label = torch.where(mask, label_m, torch.ones_like(label_m))
-    difference = (
-        rendered_m.clamp(min=SHORTEST_RANGE_M).log() - label.clamp(min=SHORTEST_RANGE_M).log()
-    )
+    difference = rendered_m.clamp(min=MIN_RANGE_M).log() - label.clamp(min=MIN_RANGE_M).log()
     mean_square = per_sample_mean(difference.square(), mask)
     variance = mean_square - variance_focus * per_sample_mean(difference, mask).square()
     # The root's slope is infinite at zero: start it a hair above.
@@ -36,7 +34,7 @@ def scale_invariant_log_loss(
 
 def range_l1_loss(rendered_m: Tensor, label_m: Tensor, mask: Tensor) -> Tensor:
     """Mean |rendered − label| / label: metres, relative, so that near things count as much."""
-    label = torch.where(mask, label_m, torch.ones_like(label_m)).clamp(min=SHORTEST_RANGE_M)
+    label = torch.where(mask, label_m, torch.ones_like(label_m)).clamp(min=MIN_RANGE_M)
     return masked_mean((rendered_m - label).abs() / label, mask)
 
 
@@ -55,15 +53,15 @@ def semantic_loss(
     target = torch.where(known, class_id, torch.zeros_like(class_id))
     chosen = probability.gather(-1, target[..., None])[..., 0]
     weight = None if class_weights is None else weight_of_each(class_weights, target)
-    return masked_mean(-chosen.clamp(min=FAINTEST).log(), known, weight)
+    return masked_mean(-chosen.clamp(min=MIN_PROBABILITY).log(), known, weight)
 
 
 def sky_loss(opacity: Tensor, is_sky: Tensor) -> Tensor:
     """Mean of −ln(1 − opacity) over rays to the sky: nothing may stand in their way."""
-    return masked_mean(-(1 - opacity).clamp(min=LEAST_LIGHT).log(), is_sky)
+    return masked_mean(-(1 - opacity).clamp(min=MIN_LIGHT).log(), is_sky)
 
 
 def opacity_entropy_loss(opacity: Tensor, mask: Tensor) -> Tensor:
     """Mean entropy of a ray's opacity: a ray should either end or pass, not fade."""
-    p = opacity.clamp(FAINTEST, 1 - FAINTEST)
+    p = opacity.clamp(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return masked_mean(-(p * p.log() + (1 - p) * (1 - p).log()), mask)

@@ -16,8 +16,8 @@ from renderocc_ros.rendering import Rays
 from renderocc_training.losses.masked import masked_mean
 from renderocc_training.supervision.class_weights import tempered_class_weights, weight_of_each
 
-FAINTEST = 1e-4
-SMALLEST_DEPTH = 1e-20  # optical depth of a cell whose logarithm is still finite
+MIN_PROBABILITY = 1e-4
+MIN_OPTICAL_DEPTH = 1e-20  # optical depth of a cell whose logarithm is still finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +164,7 @@ def occupancy_loss(density: Tensor, occupied: Tensor, resolution_m: float) -> Te
     sigmoid or softplus of a number is as small as the density: one makes up for the other.
     """
     optical_depth = density.float() * resolution_m
-    when_occupied = -torch.log(-torch.expm1(-optical_depth.clamp(min=SMALLEST_DEPTH)))
+    when_occupied = -torch.log(-torch.expm1(-optical_depth.clamp(min=MIN_OPTICAL_DEPTH)))
     return torch.where(occupied, when_occupied, optical_depth)
 
 
@@ -178,7 +178,7 @@ def depth_distribution_loss(distribution: Tensor, bin_index: Tensor, mask: Tenso
     """
     target = torch.where(mask, bin_index, torch.zeros_like(bin_index))
     chosen = distribution.gather(-1, target[..., None])[..., 0]
-    return masked_mean(-chosen.clamp(min=FAINTEST).log(), mask)
+    return masked_mean(-chosen.clamp(min=MIN_PROBABILITY).log(), mask)
 
 
 def _rarity(labels: Tensor, kinds: int) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from renderocc_training.supervision.class_weights import CLASS_COUNTS
 
-FARTHEST_M = 52.0  # labels behind it do not count
+MAX_LABEL_RANGE_M = 52.0  # labels behind it do not count
 NEGLIGIBLE = 1e-7  # alphas and weights up to it are left out
 OPAQUE = 1e-3  # a ray ends where less than this is transmitted
 TINY = 1e-7
@@ -70,7 +70,7 @@ class PaperScene:
 
 
 @dataclass(frozen=True)
-class RaySamples:
+class ScenePoints:
     """Sample points of R rays.
 
     Attributes:
@@ -105,10 +105,10 @@ class PaperRender:
     weights: Tensor
     used: Tensor
     alpha: Tensor
-    samples: RaySamples
+    samples: ScenePoints
 
 
-def sample_rays(origin: Tensor, direction: Tensor, bda: Tensor, scene: PaperScene) -> RaySamples:
+def sample_rays(origin: Tensor, direction: Tensor, bda: Tensor, scene: PaperScene) -> ScenePoints:
     """Samples evenly inside the sphere, then by inverse distance, contracted into a shell.
 
     Args:
@@ -129,7 +129,7 @@ def sample_rays(origin: Tensor, direction: Tensor, bda: Tensor, scene: PaperScen
     points = (bda @ points[..., None])[..., 0]
     kept = inside.clone()
     kept[:, 1:] |= far_enough((points[:, 1:] - points[:, :-1]).norm(dim=-1), scene.least_step)
-    return RaySamples(t, points, inside, kept)
+    return ScenePoints(t, points, inside, kept)
 
 
 def far_enough(steps: Tensor, least: float) -> Tensor:
@@ -237,13 +237,13 @@ def losses(
     Args:
         density: (B, X, Y, Z); semantics: (B, X, Y, Z, K).
         rays: (B, R, 13): u, v, depth, class, origin (3), direction (3), unit direction (3). Rays
-            without depth or behind ``FARTHEST_M`` do not count.
+            without depth or behind ``MAX_LABEL_RANGE_M`` do not count.
         bda: (B, 3, 3).
     """
     scene = scene or PaperScene()
     totals: dict[str, Tensor] = {}
     for b in range(len(rays)):
-        one = rays[b][(rays[b, :, 2] > 0) & (rays[b, :, 2] <= FARTHEST_M)]
+        one = rays[b][(rays[b, :, 2] > 0) & (rays[b, :, 2] <= MAX_LABEL_RANGE_M)]
         view = render(one[:, 4:7], one[:, 7:10], density[b], semantics[b], bda[b], scene)
         for name, value in view_losses(view, one, class_counts).items():
             totals[name] = totals.get(name, 0) + value / len(rays)

@@ -1,7 +1,7 @@
 """A sample as other cameras would have taken it: what a drawn street lacks most is photography.
 
 Tone, colours, sharpness, noise and compression differ far more between two real cameras than the
-light of one simulated drive does. Geometry and labels stay.
+light of one simulated sequence does. Geometry and labels stay.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ GROUND_M = (3.0, 15.0)  # distance of the ground that is looked at
 GROUND_BAND_M = 0.5  # its height in the ego frame
 RESIDUAL_M = 0.05  # of points off the ground that count half (Cauchy's weights)
 MIN_POINTS = 200
-MOST_POINTS = 5000
+MAX_POINTS = 5000
 SAID_M = 0.1
 
 
@@ -88,7 +88,7 @@ def _slope(sweep: LidarSweep) -> Array | None:
     distance = np.hypot(points[:, 0], points[:, 1])
     near = (distance > GROUND_M[0]) & (distance < GROUND_M[1])
     points = points[near & (np.abs(points[:, 2]) < GROUND_BAND_M)]
-    points = points[:: len(points) // MOST_POINTS + 1]
+    points = points[:: len(points) // MAX_POINTS + 1]
     if len(points) < MIN_POINTS:
         return None
     design = np.column_stack([points[:, :2], np.ones(len(points))])

@@ -25,8 +25,8 @@ from renderocc_training.recording.boxes import Box
 
 SweepFormat = Literal["nuscenes", "kitti", "dgp"]
 LABEL_FOLDER = "labels"  # in a data set: label images, and point labels that ``extract`` wrote
-LONGEST_GAP_NS = 1_500_000_000  # between two annotations of a box that are interpolated
-NEAREST_NS = 100_000_000  # before its first and after its last annotation a box stands
+MAX_GAP_NS = 1_500_000_000  # between two annotations of a box that are interpolated
+HELD_NS = 100_000_000  # before its first and after its last annotation a box stands
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class BoxTrack:
             return self.world_from_box[after]
         if 0 < after < len(stamps):
             start, end = stamps[after - 1], stamps[after]
-            if end - start > LONGEST_GAP_NS:
+            if end - start > MAX_GAP_NS:
                 return None
             fraction = (stamp_ns - start) / (end - start)
             return interpolate(self.world_from_box[after - 1], self.world_from_box[after], fraction)
@@ -126,7 +126,7 @@ class BoxTrack:
         here = self.stamps_ns.index(stamp_ns)
         first, last = max(here - 1, 0), min(here + 1, len(self.stamps_ns) - 1)
         gap_ns = self.stamps_ns[last] - self.stamps_ns[first]
-        if not 0 < gap_ns <= (last - first) * LONGEST_GAP_NS:
+        if not 0 < gap_ns <= (last - first) * MAX_GAP_NS:
             return np.full(3, np.nan)
         way = self.world_from_box[last].translation - self.world_from_box[first].translation
         return np.asarray(way / (gap_ns * 1e-9))
@@ -138,7 +138,7 @@ class BoxTrack:
         return float(np.linalg.norm(places - places[0], axis=1).max())
 
     def _near(self, index: int, stamp_ns: int) -> bool:
-        return abs(self.stamps_ns[index] - stamp_ns) <= NEAREST_NS
+        return abs(self.stamps_ns[index] - stamp_ns) <= HELD_NS
 
 
 @dataclass(frozen=True, eq=False)

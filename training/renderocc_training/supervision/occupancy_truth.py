@@ -39,7 +39,7 @@ Flags = NDArray[np.bool_]
 CAR_BODY_M = ((-1.5, 4.5), (-1.3, 1.3))  # ego x and y of returns off a car itself
 NO_RETURN_M = 0.01  # drivers send (0, 0, 0) for pulses that did not come back
 BOX_MARGIN_M = 0.1
-NEAREST_LABEL_M = 1.0
+MAX_LABEL_DISTANCE_M = 1.0
 CAMERA_COLUMNS = 220  # rays across an image: finer than a cell at 40 m in a 70° view
 ABOVE_HIT_CELLS = 1.0  # a ray that grazes the ground is free only while so high above its hit
 
@@ -228,7 +228,7 @@ def label_cells(
     if unknown.size and known.any():
         centres = grid.centres(np.stack(np.unravel_index(unknown, grid.size), axis=1))
         distance, nearest = cKDTree(points[known]).query(
-            centres, distance_upper_bound=NEAREST_LABEL_M
+            centres, distance_upper_bound=MAX_LABEL_DISTANCE_M
         )
         close = np.isfinite(distance)
         labels[unknown[close]] = classes[known][nearest[close]]

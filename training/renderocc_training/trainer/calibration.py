@@ -19,7 +19,7 @@ from renderocc_ros.network.renderocc import RenderOcc
 from renderocc_training.losses.voxels import occupancy_loss
 from renderocc_training.samples.training_sample import TrainingSample, collate
 
-SMALLEST = 1e-7  # share of the largest density whose logit is still finite
+MIN_SHARE = 1e-7  # share of the largest density whose logit is still finite
 
 
 def calibrate_density(network: RenderOcc, samples: Iterable[TrainingSample]) -> tuple[float, float]:
@@ -54,7 +54,7 @@ def _logits_and_labels(network: RenderOcc, sample: TrainingSample) -> tuple[Tens
     votes = torch.from_numpy(sample.votes.astype(np.int64)).to(share.device)
     known = votes != IGNORE_ID
     occupied = votes != field.semantics.shape[1]
-    return torch.logit(share, eps=SMALLEST)[known], occupied[known]
+    return torch.logit(share, eps=MIN_SHARE)[known], occupied[known]
 
 
 def _fitted(logits: Tensor, occupied: Tensor, network: RenderOcc) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_ros.network.occupancy_field import read_out
+from renderocc_ros.network.occupancy_field import decode_field
 from renderocc_ros.network.renderocc import Network
 from renderocc_training.evaluation.view_scores import DepthScores, depth_scores, depth_sums
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
@@ -105,7 +105,7 @@ def _look(
     # What meets nothing has no likeliest class: the first one would be blamed for it.
     met = torch.where(rendered.opacity > 0, rendered.classes.argmax(dim=1), class_set.free_id)
     grid, config = network.grid, network.config
-    read = read_out(field, grid.resolution_m, config.opacity_threshold, config.read_out)
+    read = decode_field(field, grid.resolution_m, config.opacity_threshold, config.read_out)
     occupancy = read.labels[0].cpu().numpy()
     voted = source.votes(sequence, frame)
     exact = (

@@ -2,7 +2,7 @@
 
 A posed set of images waits until its LiDAR scan, its boxes and its truth are known, then it becomes
 a key frame or sweeps. What waits is bounded by time, so memory does not grow with the recording.
-Where the clock jumps or the drive is interrupted, a new scene begins.
+Where the clock jumps or the sequence is interrupted, a new scene begins.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ from renderocc_training.sequences.nuscenes import FRAGMENTS
 # nuScenes' map is an image whose lower left corner is the origin, so coordinates must be positive.
 MARGIN_M = 100.0
 MAP_PIXELS_PER_M = 10
-LARGEST_MAP_PIXELS = 400_000_000
+MAX_MAP_PIXELS = 400_000_000
 ROAD_WIDTH_M = 4.0
-LONGEST_STEP_M = 20.0  # poses further apart belong to two drives
+MAX_STEP_M = 20.0  # poses further apart belong to two sequences
 
 
 def merge_tables(root: Path, version: str) -> tuple[float, float]:
@@ -124,14 +124,14 @@ def _write_map(root: Path, fragments: list[Path], high: Any, shift: Any) -> str:
     """A map that shows where was driven (white); a single black pixel if that is too large."""
     width, height = (math.ceil((edge + MARGIN_M) * MAP_PIXELS_PER_M) for edge in high)
     image = np.zeros((1, 1), dtype=np.uint8)
-    if width * height <= LARGEST_MAP_PIXELS:
+    if width * height <= MAX_MAP_PIXELS:
         image = np.zeros((height, width), dtype=np.uint8)
         for folder in fragments:
             before = None
             for record in read_lines(folder / "ego_pose.jsonl"):
                 x, y = (np.array(record["translation"][:2]) + shift) * MAP_PIXELS_PER_M
                 here = (round(x), height - round(y))
-                if before is None or math.dist(before, here) > LONGEST_STEP_M * MAP_PIXELS_PER_M:
+                if before is None or math.dist(before, here) > MAX_STEP_M * MAP_PIXELS_PER_M:
                     before = here
                 cv2.line(image, before, here, (255,), round(ROAD_WIDTH_M * MAP_PIXELS_PER_M))
                 before = here

@@ -16,7 +16,7 @@ from renderocc_ros.geometry import CameraModel
 
 NEARER_SHARE, NEARER_M = 0.02, 0.15  # how much nearer an occluder is at least
 CELL_DEG = 0.1
-MOST_CELLS = 4096  # along either edge of the image
+MAX_CELLS = 4096  # along either edge of the image
 
 
 def visible_points(
@@ -34,7 +34,7 @@ def visible_points(
     """
     size = np.array([model.width, model.height])
     focal = model.intrinsics[[0, 1], [0, 1]]
-    cell_px = np.maximum(np.deg2rad(CELL_DEG) * focal, size / MOST_CELLS)
+    cell_px = np.maximum(np.deg2rad(CELL_DEG) * focal, size / MAX_CELLS)
     across, down = np.maximum(np.ceil(np.deg2rad(gap_deg) * focal / cell_px), 1).astype(int)
     columns, rows = np.ceil(size / cell_px).astype(int)
     column, row = ((pixels + 0.5) / cell_px).astype(int).T
