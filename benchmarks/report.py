@@ -70,9 +70,11 @@ def write_frames(folder: Path, frames: int, classes: ClassSet) -> None:
         occupancy, truth, pictures, counts = kinds[number % DISTINCT]
         token = f"frame_{number:05}"
         writer.add(token, occupancy, truth, pictures)
-        total, confusions[token] = total + counts, counts.confusion
+        total, confusions[token] = total + counts, counts.voxels
         latency = {"total": float(random.gamma(20, 3))}
-        results.append(FrameResult(token, "drive", number, (), latency, "", frame_scores(counts)))
+        results.append(
+            FrameResult(token, "drive", number, (), latency, "", frame_scores(counts, classes))
+        )
     content = {
         "name": "many frames",
         "model": {"network": "-", "file": "", "sha256": "", "device": "-", "threshold": 0.5},

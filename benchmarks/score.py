@@ -89,7 +89,7 @@ def main() -> None:
         begun = time.process_time()
         plain_miou = plain(few, class_set)
         plain_cpu_seconds = time.process_time() - begun
-    ours = voxel_scores(total.confusion).miou
+    ours = voxel_scores(total.voxels.confusion).miou
     print(
         json.dumps(
             {

@@ -67,7 +67,7 @@ def test_every_set_is_scored_and_the_scores_are_those_of_the_files(
         truth, predicted = results.truth(frame.token), results.prediction(frame.token)
         assert truth is not None and predicted is not None
         counts = confusion_matrix(truth.labels, predicted.labels, occ3d, truth.mask_camera)
-        assert np.array_equal(results.confusions[frame.token], counts)
+        assert np.array_equal(results.counts[frame.token].confusion, counts)
         assert frame.scores["iou"] == pytest.approx(voxel_scores(counts).iou)
         matrix += counts
     expected = voxel_scores(matrix)
@@ -276,8 +276,8 @@ def test_occ3d_files_are_found_by_stamp_and_a_damaged_one_is_named(
     (why,) = [each["why"] for each in report["skipped"] if "labels.npz" in each["why"]]
     assert why.startswith(f"{target} is broken")
     again = read_results(tmp_path / "out")
-    for token, counts in again.confusions.items():
-        assert np.array_equal(counts, results.confusions[token])
+    for token, counts in again.counts.items():
+        assert np.array_equal(counts.confusion, results.counts[token].confusion)
 
 
 def test_the_threshold_decides_what_is_occupied(drive: Path, tmp_path: Path) -> None:

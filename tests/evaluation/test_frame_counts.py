@@ -40,12 +40,16 @@ def test_rings_add_up_to_the_whole_and_hold_what_lies_in_them(
 ) -> None:
     true, predicted, mask = volumes
     counts = FrameCounter("camera").count(occupancy(occ3d, predicted), truth(true, mask), None)
-    assert np.array_equal(counts.confusion, confusion_matrix(true, predicted, occ3d, mask))
+    assert np.array_equal(counts.voxels.confusion, confusion_matrix(true, predicted, occ3d, mask))
     x, y, _ = np.moveaxis(GRID.centres(), -1, 0)
     near = np.hypot(x, y) < 10
-    assert np.array_equal(counts.rings[0], confusion_matrix(true, predicted, occ3d, mask & near))
+    assert np.array_equal(
+        counts.rings.confusion[0], confusion_matrix(true, predicted, occ3d, mask & near)
+    )
     beyond = np.hypot(x, y) >= 40  # the corners at 70 m are counted too
-    assert np.array_equal(counts.rings[-1], confusion_matrix(true, predicted, occ3d, mask & beyond))
+    assert np.array_equal(
+        counts.rings.confusion[-1], confusion_matrix(true, predicted, occ3d, mask & beyond)
+    )
     assert counts.reliability.voxels.sum() == mask.sum()
 
 
@@ -56,11 +60,11 @@ def test_counts_of_frames_add_up(
     first = FrameCounter("camera").count(occupancy(occ3d, predicted), truth(true, mask), None)
     second = FrameCounter("none").count(occupancy(occ3d, true), truth(true), None)
     total = FrameCounts.none(len(occ3d)) + first + second
-    assert np.array_equal(total.confusion, first.confusion + second.confusion)
+    assert np.array_equal(total.voxels.confusion, first.voxels.confusion + second.voxels.confusion)
     scores = summarise(total, occ3d)["scores"]
     assert scores["completion"]["completion_iou"] == scores["iou"]
     assert 0.5 < scores["miou"] < 1
-    assert frame_scores(second)["miou"] == 1
+    assert frame_scores(second, occ3d)["miou"] == 1
 
 
 def test_a_world_that_stands_still_does_not_flicker_though_the_robot_moves(
@@ -105,7 +109,7 @@ def test_warping_turns_and_shifts_and_marks_what_it_does_not_know() -> None:
 def test_a_frame_without_truth_has_no_scores(occ3d: ClassSet) -> None:
     road = occupancy(occ3d, np.full(GRID.size, ROAD, np.uint8))
     counts = FrameCounter("camera").count(road, None, None)
-    assert not counts.scored and frame_scores(counts) == {}
+    assert not counts.scored and frame_scores(counts, occ3d) == {}
 
 
 def test_what_stands_above_the_ground_has_a_score_of_its_own(occ3d: ClassSet) -> None:
@@ -122,8 +126,11 @@ def test_what_stands_above_the_ground_has_a_score_of_its_own(occ3d: ClassSet) ->
     confidence = np.zeros(grid.size, np.uint8)
     predicted = SemanticOccupancy(0, grid, occ3d, labels, confidence)
     counts = FrameCounter("camera").count(predicted, truth(true, seen), None)
-    assert counts.above.tolist() == [[100 * 3 - 3 - 8 - 1, 1], [4, 4]]
-    assert frame_scores(counts)["iou_above_ground"] == pytest.approx(4 / 9)
+    assert counts.voxels.above.sum(axis=0).tolist() == [[100 * 3 - 3 - 8 - 1, 1], [4, 4]]
+    scores = frame_scores(counts, occ3d)
+    assert scores["iou_above_ground"] == pytest.approx(4 / 9)
+    assert scores["precision_above_ground"] == pytest.approx(4 / 5)
+    assert scores["recall_above_ground"] == pytest.approx(4 / 8)
     slab = SemanticOccupancy(0, grid, occ3d, np.where(true == CAR, FREE, true), confidence)
     alone = FrameCounter("camera").count(slab, truth(true, seen), None)
-    assert frame_scores(alone)["iou_above_ground"] == 0
+    assert frame_scores(alone, occ3d)["iou_above_ground"] == 0

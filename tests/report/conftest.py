@@ -45,10 +45,10 @@ def write_results(
         truth = Occ3dTruth(true, seen, seen)
         counts = FrameCounter("camera").count(occupancy, truth, None)
         total, token = total + counts, f"drive_{1000 + frame}"
-        confusions[token] = counts.confusion
+        confusions[token] = counts.voxels
         latency = {"total": 20.0 + frame}
         results.append(
-            FrameResult(token, "drive", 1000 + frame, (), latency, "", frame_scores(counts))
+            FrameResult(token, "drive", 1000 + frame, (), latency, "", frame_scores(counts, occ3d))
         )
         images = {
             name: np.full((40, 80, 3), 60 * (place + 1) + frame % 3, np.uint8)

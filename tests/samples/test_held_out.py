@@ -72,11 +72,15 @@ def test_held_out_scores_of_what_is_known(
         recipe(),
         TruthFolder.open(tmp_path, occ3d),  # type: ignore[arg-type]
     )
-    assert scores["all"].votes_iou == 1 and scores["all"].truth_iou == scores["all"].truth_miou == 1
+    exactly = scores["all"].truth
+    assert scores["all"].votes["iou"] == exactly["iou"] == exactly["miou"] == 1
+    assert exactly["iou_above_ground"] == exactly["recall_above_ground"] == 1
     # Rays that graze the ground meet the tops of its cells of one metre long before it.
     assert scores["all"].depth.abs_rel < 0.4 and scores["all"].ray_miou > 0.5
-    assert scores["nothing"].votes_iou == 0 and scores["nothing"].depth.abs_rel > 0.5
-    constant = scores["constant range"].depth
+    assert scores["nothing"].votes["iou"] == 0 and scores["nothing"].depth.abs_rel > 0.5
+    constant = scores["best constant"].depth
+    by_height = scores["best constant"].truth
+    assert 0 < by_height["iou_above_ground"] < by_height["iou"] < 1
     own = source.own_rays(0)
     assert not own.is_auxiliary.any() and constant.pixels == scores["all"].depth.pixels
     inside = own.range_m[np.isfinite(own.range_m) & (own.range_m < 20)]

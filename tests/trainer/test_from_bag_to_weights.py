@@ -136,5 +136,5 @@ def test_a_recorded_drive_becomes_weights_that_know_where_things_are(tmp_path: P
     assert unseen.best_iou > 0.45 and unseen.iou > 2 * unseen.iou_if_all_were_occupied
     assert unseen.right_classes > 0.4  # of 17
     scores = json.loads((tmp_path / "run" / "held_out.json").read_text())
-    assert scores["trained"]["votes_iou"] == pytest.approx(unseen.iou, abs=0.01)
+    assert scores["trained"]["votes"]["iou"] == pytest.approx(unseen.iou, abs=0.01)
     assert (tmp_path / "run" / "pictures" / f"{STEPS:06d}.png").is_file()

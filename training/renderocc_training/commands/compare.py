@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from renderocc_ros.config import load_rig
+from renderocc_training.commands._score_table import BASELINE, CAPTION, percent
 from renderocc_training.evaluation.comparison import CONFIDENCE, RESAMPLES, SEED, compare_results
 from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.results import (
@@ -89,14 +90,17 @@ def compare(
         "score",
         a.name,
         b.name,
+        BASELINE,
         "difference",
         f"{100 * CONFIDENCE:.0f} % interval",
         "",
         title=f"{result.frames} common frames, blocks of {block}",
+        caption=CAPTION,
     )
     for name, each in result.scores.items():
         interval = f"{_points(each.low)} … {_points(each.high)}"
-        row = (_percent(each.first), _percent(each.second), _points(each.difference), interval)
+        shares = map(percent, (each.first, each.second, each.constant))
+        row = (*shares, _points(each.difference), interval)
         table.add_row(name, *row, each.verdict.replace("first", a.name).replace("second", b.name))
     Console().print(table)
 
@@ -124,10 +128,6 @@ def _results(
     writer = ResultsWriter(folder, keep_predictions=False, keep_images=False)
     evaluated(predictor, about, given, bags, writer, load_rig(rig), mask, console, truth=truth)
     return read_results(folder)
-
-
-def _percent(value: float) -> str:
-    return "–" if np.isnan(value) else f"{100 * value:.2f}"
 
 
 def _points(value: float) -> str:

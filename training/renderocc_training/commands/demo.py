@@ -161,9 +161,21 @@ def _show(report: dict[str, Any], console: Console) -> None:
         console.print(f"not scored against the truth: {truth['not_scored']}", markup=False)
     elif truth is not None:
         console.print(
-            f"against the truth of {truth['samples']} frames, where the cameras see: "
-            f"IoU {_percent(truth['iou'])}, mIoU {_percent(truth['miou'])}"
+            f"against the truth of {truth['samples']} frames, where the cameras see (best "
+            f"constant in brackets): {', '.join(_beside_constant(truth))}"
         )
+
+
+def _beside_constant(truth: dict[str, Any]) -> list[str]:
+    """The headline scores, each with what labels by height alone can reach."""
+    return [
+        f"{label} {_percent(truth[key])} ({_percent(truth['best_constant'][key])})"
+        for key, label in (
+            ("miou", "mIoU"),
+            ("iou_above_ground", "IoU above the ground"),
+            ("iou", "IoU with the ground"),
+        )
+    ]
 
 
 def _percent(value: float | None) -> str:

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +22,7 @@ from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import model_file
 from renderocc_ros.prediction.options import PRECISIONS
 from renderocc_ros.progress import JobProgress
+from renderocc_training.commands._score_table import percent, score_table
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.recorded_sets import RecordedSets
@@ -215,7 +215,7 @@ def evaluated(
             writer.folder, evaluation.poses, predictor.grid, predictor.class_set, lidar_at
         )
     writer.finish(
-        content, predictor.class_set, predictor.grid, evaluation.frames, evaluation.confusions
+        content, predictor.class_set, predictor.grid, evaluation.frames, evaluation.counts
     )
     return content
 
@@ -349,7 +349,7 @@ def _content(
         "cameras": list(rig.names),
         "mask": mask,
         "frames_evaluated": len(frames),
-        "frames_scored": len(evaluation.confusions),
+        "frames_scored": len(evaluation.counts),
         **summarise(evaluation.total, predictor.class_set),
         "latency_ms": latency_summary([frame.latency_ms for frame in frames]),
         "skipped": skipped_as_json(evaluation.skipped),
@@ -360,37 +360,26 @@ def _content(
 
 
 def _show(content: dict[str, Any], console: Console) -> None:
-    scores = content["scores"]
-    title = f"{content['frames_scored']} of {content['frames_evaluated']} frames scored"
-    table = Table("class", "IoU %", title=f"{title}, mask: {content['mask']}")
-    table.columns[1].justify = "right"
-    for name, iou in scores["class_iou"].items():
-        table.add_row(name, _percent(iou))
-    table.add_section()
-    for key, label in (
-        ("miou", "mean (mIoU)"),
-        ("miou_moving", "mean of what moves"),
-        ("miou_static", "mean of what stands"),
-        ("iou", "occupied or free (IoU)"),
-        ("iou_above_ground", "… above the ground"),
-        ("precision", "precision"),
-        ("recall", "recall"),
-        ("flicker", "flicker"),
-    ):
-        table.add_row(label, _percent(scores.get(key)))
-    ece = content["calibration"]["expected_calibration_error"]
-    table.add_row("calibration error (ECE)", _percent(ece))
-    console.print(table)
+    scored = f"{content['frames_scored']} of {content['frames_evaluated']} frames scored"
+    if content["frames_scored"]:
+        console.print(score_table(f"{scored}, mask: {content['mask']}", content["scores"]))
+        ece = content["calibration"]["expected_calibration_error"]
+        console.print(f"calibration error (ECE) {percent(ece)} % (of one probability for all: 0)")
+    else:
+        console.print(scored)
+    if "flicker" in content["scores"]:
+        flicker = percent(content["scores"]["flicker"])
+        console.print(f"flicker {flicker} % (of the same labels in every frame: 0)")
     if "ray_iou" in content:
         cast = content["ray_iou"]
-        at = ", ".join(f"{_percent(v)} at {m} m" for m, v in cast["at_m"].items())
-        console.print(f"RayIoU {_percent(cast['ray_iou'])} % ({at})")
+        at = ", ".join(f"{percent(v)} at {m} m" for m, v in cast["at_m"].items())
+        console.print(f"RayIoU {percent(cast['ray_iou'])} % ({at})")
     if "views" in content:
         view = content["views"]
         console.print(
             f"rendered views: AbsRel {view['depth_abs_rel']:.3f}, "
             f"RMSE {view['depth_rmse_m']:.2f} m, "
-            f"δ<1.25 {_percent(view['depth_delta'][0])} %, mIoU {_percent(view['semantic_miou'])} %"
+            f"δ<1.25 {percent(view['depth_delta'][0])} %, mIoU {percent(view['semantic_miou'])} %"
         )
     latency = Table("stage", "p50 ms", "p95 ms", title="latency")
     for stage, value in content["latency_ms"].items():
@@ -409,7 +398,3 @@ def _show(content: dict[str, Any], console: Console) -> None:
         for entry in content["skipped"]:
             table.add_row(entry["what"], entry["why"], str(entry["count"]))
         console.print(table)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None or np.isnan(value) else f"{100 * value:.2f}"

@@ -10,7 +10,6 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
@@ -19,6 +18,7 @@ from renderocc_ros.occupancy.occ3d_files import FilePairs, find_pairs
 from renderocc_ros.outside_data import parsing, read_arrays
 from renderocc_ros.progress import tracked
 from renderocc_training.commands._label_options import ClassSetName
+from renderocc_training.commands._score_table import score_table
 from renderocc_training.evaluation.label_files import (
     KITTI_GRID,
     Mask,
@@ -35,7 +35,6 @@ from renderocc_training.evaluation.scoring import (
     scores_as_json,
     total,
 )
-from renderocc_training.evaluation.voxel_scores import voxel_scores
 
 OCC3D_VOXEL_M = 0.4
 OCC3D_BOX_M = ((-40.0, -40.0, -1.0), (40.0, 40.0, 5.4))
@@ -168,28 +167,11 @@ def _report_unmatched(files: FilePairs, partial: bool, console: Console) -> None
 
 
 def _print(counts: SampleCounts, class_set: ClassSet, mask: Mask) -> None:
-    voxels = voxel_scores(counts.confusion)
-    cast = ray_scores(counts.rays) if counts.rays is not None else None
-    table = Table(title=f"{counts.samples} samples, mask: {mask}")
-    table.add_column("class")
-    table.add_column("IoU %", justify="right")
-    if cast is not None:
-        table.add_column("RayIoU %", justify="right")
-    for number, name in enumerate(class_set.names):
-        row = [name, _percent(voxels.class_iou[number])]
-        if cast is not None:
-            row.append(_percent(float(cast.class_iou[:, number].mean())))
-        table.add_row(*row)
-    table.add_section()
-    table.add_row("mean", _percent(voxels.miou), *([_percent(cast.ray_iou)] if cast else []))
-    table.add_row("occupied or free", _percent(voxels.iou), *([""] if cast else []))
-    console = Console()
-    console.print(table)
-    console.print(
-        f"precision {_percent(voxels.precision)} %, recall {_percent(voxels.recall)} %, "
-        f"{voxels.voxels:,} voxels"
-    )
-
-
-def _percent(value: float) -> str:
-    return "–" if np.isnan(value) else f"{100 * value:.2f}"
+    rays = None
+    if counts.rays is not None:
+        cast = ray_scores(counts.rays)
+        by_class = cast.class_iou.mean(axis=0).tolist()
+        rays = {"miou": cast.ray_iou} | dict(zip(class_set.names, by_class, strict=True))
+    scores = scores_as_json(counts, class_set, mask)
+    title = f"{counts.samples} samples, {scores['voxels']:,} voxels, mask: {mask}"
+    Console().print(score_table(title, scores, rays))

@@ -10,19 +10,25 @@ from renderocc_ros.class_set import ClassSet
 
 
 def above_ground(labels: NDArray[np.uint8], class_set: ClassSet) -> NDArray[np.bool_]:
-    """(X, Y, Z) voxels whose centre is more than one voxel above the ground of their column.
+    """(X, Y, Z) voxels whose centre is more than one voxel above the ground below it.
 
-    The ground of a column is its highest voxel of a ground class; a column without one, under a
-    house say, has that of the nearest column with one. Without any ground nothing is above it.
+    Ground are the voxels of the true labels that have a ground class, whether or not a sensor sees
+    them. A column without one, under a house say, has those of the nearest column with one. A voxel
+    is above the ground if there is ground below it, and neither it nor the voxel below it is
+    ground. So what passes under a bridge is above the lower road, and what stands on the bridge is
+    above the bridge. Without any ground nothing is above it.
 
     Args:
         labels: (X, Y, Z); any id that is no ground class is not ground.
     """
-    ground = np.isin(labels, list(class_set.ground_ids))
+    is_ground = np.zeros(256, bool)
+    is_ground[list(class_set.ground_ids)] = True
+    ground = is_ground[labels]
     known = ground.any(axis=2)
     if not known.any():
         return np.zeros(labels.shape, dtype=bool)
-    highest = labels.shape[2] - 1 - ground[:, :, ::-1].argmax(axis=2)
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    level = highest[tuple(nearest)]
-    return np.asarray(np.arange(labels.shape[2]) > level[:, :, None] + 1)
+    ground = ground[tuple(nearest)]
+    above = np.logical_or.accumulate(ground, axis=2) & ~ground
+    above[:, :, 1:] &= ~ground[:, :, :-1]
+    return np.asarray(above)

@@ -8,15 +8,19 @@ drawn (Künsch 1989, the moving-block bootstrap): single frames would claim too 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.class_set import ClassSet
 from renderocc_training.evaluation.results import Results
-from renderocc_training.evaluation.voxel_scores import Counts, moving_and_static, voxel_scores
+from renderocc_training.evaluation.voxel_counts import (
+    VoxelCounts,
+    constant_scores,
+    occupancy_scores,
+)
 
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 0
 
@@ -27,11 +31,13 @@ class Difference:
 
     Attributes:
         first, second: over all common frames.
+        constant: the best constant of their truth.
         low, high: interval of second − first; NaN where a score is undefined in most resamples.
     """
 
     first: float
     second: float
+    constant: float
     low: float
     high: float
 
@@ -57,7 +63,7 @@ class Comparison:
     Attributes:
         frames: how many those are.
         only_first, only_second: tokens that the other result did not score.
-        scores: by name: miou, iou …, and one per class.
+        scores: by name: miou, iou_above_ground, iou …, and one per class.
     """
 
     frames: int
@@ -75,34 +81,38 @@ def compare_results(
         block: frames that are drawn together.
 
     Raises:
-        ValueError: other classes, another grid or mask, or fewer than two common frames.
+        ValueError: other classes, another grid, mask or truth, or fewer than two common frames.
     """
     _check(first, second)
-    common = [token for token in _in_order(first) if token in second.confusions]
+    common = [token for token in _in_order(first) if token in second.counts]
     if len(common) < 2:
         raise ValueError(
             f"{len(common)} frames are scored in both '{first.name}' and '{second.name}': evaluate "
             "both on the same recordings"
         )
     stacks = [
-        np.stack([result.confusions[token] for token in common]) for result in (first, second)
+        VoxelCounts.stacked([result.counts[token] for token in common])
+        for result in (first, second)
     ]
+    _check_truth(first, second, *stacks)
     draws = block_draws(len(common), block, resamples, np.random.default_rng(seed))
-    scores = _scores(first.class_set)
-    resampled = {name: np.empty((2, resamples)) for name in scores(stacks[0].sum(axis=0))}
-    for number, counts in enumerate(draws):
+    class_set, whole = first.class_set, [stack.total() for stack in stacks]
+    before, after = (_flat(occupancy_scores(counts, class_set)) for counts in whole)
+    constant = _flat(constant_scores(whole[0], class_set))
+    drawn = {name: np.empty((2, resamples)) for name in before}
+    for number, times in enumerate(draws):
         for side, stack in enumerate(stacks):
-            drawn = np.tensordot(counts, stack, axes=1)
-            for name, value in scores(drawn).items():
-                resampled[name][side, number] = value
-    whole = [scores(stack.sum(axis=0)) for stack in stacks]
+            for name, value in _flat(occupancy_scores(stack.total(times), class_set)).items():
+                drawn[name][side, number] = value
     return Comparison(
         len(common),
-        tuple(sorted(first.confusions.keys() - set(common))),
-        tuple(sorted(second.confusions.keys() - set(common))),
+        tuple(sorted(first.counts.keys() - set(common))),
+        tuple(sorted(second.counts.keys() - set(common))),
         {
-            name: Difference(whole[0][name], whole[1][name], *_interval(values[1] - values[0]))
-            for name, values in resampled.items()
+            name: Difference(
+                before[name], after[name], constant[name], *_interval(values[1] - values[0])
+            )
+            for name, values in drawn.items()
         },
     )
 
@@ -139,25 +149,28 @@ def _check(first: Results, second: Results) -> None:
             )
 
 
+def _check_truth(first: Results, second: Results, *stacks: VoxelCounts) -> None:
+    """The truth's voxels by height and class, or by class in old results, tell it apart."""
+    known = all(stack.layers.any() for stack in stacks)
+    classes = slice(len(first.class_set) + 1)
+    one, other = (
+        stack.layers if known else stack.confusion.sum(axis=-1)[:, classes] for stack in stacks
+    )
+    if not np.array_equal(one, other):
+        raise ValueError(
+            f"'{first.name}' and '{second.name}' were scored with different truth of the same "
+            "frames: evaluate both with the same"
+        )
+
+
 def _in_order(result: Results) -> list[str]:
-    return [frame.token for frame in result.frames if frame.token in result.confusions]
+    return [frame.token for frame in result.frames if frame.token in result.counts]
 
 
-def _scores(class_set: ClassSet) -> Callable[[Counts], dict[str, float]]:
-    def scores(confusion: Counts) -> dict[str, float]:
-        voxels = voxel_scores(confusion)
-        moving, static = moving_and_static(voxels.class_iou, class_set)
-        overall = {
-            "miou": voxels.miou,
-            "miou_moving": moving,
-            "miou_static": static,
-            "iou": voxels.iou,
-            "precision": voxels.precision,
-            "recall": voxels.recall,
-        }
-        return overall | dict(zip(class_set.names, voxels.class_iou.tolist(), strict=True))
-
-    return scores
+def _flat(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Scores of classes beside the others."""
+    by_class: dict[str, float] = scores["class_iou"]
+    return {name: scores[name] for name in scores if name != "class_iou"} | by_class
 
 
 def _interval(differences: NDArray[np.float64]) -> tuple[float, float]:

@@ -16,13 +16,8 @@ from renderocc_training.evaluation.above_ground import above_ground
 from renderocc_training.evaluation.calibration_scores import BINS, Reliability, reliability
 from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.view_scores import DepthSums
-from renderocc_training.evaluation.voxel_scores import (
-    Counts,
-    confusion_matrix,
-    distance_rings,
-    flicker,
-    no_counts,
-)
+from renderocc_training.evaluation.voxel_counts import VoxelCounts, count_voxels
+from renderocc_training.evaluation.voxel_scores import Counts, distance_rings, flicker, no_counts
 
 RING_EDGES_M = (0.0, 10.0, 20.0, 30.0, 40.0, 60.0)
 
@@ -32,45 +27,41 @@ class FrameCounts:
     """What is counted of one frame or of many.
 
     Attributes:
-        rings: (R, C + 2, C + 1): voxels by distance ring, truth and prediction.
+        rings: voxels by distance ring, along the first axis.
         reliability: of the occupancy probability.
         changed, changeable: voxels whose label differs from that of the frame before, brought into
             the present frame; and voxels that are occupied in either.
         depth: rendered depth against labels.
         view_confusion: (C + 2, C + 1): rendered classes against labels, by pixel.
-        above: (2, 2) voxels above the ground of the truth, free or occupied by truth and
-            prediction.
     """
 
-    rings: Counts
+    rings: VoxelCounts
     reliability: Reliability
     changed: int
     changeable: int
     depth: DepthSums
     view_confusion: Counts
-    above: Counts
 
     def __add__(self, other: FrameCounts) -> FrameCounts:
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
         return FrameCounts(*(mine + theirs for mine, theirs in pairs))
 
     @property
-    def confusion(self) -> Counts:
-        """(C + 2, C + 1): voxels by truth and prediction, at any distance."""
-        return np.asarray(self.rings.sum(axis=0))
+    def voxels(self) -> VoxelCounts:
+        """Voxels at any distance."""
+        return self.rings.total()
 
     @property
     def scored(self) -> bool:
         """Whether any voxel has been compared with truth."""
-        return bool(self.rings.any())
+        return bool(self.rings.confusion.any())
 
     @staticmethod
     def none(classes: int) -> FrameCounts:
         """Nothing counted, for a class set of so many classes."""
         bins = (np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), np.zeros(BINS))
-        rings = np.stack([no_counts(classes)] * (len(RING_EDGES_M) - 1))
-        views, above = no_counts(classes), np.zeros((2, 2), np.int64)
-        return FrameCounts(rings, Reliability(*bins), 0, 0, DepthSums(), views, above)
+        rings = VoxelCounts.stacked([VoxelCounts.none(classes)] * (len(RING_EDGES_M) - 1))
+        return FrameCounts(rings, Reliability(*bins), 0, 0, DepthSums(), no_counts(classes))
 
 
 @dataclass
@@ -103,15 +94,14 @@ class FrameCounter:
         """
         classes = predicted.class_set
         nothing = FrameCounts.none(len(classes))
-        rings, curve, above = nothing.rings, nothing.reliability, nothing.above
+        rings, curve = nothing.rings, nothing.reliability
         if truth is not None:
             counted = {"camera": truth.mask_camera, "lidar": truth.mask_lidar}.get(self.mask)
             rings = _by_ring(predicted, truth, counted)
             curve = _reliability(predicted, truth, counted)
-            above = _above_ground(predicted, truth, counted)
         changed, changeable = self._flicker(predicted, truth, odom_from_ego)
         depth, confusion = views or (nothing.depth, nothing.view_confusion)
-        return FrameCounts(rings, curve, changed, changeable, depth, confusion, above)
+        return FrameCounts(rings, curve, changed, changeable, depth, confusion)
 
     def _flicker(
         self,
@@ -149,14 +139,16 @@ def warped(
 
 def _by_ring(
     predicted: SemanticOccupancy, truth: Occ3dTruth, counted: NDArray[np.bool_] | None
-) -> Counts:
-    """(R, C + 2, C + 1)."""
+) -> VoxelCounts:
     whole = np.ones(truth.labels.shape, bool) if counted is None else counted
-    matrices = [
-        confusion_matrix(truth.labels, predicted.labels, predicted.class_set, whole & ring)
-        for ring in _rings(predicted.grid)
-    ]
-    return np.stack(matrices)
+    labels, classes = predicted.labels, predicted.class_set
+    above = above_ground(truth.labels, classes)
+    return VoxelCounts.stacked(
+        [
+            count_voxels(truth.labels, labels, classes, whole & ring, above)
+            for ring in _rings(predicted.grid)
+        ]
+    )
 
 
 def _reliability(
@@ -166,18 +158,6 @@ def _reliability(
     chosen = known if counted is None else known & counted
     occupied = truth.labels[chosen] != predicted.class_set.free_id
     return reliability(predicted.confidence[chosen].astype(np.float32) / 255, occupied)
-
-
-def _above_ground(
-    predicted: SemanticOccupancy, truth: Occ3dTruth, counted: NDArray[np.bool_] | None
-) -> Counts:
-    """(2, 2)."""
-    classes = predicted.class_set
-    chosen = above_ground(truth.labels, classes) & (truth.labels != IGNORE_ID)
-    if counted is not None:
-        chosen &= counted
-    true, occupied = (each[chosen] != classes.free_id for each in (truth.labels, predicted.labels))
-    return np.bincount(2 * true + occupied, minlength=4).reshape(2, 2)
 
 
 @cache

@@ -27,6 +27,7 @@ from renderocc_training.evaluation.summary import frame_scores
 from renderocc_training.evaluation.truth_sources import NoTruth, TruthSource
 from renderocc_training.evaluation.view_pictures import class_picture, depth_picture
 from renderocc_training.evaluation.view_scores import DepthSums
+from renderocc_training.evaluation.voxel_counts import VoxelCounts
 from renderocc_training.evaluation.voxel_scores import Counts
 
 
@@ -88,7 +89,7 @@ class Evaluation:
             the replay repeats them.
 
     Attributes:
-        frames, confusions, total, skipped: see ``results``.
+        frames, counts, total, skipped: see ``results``.
         poses: source name to token to odom_from_ego.
     """
 
@@ -103,7 +104,7 @@ class Evaluation:
         self._predictor, self._writer, self._mask = predictor, writer, mask
         self._bag, self._published = bag, published
         self.frames: list[FrameResult] = []
-        self.confusions: dict[str, Counts] = {}
+        self.counts: dict[str, VoxelCounts] = {}
         self.total = FrameCounts.none(len(predictor.class_set))
         self.skipped: Counter[tuple[str, str]] = Counter()
         self.poses: dict[str, dict[str, RigidTransform]] = {}
@@ -174,7 +175,7 @@ class Evaluation:
         if unscored:
             self.skipped["scores", unscored] += 1
         else:
-            self.confusions[token] = counts.confusion
+            self.counts[token] = counts.voxels
         self.total = self.total + counts
         self.frames.append(
             FrameResult(
@@ -184,7 +185,7 @@ class Evaluation:
                 camera_set.missing,
                 latency,
                 unscored,
-                frame_scores(counts),
+                frame_scores(counts, self._predictor.class_set),
             )
         )
         self._writer.add(token, occupancy, truth, pictures, camera_set)

@@ -4,7 +4,7 @@
 |---|---|
 | results.json | what was evaluated, all scores, one entry per frame |
 | classes.csv, frames.csv | the same as tables |
-| counts.npz | confusion matrix of every scored frame, (F, C + 2, C + 1) |
+| counts.npz | tokens of the scored frames, and their ``VoxelCounts``: confusion, layers, above |
 | predictions/TOKEN.npz | semantics, confidence (X, Y, Z) uint8; stamp_ns, origin_m, resolution_m |
 | truth/TOKEN/labels.npz | semantics, mask_camera, mask_lidar, as Occ3D has them |
 | images/TOKEN/CAMERA.jpg | what the camera saw, small |
@@ -43,7 +43,7 @@ from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.outside_data import parsing, read_arrays, read_json
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_training.evaluation.camera_files import read_cameras, write_cameras
-from renderocc_training.evaluation.voxel_scores import Counts, no_counts
+from renderocc_training.evaluation.voxel_counts import VoxelCounts
 
 FORMAT = "renderocc-evaluation"
 VERSION = 1
@@ -60,7 +60,7 @@ class FrameResult:
         missing: cameras without a usable image.
         latency_ms: by stage, "total" among them.
         unscored: why it has no scores; empty if it has.
-        scores: miou, iou, precision, recall, voxels, flicker …; None where undefined.
+        scores: miou, iou_above_ground, iou, voxels, flicker …; None where undefined.
     """
 
     token: str
@@ -84,7 +84,7 @@ class Results:
         content: ``results.json`` as it is.
         class_set, grid: of the predictions.
         frames: in order of time.
-        confusions: by token, (C + 2, C + 1), scored frames only.
+        counts: by token, scored frames only.
     """
 
     folder: Path
@@ -92,7 +92,7 @@ class Results:
     class_set: ClassSet
     grid: VoxelGrid
     frames: tuple[FrameResult, ...]
-    confusions: Mapping[str, Counts]
+    counts: Mapping[str, VoxelCounts]
 
     @property
     def name(self) -> str:
@@ -158,22 +158,28 @@ def read_results(folder: Path) -> Results:
             )
         stored = _STORED.validate_python(content)
         class_set = ClassSet(stored["class_set"], stored["classes"])
-    confusions = _read_confusions(folder / "counts.npz", len(class_set), cure)
-    return Results(folder, content, class_set, stored["grid"], stored["frames"], confusions)
+    counts = _read_counts(folder / "counts.npz", len(class_set), stored["grid"], cure)
+    return Results(folder, content, class_set, stored["grid"], stored["frames"], counts)
 
 
-def _read_confusions(path: Path, classes: int, cure: str) -> dict[str, Counts]:
+def _read_counts(path: Path, classes: int, grid: VoxelGrid, cure: str) -> dict[str, VoxelCounts]:
     arrays = read_arrays(path, cure)
     with parsing(path, cure):
-        tokens, stacked = arrays["tokens"].tolist(), arrays["confusion"]
-        rows, columns = no_counts(classes).shape
-        # Earlier evaluations had no row for what is occupied and of unknown class.
-        shapes = ((rows, columns), (rows - 1, columns))
-        if stacked.shape[1:] not in shapes or stacked.dtype != np.int64:
-            raise ValueError(
-                f"counts are {stacked.dtype} {stacked.shape}, not of {classes} classes"
-            )
-        return dict(zip(tokens, stacked, strict=True))
+        tokens, frame = arrays["tokens"].tolist(), VoxelCounts.none(classes, grid.size[2])
+        parts = []
+        for name, zeros in vars(frame).items():
+            shape = (len(tokens), *zeros.shape)
+            lacking = np.zeros(shape, np.int64) if name != "confusion" else None
+            array = arrays[name] if lacking is None else arrays.get(name, lacking)
+            # Earlier evaluations had no row for what is occupied and of unknown class.
+            shapes = (shape, (len(tokens), *zeros[:-1].shape)) if lacking is None else (shape,)
+            if array.shape not in shapes or array.dtype != np.int64:
+                raise ValueError(
+                    f"{name} counts are {array.dtype} {array.shape}, not of {classes} classes on "
+                    f"the grid {grid}"
+                )
+            parts.append(array)
+        return dict(zip(tokens, map(VoxelCounts, *parts), strict=True))
 
 
 class ResultsWriter:
@@ -225,13 +231,14 @@ class ResultsWriter:
         class_set: ClassSet,
         grid: VoxelGrid,
         frames: Sequence[FrameResult],
-        confusions: Mapping[str, Counts],
+        counts: Mapping[str, VoxelCounts],
     ) -> None:
         """Write tables and figures of the whole."""
-        none = np.zeros((0, *no_counts(len(class_set)).shape), np.int64)
-        stacked = np.stack(list(confusions.values())) if confusions else none
+        empty = VoxelCounts.none(len(class_set), grid.size[2])
+        stack = VoxelCounts.stacked(list(counts.values()) or [empty])
+        arrays = {name: array[: len(counts)] for name, array in vars(stack).items()}
         with write_whole(self.folder / "counts.npz") as file:
-            np.savez_compressed(file, tokens=np.array(list(confusions), str), confusion=stacked)
+            np.savez_compressed(file, tokens=np.array(list(counts), str), **arrays)
         whole = {
             "format": FORMAT,
             "version": VERSION,
@@ -272,11 +279,13 @@ def _write_thumbnail(path: Path, image: NDArray[np.uint8]) -> None:
 def _write_tables(
     folder: Path, content: Mapping[str, Any], class_set: ClassSet, frames: Sequence[FrameResult]
 ) -> None:
-    iou = content["scores"]["class_iou"]
+    scores = content["scores"]
     with (folder / "classes.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(("class", "iou"))
-        table.writerows((name, _cell(iou[name])) for name in class_set.names)
+        table.writerow(("class", "iou", "best_constant_iou"))
+        columns = scores["class_iou"], scores["best_constant"]["class_iou"]
+        for name in class_set.names:
+            table.writerow((name, *(_cell(iou[name]) for iou in columns)))
     keys = list(dict.fromkeys(key for frame in frames for key in frame.scores))
     with (folder / "frames.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

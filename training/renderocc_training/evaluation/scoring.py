@@ -28,11 +28,11 @@ from renderocc_training.evaluation.ray_scores import (
     count_rays,
     ray_scores,
 )
-from renderocc_training.evaluation.voxel_scores import (
-    Counts,
-    confusion_matrix,
-    moving_and_static,
-    voxel_scores,
+from renderocc_training.evaluation.voxel_counts import (
+    VoxelCounts,
+    constant_scores,
+    count_voxels,
+    occupancy_scores,
 )
 
 Origins = Callable[[str], NDArray[np.float64]]
@@ -45,19 +45,19 @@ class SampleCounts:
     """What is counted of one sample, or of many: counts add up.
 
     Attributes:
-        confusion: (C + 2, C + 1) under the chosen mask.
+        voxels: those under the chosen mask.
         rays: counts of RayIoU; None where no ray origins are known.
         samples: number of samples.
     """
 
-    confusion: Counts
+    voxels: VoxelCounts
     rays: RayCounts | None
     samples: int
 
     def __add__(self, other: SampleCounts) -> SampleCounts:
         both = self.rays is not None and other.rays is not None
         rays = self.rays + other.rays if both else None  # type: ignore[operator]
-        return SampleCounts(self.confusion + other.confusion, rays, self.samples + other.samples)
+        return SampleCounts(self.voxels + other.voxels, rays, self.samples + other.samples)
 
 
 def count_sample(
@@ -93,13 +93,13 @@ def count_sample(
                     f"{name} is {shape}, the grid {grid.size}: score files of one grid, and choose "
                     "it by --voxel-m where they do not say it"
                 )
-        confusion = confusion_matrix(truth, predicted, class_set, counted)
+        voxels = count_voxels(truth, predicted, class_set, counted)
         rays = None
         if origins is not None:
             rays = count_rays(truth, predicted, grid, class_set, origins(token))
     except ValueError as error:
         raise ValueError(f"sample {token}: {error}") from error
-    return SampleCounts(confusion, rays, 1)
+    return SampleCounts(voxels, rays, 1)
 
 
 def grids_of(prediction: Path, truth: Path) -> list[tuple[str, VoxelGrid]]:
@@ -149,18 +149,12 @@ def total(counts: Iterable[SampleCounts]) -> SampleCounts:
 
 def scores_as_json(counts: SampleCounts, class_set: ClassSet, mask: Mask) -> dict[str, Any]:
     """Scores as a JSON object, shares from 0 to 1; NaN where a score is undefined."""
-    voxels = voxel_scores(counts.confusion)
-    moving, static = moving_and_static(voxels.class_iou, class_set)
     scores: dict[str, Any] = {
         "samples": counts.samples,
         "mask": mask,
-        "miou": voxels.miou,
-        "miou_moving": moving,
-        "miou_static": static,
-        "iou": voxels.iou,
-        "precision": voxels.precision,
-        "recall": voxels.recall,
-        "class_iou": dict(zip(class_set.names, voxels.class_iou.tolist(), strict=True)),
+        "voxels": int(counts.voxels.confusion.sum()),
+        **occupancy_scores(counts.voxels, class_set),
+        "best_constant": constant_scores(counts.voxels, class_set),
     }
     if counts.rays is not None:
         cast = ray_scores(counts.rays)

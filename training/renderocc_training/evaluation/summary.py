@@ -11,31 +11,24 @@ import numpy as np
 from renderocc_ros.class_set import ClassSet
 from renderocc_training.evaluation.frame_counts import RING_EDGES_M, FrameCounts
 from renderocc_training.evaluation.view_scores import depth_scores
-from renderocc_training.evaluation.voxel_scores import (
-    Counts,
-    VoxelScores,
-    moving_and_static,
-    voxel_scores,
+from renderocc_training.evaluation.voxel_counts import (
+    VoxelCounts,
+    constant_class_miou,
+    constant_scores,
+    occupancy_scores,
 )
+from renderocc_training.evaluation.voxel_scores import voxel_scores
 
 PERCENTILES = (50, 90, 95, 99)
 
 
-def frame_scores(counts: FrameCounts) -> dict[str, float | None]:
+def frame_scores(counts: FrameCounts, class_set: ClassSet) -> dict[str, float | None]:
     """Scores of one frame, or of the sum of many."""
     scores: dict[str, float | None] = {}
     if counts.scored:
-        voxels = voxel_scores(counts.confusion)
-        scores |= {
-            "miou": voxels.miou,
-            "iou": voxels.iou,
-            "precision": voxels.precision,
-            "recall": voxels.recall,
-            "voxels": voxels.voxels,
-        }
-    if counts.above[:, 1].any() or counts.above[1].any():
-        (_, wrong), (missed, right) = counts.above.tolist()
-        scores["iou_above_ground"] = right / (right + wrong + missed)
+        scores |= occupancy_scores(counts.voxels, class_set)
+        del scores["class_iou"]
+        scores["voxels"] = int(counts.rings.confusion.sum())
     if counts.changeable:
         scores["flicker"] = counts.changed / counts.changeable
     if counts.depth.pixels:
@@ -47,20 +40,18 @@ def frame_scores(counts: FrameCounts) -> dict[str, float | None]:
 
 def summarise(counts: FrameCounts, class_set: ClassSet) -> dict[str, Any]:
     """All scores of a sequence: one confusion matrix over all frames, as Occ3D-nuScenes does."""
-    confusion = counts.confusion
-    voxels = voxel_scores(confusion)
-    moving, static = moving_and_static(voxels.class_iou, class_set)
+    whole = counts.voxels
+    scores = occupancy_scores(whole, class_set)
     summary: dict[str, Any] = {
         "scores": {
-            **frame_scores(counts),
-            "miou_moving": moving,
-            "miou_static": static,
-            "class_iou": _by_class(voxels, class_set),
-            "completion": _completion(voxels),
+            **frame_scores(counts, class_set),
+            "class_iou": scores["class_iou"],
+            "best_constant": constant_scores(whole, class_set),
+            "completion": _completion(scores),
         },
-        "confusion": confusion.tolist(),
+        "confusion": whole.confusion.tolist(),
         "rings": [
-            _ring(near, far, ring)
+            _ring(near, far, ring, class_set)
             for (near, far), ring in zip(pairwise(RING_EDGES_M), counts.rings, strict=True)
         ],
         "calibration": _calibration(counts),
@@ -82,30 +73,26 @@ def latency_summary(frames: Sequence[Mapping[str, float]]) -> dict[str, dict[str
     return summary
 
 
-def _by_class(voxels: VoxelScores, class_set: ClassSet) -> dict[str, float]:
-    return dict(zip(class_set.names, voxels.class_iou.tolist(), strict=True))
-
-
-def _completion(voxels: VoxelScores) -> dict[str, float]:
+def _completion(scores: Mapping[str, float]) -> dict[str, float]:
     """The words of SemanticKITTI's scene completion: IoU regardless of class, and mIoU."""
     return {
-        "completion_iou": voxels.iou,
-        "completion_precision": voxels.precision,
-        "completion_recall": voxels.recall,
-        "ssc_miou": voxels.miou,
+        **{f"completion_{name}": scores[name] for name in ("iou", "precision", "recall")},
+        "ssc_miou": scores["miou"],
     }
 
 
-def _ring(near_m: float, far_m: float, confusion: Counts) -> dict[str, float]:
-    voxels = voxel_scores(confusion)
+def _ring(near_m: float, far_m: float, counts: VoxelCounts, class_set: ClassSet) -> dict[str, Any]:
+    scores, constant = (
+        {name: value for name, value in each(counts, class_set).items() if name != "class_iou"}
+        for each in (occupancy_scores, constant_scores)
+    )
+    voxels = int(counts.confusion.sum())
     return {
         "from_m": near_m,
         "to_m": far_m,
-        "miou": voxels.miou,
-        "iou": voxels.iou,
-        "precision": voxels.precision,
-        "recall": voxels.recall,
-        "voxels": voxels.voxels,
+        **scores,
+        "voxels": voxels,
+        "best_constant": constant,
     }
 
 
@@ -129,6 +116,7 @@ def _views(counts: FrameCounts, class_set: ClassSet) -> dict[str, Any]:
         "depth_delta": list(depth.delta),
         "depth_pixels": depth.pixels,
         "semantic_miou": voxels.miou,
-        "class_iou": _by_class(voxels, class_set),
+        "best_constant_miou": constant_class_miou(counts.view_confusion),
+        "class_iou": dict(zip(class_set.names, voxels.class_iou.tolist(), strict=True)),
         "class_pixels": voxels.voxels,
     }

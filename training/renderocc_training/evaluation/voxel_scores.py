@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,20 @@ from renderocc_ros.geometry import VoxelGrid
 
 Counts = NDArray[np.int64]
 Labels = NDArray[np.uint8]
+
+
+class Occupancy(NamedTuple):
+    """IoU, precision and recall of occupied against free; NaN where undefined."""
+
+    iou: float
+    precision: float
+    recall: float
+
+    @staticmethod
+    def of(both: Any, truth: Any, predicted: Any) -> Occupancy:
+        """From the voxels that are occupied in both, in the truth and in the prediction."""
+        shares = _ratio([both] * 3, [truth + predicted - both, predicted, truth])
+        return Occupancy(*shares.tolist())
 
 
 @dataclass(frozen=True)
@@ -95,14 +109,8 @@ def voxel_scores(confusion: Counts) -> VoxelScores:
     occupied_predicted, free_truth = confusion[:, :-1].sum(), confusion[free]
     occupied_both = occupied_predicted - free_truth[:-1].sum()
     occupied_truth = confusion.sum() - free_truth.sum()
-    return VoxelScores(
-        class_iou=class_iou,
-        miou=_mean(class_iou),
-        iou=float(_ratio(occupied_both, occupied_truth + occupied_predicted - occupied_both)),
-        precision=float(_ratio(occupied_both, occupied_predicted)),
-        recall=float(_ratio(occupied_both, occupied_truth)),
-        voxels=int(confusion.sum()),
-    )
+    occupancy = Occupancy.of(occupied_both, occupied_truth, occupied_predicted)
+    return VoxelScores(class_iou, mean_iou(class_iou), *occupancy, voxels=int(confusion.sum()))
 
 
 def distance_rings(grid: VoxelGrid, edges_m: Sequence[float]) -> list[NDArray[np.bool_]]:
@@ -118,7 +126,7 @@ def distance_rings(grid: VoxelGrid, edges_m: Sequence[float]) -> list[NDArray[np
 def moving_and_static(class_iou: NDArray[np.float64], class_set: ClassSet) -> tuple[float, float]:
     """Mean IoU over the classes that can move and over those that cannot; NaN where none occurs."""
     moves = np.array([entry.moves for entry in class_set.classes])
-    return _mean(class_iou[moves]), _mean(class_iou[~moves])
+    return mean_iou(class_iou[moves]), mean_iou(class_iou[~moves])
 
 
 def flicker(
@@ -157,5 +165,6 @@ def _ratio(part: Any, whole: Any) -> NDArray[np.float64]:
         return np.asarray(np.true_divide(part, whole))
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def mean_iou(values: NDArray[np.float64]) -> float:
+    """Mean of the classes that have an IoU; NaN where none has."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

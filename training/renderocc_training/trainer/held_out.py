@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,13 @@ from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.network.occupancy_field import decode_field
 from renderocc_ros.network.renderocc import Network
 from renderocc_training.evaluation.view_scores import DepthScores, depth_scores, depth_sums
+from renderocc_training.evaluation.voxel_counts import (
+    VoxelCounts,
+    constant_class_miou,
+    constant_scores,
+    count_voxels,
+    occupancy_scores,
+)
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
 from renderocc_training.recipe import Recipe
 from renderocc_training.samples.source import TrainingSource
@@ -29,26 +37,25 @@ class HeldOutScores:
     Attributes:
         depth: rendered against labelled ranges of the samples' own frames, inside the grid.
         ray_miou: classes of those rays.
-        votes_iou: occupancy against the votes of all rays.
-        truth_iou, truth_miou: occupancy and classes against 3D truth.
+        votes, truth: voxels against the votes of all rays, and against 3D truth: miou,
+            iou_above_ground, iou … of ``occupancy_scores``.
     """
 
     depth: DepthScores
-    ray_miou: float = float("nan")
-    votes_iou: float = float("nan")
-    truth_iou: float = float("nan")
-    truth_miou: float = float("nan")
+    ray_miou: float
+    votes: Mapping[str, Any]
+    truth: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """One sample: ranges (R,) with NaN labels where none counts, and confusion matrices."""
+    """One sample: ranges (R,) with NaN labels where none counts, classes of rays, and voxels."""
 
     rendered_m: NDArray[np.float32]
     label_m: NDArray[np.float32]
     rays: NDArray[np.int64]
-    votes: NDArray[np.int64]
-    truth: NDArray[np.int64]
+    votes: VoxelCounts
+    truth: VoxelCounts
 
 
 def score_held_out(
@@ -58,28 +65,35 @@ def score_held_out(
     recipe: Recipe,
     truth: TruthFolder | None = None,
 ) -> dict[str, HeldOutScores]:
-    """Score networks side by side, and last the constant range that does best on these labels.
+    """Score networks side by side, and last the constants that do best on these labels: one range
+    and one class for all rays, and voxels by height alone.
 
     Every labelled ray of a sample's own frame counts, whatever the recipe would draw.
     """
     scores = {}
     for name, network in networks.items():
         seen = [_look(network, source, i, class_set, recipe, truth) for i in range(len(source))]
-        labels = np.concatenate([each.label_m for each in seen])
-        rays, votes, volumes = (
-            voxel_scores(np.sum([getattr(each, part) for each in seen], axis=0))
-            for part in ("rays", "votes", "truth")
+        rendered, labels = (
+            np.concatenate([getattr(each, part) for each in seen])
+            for part in ("rendered_m", "label_m")
         )
+        rays = np.sum([each.rays for each in seen], axis=0)
+        votes = VoxelCounts.stacked([each.votes for each in seen]).total()
+        volumes = VoxelCounts.stacked([each.truth for each in seen]).total()
         scores[name] = HeldOutScores(
-            depth_scores(depth_sums(np.concatenate([each.rendered_m for each in seen]), labels)),
-            rays.miou,
-            votes.iou,
-            volumes.iou,
-            volumes.miou,
+            depth_scores(depth_sums(rendered, labels)),
+            voxel_scores(rays).miou,
+            occupancy_scores(votes, class_set),
+            occupancy_scores(volumes, class_set),
         )
     known = labels[np.isfinite(labels)]
     middle = np.full_like(known, np.median(known) if len(known) else np.nan)
-    scores["constant range"] = HeldOutScores(depth_scores(depth_sums(middle, known)))
+    scores["best constant"] = HeldOutScores(
+        depth_scores(depth_sums(middle, known)),
+        constant_class_miou(rays),
+        constant_scores(votes, class_set),
+        constant_scores(volumes, class_set),
+    )
     return scores
 
 
@@ -119,20 +133,33 @@ def _look(
             met.cpu().numpy().astype(np.uint8),
             class_set,
         ),
-        confusion_matrix(voted, occupancy, class_set),
-        confusion_matrix(exact, occupancy, class_set),
+        count_voxels(voted, occupancy, class_set),
+        count_voxels(exact, occupancy, class_set),
     )
 
 
 def held_out_table(scores: Mapping[str, HeldOutScores], samples: int) -> Table:
     """The scores for a terminal."""
-    titles = ("AbsRel", "RMSE m", "δ<1.25 %", "ray mIoU %", "IoU votes %", "IoU 3D %", "mIoU 3D %")
-    table = Table("", *titles, title=f"{samples} held-out samples")
-    for name, score in scores.items():
-        shares = (score.ray_miou, score.votes_iou, score.truth_iou, score.truth_miou)
-        cells = [f"{score.depth.abs_rel:.3f}", f"{score.depth.rmse_m:.2f}"]
-        cells += [_percent(share) for share in (score.depth.delta[0], *shares)]
-        table.add_row(name, *cells)
+    title = f"{samples} held-out samples; their votes chose the threshold"
+    table = Table("", *scores, title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    each = list(scores.values())
+    for volumes, against in (("truth", "3D truth"), ("votes", "votes")):
+        for key, label in (
+            ("miou", "mIoU"),
+            ("iou_above_ground", "IoU above the ground"),
+            ("precision_above_ground", "  precision"),
+            ("recall_above_ground", "  recall"),
+            ("iou", "IoU with the ground"),
+        ):
+            shares = [getattr(one, volumes)[key] for one in each]
+            table.add_row(f"{label}, {against}, %", *map(_percent, shares))
+        table.add_section()
+    table.add_row("rays: mIoU %", *(_percent(one.ray_miou) for one in each))
+    table.add_row("ranges: AbsRel", *(f"{one.depth.abs_rel:.3f}" for one in each))
+    table.add_row("  RMSE m", *(f"{one.depth.rmse_m:.2f}" for one in each))
+    table.add_row("  δ<1.25 %", *(_percent(one.depth.delta[0]) for one in each))
     return table
 
 
