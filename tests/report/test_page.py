@@ -98,7 +98,12 @@ def test_the_page_shows_the_scores_and_the_worst_frame(before: Path, tmp_path: P
     results = read_results(before)
     scores = results.content["scores"]
     tiles = text_of(dom, "tiles")
-    assert f"{100 * scores['miou']:.1f}" in tiles and f"{100 * scores['iou']:.1f}" in tiles
+    shown = re.findall(r"([\w ,…]+?) %\s+([\d.–]+)\s+best constant ([\d.–]+)", tiles)
+    names = ("mIoU", "IoU above the ground", "… precision", "… recall")
+    assert [" ".join(name.split()) for name, *_ in shown[:4]] == list(names)
+    for place, key in ((0, "miou"), (1, "iou_above_ground"), (-1, "iou")):
+        expected = [f"{100 * each[key]:.1f}" for each in (scores, scores["best_constant"])]
+        assert list(shown[place][1:]) == expected
     assert f"{100 * scores['class_iou']['driveable_surface']:.1f}" in text_of(dom, "classes")
     assert "driveable_surface predicted as free" in dom
     assert "images of LEFT" in text_of(dom, "skipped") and "<late>" in text_of(dom, "skipped")

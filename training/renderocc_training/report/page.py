@@ -24,7 +24,7 @@ SCRIPTS = ("charts.js", "voxels.js", "sections.js", "app.js")
 # A page of very many frames takes smaller pictures, so that it still opens at once.
 MANY_FRAMES, WIDTH, SMALL_WIDTH = 150, 480, 208
 QUALITY, SMALL_QUALITY = 75, 60
-FRAME_SCORES = ("miou", "iou", "view_miou", "depth_abs_rel", "flicker")
+FRAME_SCORES = ("miou", "iou_above_ground", "iou", "view_miou", "depth_abs_rel", "flicker")
 RESULT_KEYS = (
     "name",
     "model",

@@ -1,5 +1,6 @@
 "use strict";
 // The parts of the page that show a whole evaluation.
+const BASELINE = "what labels by height alone, the same in every frame, can reach in this score on this truth";
 
 function fillResults(report) {
   const many = report.results.length > 1;
@@ -7,18 +8,26 @@ function fillResults(report) {
     many ? key(place) : null, element("b", {}, result.name), ` \u2002${result.frames_scored} of ${result.frames_evaluated} frames scored, mask: ${result.mask}`)));
 }
 
+// What labels by height alone can reach in a score; results of earlier versions do not say.
+function constant(result, field) { return result.scores.best_constant && result.scores.best_constant[field]; }
+
 function fillTiles(report) {
-  const tiles = [["mIoU %", (r) => percent(r.scores.miou)], ["occupied IoU %", (r) => percent(r.scores.iou)],
-    ["precision %", (r) => percent(r.scores.precision)], ["recall %", (r) => percent(r.scores.recall)],
-    ["moving classes %", (r) => percent(r.scores.miou_moving)], ["static classes %", (r) => percent(r.scores.miou_static)],
+  const voxels = [["mIoU", "miou"], ["IoU above the ground", "iou_above_ground"], ["… precision", "precision_above_ground"], ["… recall", "recall_above_ground"],
+    ["mIoU, moving classes", "miou_moving"], ["mIoU, static classes", "miou_static"], ["IoU with the ground", "iou"]];
+  const tiles = [...voxels.map(([words, field]) => [`${words} %`, (r) => percent(r.scores[field]), field]),
     ["calibration error %", (r) => percent(r.calibration.expected_calibration_error)], ["flicker %", (r) => percent(r.scores.flicker)],
     ["RayIoU %", (r) => percent(r.ray_iou && r.ray_iou.ray_iou)],
     ["latency p50 / p95 ms", (r) => r.latency_ms.total ? `${r.latency_ms.total.p50.toFixed(0)} / ${r.latency_ms.total.p95.toFixed(0)}` : "–"]];
-  for (const [what, value] of tiles) {
+  const many = report.results.length > 1;
+  for (const [what, value, field] of tiles) {
     const values = report.results.map(value);
     if (values.every((v) => v === "–")) continue;
-    document.getElementById("tiles").append(element("div", { class: "tile" }, element("div", { class: "what" }, what),
-      ...values.map((v, place) => element("div", { class: "value" }, report.results.length > 1 ? key(place) : null, v))));
+    const baselines = field ? [...new Set(report.results.map((r) => percent(constant(r, field))))] : [];
+    const lead = ["miou", "iou_above_ground"].includes(field);
+    document.getElementById("tiles").append(element("div", { class: `tile${lead ? " lead" : ""}${many ? " many" : ""}` },
+      element("div", { class: "what" }, what),
+      ...values.map((v, place) => element("div", { class: "value" }, many ? key(place) : null, v)),
+      field ? element("div", { class: "what", title: BASELINE }, `best constant ${baselines.join(" / ")}`) : null));
   }
 }
 
@@ -33,10 +42,11 @@ function fillClasses(report) {
     return element("tr", {}, element("td", {}, element("span", { class: "swatch", style: `background:${colour}` }), entry.name),
       element("td", { class: "bars" }, ...values.map((v, place) => element("div", { class: "bar", style: `width:${100 * (v || 0) / top}%;background:${many ? SERIES[place] : colour}` }))),
       ...values.map((v) => element("td", { class: "number" }, percent(v))),
+      element("td", { class: "number dim" }, percent((constant(report.results[0], "class_iou") || {})[entry.name])),
       many && values.length === 2 ? element("td", { class: "number" }, values.includes(null) ? "–" : `${values[1] >= values[0] ? "+" : "−"}${Math.abs(100 * (values[1] - values[0])).toFixed(1)}`) : null);
   });
   const head = element("tr", {}, element("th", {}, "class"), element("th", {}, "IoU %"),
-    ...report.results.map((r, place) => element("th", { class: "number" }, many ? key(place) : "")), many && report.results.length === 2 ? element("th", { class: "number" }, "Δ") : null);
+    ...report.results.map((r, place) => element("th", { class: "number" }, many ? key(place) : "")), element("th", { class: "number", title: BASELINE }, "best constant"), many && report.results.length === 2 ? element("th", { class: "number" }, "Δ") : null);
   body("classes").append(element("table", {}, head, ...rows));
 }
 
@@ -64,13 +74,20 @@ function fillConfusion(report) {
 }
 
 function fillDistance(report) {
-  const series = report.results.flatMap((r, place) => [["iou", "IoU", null], ["miou", "mIoU", "6 4"]].map(([field, words, dash]) => ({
-    name: `${report.results.length > 1 ? r.name + " " : ""}${words}`, colour: SERIES[place], dash,
-    points: r.rings.map((ring) => [(ring.from_m + ring.to_m) / 2, ring[field], null, `${ring.from_m}–${ring.to_m} m`]) })));
-  const top = niceAbove(Math.max(0.05, ...series.flatMap((s) => s.points.map((p) => p[1] || 0))));
-  const edges = [...new Set(report.results[0].rings.flatMap((ring) => [ring.from_m, ring.to_m]))];
-  body("distance").append(lineChart({ series, xLabel: "metres", yLabel: "%", xTop: edges.at(-1), top: Math.min(1, top), xTicks: edges.map((m) => [m, m + ""]), format: (y) => percent(y, top < 0.2 ? 1 : 0) }),
-    element("p", { class: "hint" }, "solid: occupied or free (IoU); dashed: mean over classes (mIoU)"));
+  const fields = [["miou", "mIoU"], ["iou_above_ground", "IoU above the ground"], ["iou", "IoU with the ground"]];
+  const controls = document.querySelector("#distance .controls");
+  const show = (field) => {
+    [...controls.children].forEach((button, i) => button.setAttribute("aria-pressed", fields[i][0] === field));
+    const points = (r, value) => r.rings.map((ring) => [(ring.from_m + ring.to_m) / 2, value(ring) ?? null, null, `${ring.from_m}–${ring.to_m} m`]);
+    const series = [...report.results.map((r, place) => ({ name: r.name, colour: SERIES[place], points: points(r, (ring) => ring[field]) })),
+      { name: "best constant", colour: "var(--dim)", dash: "6 4", points: points(report.results[0], (ring) => ring.best_constant && ring.best_constant[field]) }];
+    const top = niceAbove(Math.max(0.05, ...series.flatMap((s) => s.points.map((p) => p[1] || 0))));
+    const edges = [...new Set(report.results[0].rings.flatMap((ring) => [ring.from_m, ring.to_m]))];
+    body("distance").replaceChildren(lineChart({ series, xLabel: "metres", yLabel: "%", xTop: edges.at(-1), top: Math.min(1, top), xTicks: edges.map((m) => [m, m + ""]), format: (y) => percent(y, top < 0.2 ? 1 : 0) }),
+      element("p", { class: "hint" }, "dashed: the best constant of each ring"));
+  };
+  for (const [field, words] of fields) controls.append(element("button", { onclick: () => show(field) }, words));
+  show("miou");
 }
 
 function fillCalibration(report) {
@@ -97,7 +114,7 @@ function fillViews(report) {
   if (!report.results.some((r) => r.views)) { document.getElementById("views").remove(); return; }
   const rows = [["depth AbsRel", (v) => v.depth_abs_rel.toFixed(3)], ["depth RMSE, m", (v) => v.depth_rmse_m.toFixed(2)],
     ["depth δ < 1.25, %", (v) => percent(v.depth_delta[0])], ["depth δ < 1.25², %", (v) => percent(v.depth_delta[1])],
-    ["depth δ < 1.25³, %", (v) => percent(v.depth_delta[2])], ["semantic mIoU, %", (v) => percent(v.semantic_miou)],
+    ["depth δ < 1.25³, %", (v) => percent(v.depth_delta[2])], ["semantic mIoU, %", (v) => percent(v.semantic_miou)], ["… of one class for all pixels, at best", (v) => percent(v.best_constant_miou)],
     ["depth pixels", (v) => v.depth_pixels.toLocaleString()], ["class pixels", (v) => v.class_pixels.toLocaleString()]];
   const value = (r, f) => { try { return r.views ? f(r.views) : "–"; } catch { return "–"; } };
   body("views").append(element("table", {}, ...rows.map(([words, f]) => element("tr", {}, element("td", {}, words),
