@@ -27,18 +27,16 @@ from renderocc_ros.network_config import LiftedConfig
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.field_memory import FieldMemory
-from renderocc_ros.prediction.input_check import check_input
 from renderocc_ros.prediction.models import model_file, untrained_model
-from renderocc_ros.prediction.official_runner import OfficialRunner
 from renderocc_ros.prediction.onnx_engine import OnnxEngine
 from renderocc_ros.prediction.options import Options, choose_device
-from renderocc_ros.prediction.runner import Engine, Runner, StreamRunner
+from renderocc_ros.prediction.runner import Engine, OfficialRunner, Runner, StreamRunner
 from renderocc_ros.prediction.timing import StageTimer
 from renderocc_ros.prediction.torch_engine import GraphEngine, TorchEngine
 from renderocc_ros.prediction.visibility import voxels_in_view
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
-from renderocc_ros.rig.network_input import NetworkInput
+from renderocc_ros.rig.network_input import NetworkInput, check_input
 
 Mask = NDArray[np.bool_]
 

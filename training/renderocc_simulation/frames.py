@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import pickle
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,7 +17,6 @@ from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_simulation import textures
 from renderocc_simulation.caster import Instant, StaticScene
-from renderocc_simulation.memory import keep_memory
 from renderocc_simulation.mesh import Mesh
 from renderocc_simulation.rig import RigCamera, SimulatedRig, load_simulated_rig, varied_rig
 from renderocc_simulation.sensors.camera import (
@@ -36,6 +36,9 @@ from renderocc_simulation.world.town import Town, build_town
 from renderocc_simulation.world.traffic import Agent
 
 MILLIMETRES = 1000.0
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+KEPT_BYTES = 1 << 30
+MAX_MMAP_BYTES = 1 << 25  # the most that every glibc takes
 NEARBY_M = 110.0  # what moves farther away is left out
 
 
@@ -242,7 +245,7 @@ def _inside_image(model: CameraModel, camera_from_ego: RigidTransform) -> InView
 @lru_cache(maxsize=1)
 def renderer(spec: DriveSpec, town_file: Path | None = None) -> DriveRenderer:
     """The renderer of this process, its town read from the file of a pickled one if given."""
-    keep_memory()
+    _keep_memory()
     if town_file is None:
         return DriveRenderer(spec)
     return DriveRenderer(spec, pickle.loads(town_file.read_bytes()))
@@ -257,3 +260,14 @@ def warm_up() -> None:
     """For process pools: what can be done before there is a town."""
     cv2.setNumThreads(1)  # each process is one core's work, and threads that wait spin
     textures.make_all()
+
+
+def _keep_memory() -> None:
+    """Let this process use freed arrays again instead of asking the kernel for zeroed pages.
+
+    Only glibc is told; other systems stay as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, MAX_MMAP_BYTES)

@@ -8,19 +8,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.viewing.colours import Picture, class_colours, range_colours
 from renderocc_simulation.bag_truth import TruthFrame, TruthImage, truth_frames
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.message_content import stamp_ns
 
-Picture = NDArray[np.uint8]
-
-SKY = (198, 219, 235)
-NEAR_M, FAR_M = 2.0, 60.0
 WIDEST = 1584  # pixels of a sheet
 
 
@@ -70,22 +66,15 @@ def _images(path: Path, truth: TruthFrame) -> dict[str, Picture]:
 
 
 def depth_picture(image: TruthImage) -> Picture:
-    """Depth (H, W, 3): near is bright, logarithmic."""
-    share = np.log(np.maximum(image.depth_m, NEAR_M) / NEAR_M) / np.log(FAR_M / NEAR_M)
-    grey = (255 * (1 - np.clip(share, 0, 1))).astype(np.uint8)
-    coloured = np.asarray(cv2.applyColorMap(grey, cv2.COLORMAP_TURBO)[..., ::-1], np.uint8).copy()
-    coloured[image.depth_m == 0] = (30, 30, 30)
-    return coloured
+    """Depth (H, W, 3) in colour."""
+    return range_colours(np.where(image.depth_m == 0, np.inf, image.depth_m))
 
 
 def class_picture(image: TruthImage, classes: ClassSet) -> Picture:
     """Classes (H, W, 3) in their colours."""
     if image.class_id is None:
         raise ValueError(f"camera '{image.camera}' has no class images in this recording")
-    table = classes.colours.copy()
-    table[classes.free_id] = SKY
-    table[255] = (0, 0, 0)
-    return table[image.class_id]
+    return class_colours(image.class_id, classes)
 
 
 def lidar_picture(image: TruthImage, picture: Picture, frame: TruthFrame) -> Picture:
@@ -96,10 +85,8 @@ def lidar_picture(image: TruthImage, picture: Picture, frame: TruthFrame) -> Pic
     local = image.ego_from_camera.inverse().apply(frame.lidar_points)
     pixels, inside = image.model.project(local)
     order = np.argsort(-local[inside][:, 2])
-    for (u, v), z in zip(pixels[inside][order], local[inside][order][:, 2], strict=True):
-        share = np.log(max(z, NEAR_M) / NEAR_M) / np.log(FAR_M / NEAR_M)
-        grey = np.full((1, 1), int(255 * (1 - min(share, 1))), np.uint8)
-        colour = cv2.applyColorMap(grey, cv2.COLORMAP_TURBO)[0, 0, ::-1].tolist()
+    colours = range_colours(local[inside][order][:, 2]).tolist()
+    for (u, v), colour in zip(pixels[inside][order], colours, strict=True):
         cv2.circle(result, (round(u), round(v)), 1, colour, -1)
     return result
 

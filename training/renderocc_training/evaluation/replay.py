@@ -18,6 +18,7 @@ from renderocc_ros.outside_data import DamagedFile
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rendering.camera_view import ViewRenderer
 from renderocc_ros.rig.camera_set import CameraSet
+from renderocc_ros.viewing.colours import view_colours
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.frame_counts import FrameCounter, FrameCounts
 from renderocc_training.evaluation.label_files import Mask
@@ -25,7 +26,6 @@ from renderocc_training.evaluation.rendered_views import BagLabels, rendered, sc
 from renderocc_training.evaluation.results import FrameResult, ResultsWriter
 from renderocc_training.evaluation.summary import frame_scores
 from renderocc_training.evaluation.truth_sources import NoTruth, TruthSource
-from renderocc_training.evaluation.view_pictures import class_picture, depth_picture
 from renderocc_training.evaluation.view_scores import DepthSums
 from renderocc_training.evaluation.voxel_counts import VoxelCounts
 from renderocc_training.evaluation.voxel_scores import Counts
@@ -213,8 +213,8 @@ class Evaluation:
             view = rendered(renderer, posed)
             sums, counted = score_view(view, labels.of(posed), posed.model, class_set)
             depth, confusion = depth + sums, confusion + counted
-            pictures[f"{posed.name}.depth"] = depth_picture(view)
-            pictures[f"{posed.name}.classes"] = class_picture(view, class_set)
+            coloured = zip(("depth", "classes"), view_colours(view, class_set), strict=True)
+            pictures.update({f"{posed.name}.{kind}": part for kind, part in coloured})
         return depth, confusion
 
 

@@ -7,15 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.class_set import ClassSet
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.network.renderocc import Network
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.rendering.camera_view import CameraView, ViewRenderer
+from renderocc_ros.rendering.camera_view import ViewRenderer
+from renderocc_ros.viewing.colours import Picture, view_colours
 from renderocc_training.samples.training_sample import TrainingSample, collate
-from renderocc_training.supervision.labels.show import SKY, range_colours
 
-Picture = NDArray[np.uint8]
 SHARE = 2  # a rendered pixel is so many of the image
 
 
@@ -41,7 +40,11 @@ def sample_picture(network: Network, sample: TrainingSample, class_set: ClassSet
         model = CameraModel(width, height, intrinsics).resized(width // SHARE, height // SHARE)
         ego_from_camera = RigidTransform.from_matrix(pose.astype(np.float64))
         view = renderer.view(model, ego_from_camera)
-        columns.append(np.concatenate([picture, *_rendered(view, class_set, picture.shape)]))
+        coloured = [
+            cv2.resize(part, (width, height), interpolation=cv2.INTER_NEAREST)
+            for part in view_colours(view, class_set)
+        ]
+        columns.append(np.concatenate([picture, *coloured]))
     return np.concatenate(columns, axis=1)
 
 
@@ -50,16 +53,3 @@ def _picture(image: NDArray[np.float32], config: ImageConfig) -> Picture:
     shown = image.transpose(1, 2, 0) * np.array(config.std) + np.array(config.mean)
     shown = shown if config.channel_order == "rgb" else shown[..., ::-1]
     return np.asarray(shown.clip(0, 255), np.uint8)
-
-
-def _rendered(view: CameraView, class_set: ClassSet, size: tuple[int, ...]) -> list[Picture]:
-    """Depth and classes in colour, at the image's size; what meets nothing is sky."""
-    depth_m = np.where(np.isnan(view.depth_m), np.float32(np.inf), view.depth_m)
-    classes = np.where(
-        (view.labels == IGNORE_ID)[..., None], SKY, class_set.colours[view.labels]
-    ).astype(np.uint8)
-    depth = range_colours(depth_m.ravel()).reshape(classes.shape)
-    return [
-        cv2.resize(part, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-        for part in (depth, classes)
-    ]

@@ -6,19 +6,14 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.rig.image_decoding import decode_image
+from renderocc_ros.viewing.colours import Picture, class_colours, range_colours
 from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.rays.ray_batch import PixelLabels
 
-Picture = NDArray[np.uint8]
-
-NEAR_M, FAR_M = 2.0, 60.0
-SKY = (120, 200, 255)
-UNKNOWN = (128, 128, 128)
 DIMMED = 0.55
 CAPTION_PX = 28
 
@@ -32,7 +27,11 @@ def overlay(image: Picture, labels: PixelLabels, class_set: ClassSet, by: str) -
             unknown); sky is light blue in both.
     """
     shown = (image * DIMMED).astype(np.uint8)
-    colours = range_colours(labels.range_m) if by == "range" else _class_colours(labels, class_set)
+    if by == "range":
+        colours = range_colours(labels.range_m)
+    else:
+        is_sky = np.isinf(labels.range_m)
+        colours = class_colours(np.where(is_sky, class_set.free_id, labels.class_id), class_set)
     radius = max(1, round(image.shape[1] / 700))
     # The farthest first, so that what is in front stays in front.
     order = np.argsort(-np.nan_to_num(labels.range_m, nan=1e9, posinf=1e9), kind="stable")
@@ -84,20 +83,3 @@ def _row(columns: Sequence[Picture], count: int, height: int) -> Picture:
     ]
     padded += [np.full((height, width, 3), 245, np.uint8)] * (count - len(columns))
     return np.concatenate(padded, axis=1)
-
-
-def range_colours(range_m: NDArray[np.float32]) -> Picture:
-    """(P, 3) red near, blue far, logarithmic; light blue for the sky (inf), grey for NaN."""
-    metres = np.nan_to_num(range_m, nan=FAR_M, posinf=FAR_M)
-    part = np.log(metres.clip(NEAR_M, FAR_M) / NEAR_M) / np.log(FAR_M / NEAR_M)
-    turned = ((1 - part) * 255).astype(np.uint8)
-    table = cv2.applyColorMap(turned[:, None], cv2.COLORMAP_TURBO)
-    colours = cv2.cvtColor(table, cv2.COLOR_BGR2RGB)[:, 0] if len(turned) else np.zeros((0, 3))
-    colours = np.where(np.isinf(range_m)[:, None], SKY, colours)
-    return np.where(np.isnan(range_m)[:, None], UNKNOWN, colours).astype(np.uint8)
-
-
-def _class_colours(labels: PixelLabels, class_set: ClassSet) -> Picture:
-    colours = class_set.colours[labels.class_id]
-    colours = np.where((labels.class_id == IGNORE_ID)[:, None], UNKNOWN, colours)
-    return np.where(np.isinf(labels.range_m)[:, None], SKY, colours).astype(np.uint8)
