@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from renderocc_ros.class_set import ClassSet
@@ -18,6 +18,7 @@ from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
 from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.node.costmap import VisibleVoxels
 from renderocc_ros.node.diagnostics import OK, WARN, Finding
+from renderocc_ros.node.heights import to_heights
 from renderocc_ros.node.navigation import Navigation
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS, QOS_OVERRIDES, mismatch
@@ -44,6 +45,7 @@ TYPES: Mapping[str, Any] = {
     "costmap": OccupancyGrid,
     "obstacles": PointCloud2,
     "clearing": PointCloud2,
+    "heights": Image,
 }
 
 
@@ -131,6 +133,7 @@ class Outputs:
             "costmap": navigation.costmap,
             "obstacles": navigation.obstacles,
             "clearing": navigation.clearing,
+            "heights": lambda: to_heights(occupancy, self._frame),
         }
         for name, publisher in self._publishers.items():
             if name in parameters.outputs and publisher.get_subscription_count() > 0:

@@ -15,7 +15,10 @@ from rclpy.parameter import Parameter
 from renderocc_ros.config import Backend, MissingPolicy, Precision
 from renderocc_ros.occupancy.point_cloud import Unseen
 
-OUTPUTS = ("points", "markers", "occupancy", "costmap", "obstacles", "clearing", "rendered")
+OUTPUTS = (
+    *("points", "markers", "occupancy", "costmap", "obstacles", "clearing", "heights"),
+    "rendered",
+)
 AS_IN_RIG = "as the rig file says"
 
 

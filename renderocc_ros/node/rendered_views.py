@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.class_set import ClassSet
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS, QOS_OVERRIDES
 from renderocc_ros.node.statistics import StageTimes
 from renderocc_ros.occupancy.ros_messages import to_array, to_header
 from renderocc_ros.rig.camera_set import CameraSet
+from renderocc_ros.viewing.colours import class_colours
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
@@ -95,19 +95,12 @@ class RenderedViews:
 
     def _publish(self, camera: str, view: CameraView, class_set: ClassSet, header: Header) -> None:
         pictures = {
-            "semantics": to_image(colours_of(view.labels, class_set), "rgb8"),
+            "semantics": to_image(class_colours(view.labels, class_set), "rgb8"),
             "depth": to_image(view.depth_m, "32FC1"),
         }
         for kind, image in pictures.items():
             image.header = header
             self._publishers[camera, kind].publish(image)
-
-
-def colours_of(labels: NDArray[np.uint8], class_set: ClassSet) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of class ids; grey where a ray meets nothing."""
-    table = class_set.colours.copy()
-    table[IGNORE_ID] = 128
-    return np.asarray(table[labels], np.uint8)
 
 
 def to_image(pixels: NDArray[Any], encoding: str) -> Image:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_ros.rendering.camera_view import CameraView
+
+if TYPE_CHECKING:
+    from renderocc_ros.rendering.camera_view import CameraView
 
 Picture = NDArray[np.uint8]
 

@@ -29,13 +29,13 @@ from renderocc_ros.node.obstacles import (
     clearing_points,
     obstacle_points,
 )
-from renderocc_ros.node.rendered_views import colours_of
 from renderocc_ros.occupancy.messages import occupancy_of, stamp_ns_of
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rendering.camera_view import ViewRenderer
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_image, reduced_model
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
+from renderocc_ros.viewing.colours import class_colours
 from tests.node import robot as robots
 from tests.node.live import LATCHED, NETWORK, Control, Listener, occupancy_node, ros_node
 
@@ -228,7 +228,7 @@ def test_rendered_views_are_the_field_seen_from_the_camera(
     both = np.isfinite(got) & np.isfinite(view.depth_m)
     assert np.median(np.abs(got - view.depth_m)[both]) < 1e-3
     picture = np.frombuffer(semantics.data, np.uint8).reshape(depth.height, depth.width, 3)
-    assert (picture == colours_of(view.labels, OCC3D)).all(axis=-1).mean() > 0.98
+    assert (picture == class_colours(view.labels, OCC3D)).all(axis=-1).mean() > 0.98
 
 
 def test_class_table_reaches_a_late_subscriber(running: tuple[robots.Robot, Listener]) -> None:
