@@ -10,7 +10,7 @@ from pathlib import Path
 from setuptools import find_namespace_packages, setup
 
 ROOT = Path(__file__).parent
-EXTRAS = ("train", "label", "export", "view", "ray", "test")
+EXTRAS = ("train", "label", "export", "video", "view", "ray", "test")
 
 
 def requirements(name: str) -> list[str]:

@@ -33,8 +33,15 @@ ConfigFolder = Literal["rigs", "classes", "networks", "recipes", "label_sources"
 MissingPolicy = Literal["wait", "skip", "mask", "reuse"]
 Backend = Literal["eager", "compile", "cuda_graph"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Transport = Literal["raw", "compressed", "ffmpeg"]
 TOPIC = re.compile(r"(~?/)?[A-Za-z0-9_{}]+(/[A-Za-z0-9_{}]+)*")  # absolute, private or relative
 OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # body_from_optical
+# Of image_transport: what follows the name of the raw topic.
+TRANSPORT_SUFFIXES: dict[Transport, str] = {
+    "raw": "",
+    "compressed": "/compressed",
+    "ffmpeg": "/ffmpeg",
+}
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -78,7 +85,11 @@ class CameraConfig(StrictModel):
 
     name: str = Field(min_length=1, description="unique name, used in messages and reports")
     image_topic: str = Field(min_length=1, description="raw image topic, without /compressed")
-    compressed: bool = Field(True, description="subscribe to <image_topic>/compressed")
+    compressed: bool | Literal["ffmpeg"] = Field(
+        True,
+        description="subscribe to <image_topic>/compressed; ffmpeg: to <image_topic>/ffmpeg, the "
+        "H.264 or H.265 of ffmpeg_image_transport",
+    )
     info_topic: str | None = Field(
         None, description="CameraInfo topic; the image topic's sibling camera_info if not given"
     )
@@ -124,6 +135,18 @@ class CameraConfig(StrictModel):
         if self.mount is not None and not self.frame:
             raise ValueError(f"camera '{self.name}': 'mount' needs 'frame': its name in results")
         return self
+
+    @property
+    def transport(self) -> Transport:
+        """How its images are sent."""
+        if self.compressed == "ffmpeg":
+            return "ffmpeg"
+        return "compressed" if self.compressed else "raw"
+
+    @property
+    def transport_topic(self) -> str:
+        """The topic that its images are on."""
+        return self.image_topic + TRANSPORT_SUFFIXES[self.transport]
 
     @property
     def camera_info_topic(self) -> str:

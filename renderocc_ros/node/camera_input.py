@@ -6,21 +6,29 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from message_filters import SimpleFilter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo
 
-from renderocc_ros.config import CameraConfig
-from renderocc_ros.node.image_messages import peek_header
+from renderocc_ros.config import TRANSPORT_SUFFIXES, CameraConfig
+from renderocc_ros.node.image_messages import (
+    image_message,
+    message_type,
+    peek_header,
+    read_header,
+)
 from renderocc_ros.node.qos import NO_SUBSCRIPTION_EVENTS, QOS_OVERRIDES, mismatch, overridden
 from renderocc_ros.node.statistics import Arrivals
 from renderocc_ros.node.stream_watch import StreamWatch
+from renderocc_ros.node.video_input import VideoInput
 from renderocc_ros.rig.calibration import camera_model
 from renderocc_ros.rig.calibration_files import fixed_model
+from renderocc_ros.rig.video_stream import VideoImage
 
 if TYPE_CHECKING:
     from rclpy.subscription import MessageInfo  # not in Jazzy, where it is a plain dict
@@ -29,24 +37,39 @@ if TYPE_CHECKING:
 SILENT_S, SILENT_PERIODS = 0.3, 2.5
 # A publisher needs a moment to be discovered after the node has subscribed.
 DISCOVERY_S = 0.4
+VIDEO_DEPTH = (
+    30  # packets kept by the middleware: each that is lost costs all to the next key frame
+)
 MODEL_CHANGES_TO_TELL, MODEL_CHANGES_WITHIN_S = 4, 3.0
 
 
 @dataclass(frozen=True, eq=False)
 class ArrivedImage:
-    """An image message as it came: still serialised.
+    """An image message as it came: still serialised, but for a picture of a video.
 
     Attributes:
         stamp_ns: acquisition time, from its header.
         frame: optical frame: the rig file's, or else the header's.
-        serialised: the CDR bytes.
+        content: the CDR bytes; a picture of a video.
+        compressed: they are a CompressedImage, no Image.
         arrived_s: when the middleware had it, on the clock of ``time.perf_counter()``.
     """
 
     stamp_ns: int
     frame: str
-    serialised: bytes
+    content: bytes | VideoImage
+    compressed: bool
     arrived_s: float
+
+    def message(self) -> Any:
+        """What ``rig.image_decoding`` takes.
+
+        Raises:
+            ValueError: the bytes are no such message.
+        """
+        if isinstance(self.content, VideoImage):
+            return self.content
+        return image_message(self.content, self.compressed)
 
 
 class CameraInput(SimpleFilter):
@@ -85,15 +108,19 @@ class CameraInput(SimpleFilter):
         self.watch = StreamWatch()
         self.started_s = time.monotonic()
         self._node, self._on_bad = node, on_bad
-        image_topic = camera.image_topic + ("/compressed" if camera.compressed else "")
-        self._qos = overridden(node, image_topic, qos)
+        self._video: VideoInput | None = None
+        if camera.transport == "ffmpeg":
+            qos = QoSProfile(depth=max(qos.depth, VIDEO_DEPTH), reliability=qos.reliability)
+            self._video = VideoInput(node, self._take_picture, partial(on_bad, camera.name))
+        self._qos = overridden(node, camera.transport_topic, qos)
         self._last_info: dict[str, Any] | None = None
         self._model_changes_s: deque[float] = deque(maxlen=MODEL_CHANGES_TO_TELL)
         self._latched = False
+        self._packet = b""
         self._infos = self._subscribe_to_info(DurabilityPolicy.VOLATILE, QOS_OVERRIDES)
         self._images = node.create_subscription(
-            CompressedImage if camera.compressed else Image,
-            image_topic,
+            message_type(camera.transport),
+            camera.transport_topic,
             self._take_image,
             self._qos,
             raw=True,
@@ -138,6 +165,8 @@ class CameraInput(SimpleFilter):
         """Unsubscribe."""
         for subscription in (self._infos, self._images):
             self._node.destroy_subscription(subscription)
+        if self._video is not None:
+            self._video.close()
 
     @property
     def topic(self) -> str:
@@ -189,22 +218,39 @@ class CameraInput(SimpleFilter):
 
     def _other_form(self) -> str:
         """A hint where the images are sent, only not as the rig file says."""
-        topic = self.topic
-        if self.config.compressed:
-            other, cure = topic.removesuffix("/compressed"), "false"
-        else:
-            other, cure = f"{topic}/compressed", "true"
-        count = self._node.count_publishers(other)
-        return f"; {other} has {_publishers(count)}: set compressed: {cure}" if count else ""
+        raw = self.topic.removesuffix(TRANSPORT_SUFFIXES[self.config.transport])
+        cures = {"raw": "false", "compressed": "true", "ffmpeg": "ffmpeg"}
+        for transport, suffix in TRANSPORT_SUFFIXES.items():
+            count = self._node.count_publishers(other := raw + suffix)
+            if count and transport != self.config.transport:
+                return f"; {other} has {_publishers(count)}: set compressed: {cures[transport]}"
+        return ""
 
     def _take_image(self, serialised: bytes, info: MessageInfo) -> None:
         self.arrivals.note()
         arrived_s = time.perf_counter() - _waited_s(info["received_timestamp"])
+        if self._video is not None:
+            self._packet = serialised
+            self._video.take(serialised, arrived_s)
+            return
+        self._pass_on(lambda: peek_header(serialised), serialised, serialised, arrived_s)
+
+    def _take_picture(self, picture: VideoImage, arrived_s: float) -> None:
+        self._pass_on(lambda: read_header(picture.header), picture, self._packet, arrived_s)
+
+    def _pass_on(
+        self,
+        header: Callable[[], tuple[int, str]],
+        content: bytes | VideoImage,
+        received: bytes,
+        arrived_s: float,
+    ) -> None:
         try:
-            stamp_ns, frame = peek_header(serialised)
+            stamp_ns, frame = header()
             self.frame = self.config.frame or frame
-            self.watch.note(stamp_ns, frame, serialised, arrived_s)
-            self.signalMessage(ArrivedImage(stamp_ns, self.frame, serialised, arrived_s))
+            self.watch.note(stamp_ns, frame, received, arrived_s)
+            compressed = self.config.transport == "compressed"
+            self.signalMessage(ArrivedImage(stamp_ns, self.frame, content, compressed, arrived_s))
         except ValueError as error:
             self._on_bad(self.config.name, str(error))
         except Exception as error:  # whatever one image does, the others go on

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
-from renderocc_ros.node.image_messages import image_message
 from renderocc_ros.node.inputs import PosedSet
 from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
@@ -143,8 +142,7 @@ class SetProcessor:
 
     def _decode(self, camera: CameraInput, arrived: ArrivedImage, model: CameraModel) -> _Decoded:
         preprocessor = self._predictor.preprocessor
-        message = image_message(arrived.serialised, camera.config.compressed)
-        image, model = decode_for(message, model, preprocessor.reduction)
+        image, model = decode_for(arrived.message(), model, preprocessor.reduction)
         return _Decoded(image, model, preprocessor.planes(camera.config.name, image, model))
 
     def _decoded(self, name: str, decoding: _Decoding) -> _Decoded | None:

@@ -10,13 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from renderocc_ros.config import RigConfig
 from renderocc_ros.msg import SemanticOccupancy
-from renderocc_ros.node.image_messages import decode, peek_header
+from renderocc_ros.node.image_messages import (
+    image_message,
+    message_type,
+    packet_message,
+    peek_header,
+)
 from renderocc_ros.occupancy.messages import stamp_ns_of
+from renderocc_ros.rig.image_decoding import decode_message
+from renderocc_ros.rig.video_stream import VideoImage, VideoStream
 
 KEPT_IMAGES = 32  # serialised ones per camera, to find those of a result
 
@@ -49,15 +56,20 @@ class DemoWatch:
         self.received: dict[str, int] = dict.fromkeys(("points", "markers", "occupancy"), 0)
         self.snapshot: Snapshot | None = None
         self._rig = rig
-        self._recent: dict[str, deque[tuple[int, bytes]]] = {
+        self._recent: dict[str, deque[tuple[int, bytes | VideoImage]]] = {
             name: deque(maxlen=KEPT_IMAGES) for name in rig.names
+        }
+        self._videos = {
+            camera.name: VideoStream() for camera in rig.cameras if camera.transport == "ffmpeg"
         }
         reliable = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
         for camera in rig.cameras:
-            topic = camera.image_topic + ("/compressed" if camera.compressed else "")
-            kind = CompressedImage if camera.compressed else Image
             node.create_subscription(
-                kind, topic, lambda m, name=camera.name: self._on_image(name, m), reliable, raw=True
+                message_type(camera.transport),
+                camera.transport_topic,
+                lambda m, name=camera.name: self._on_image(name, m),
+                reliable,
+                raw=True,
             )
         for name, kind in (("points", PointCloud2), ("markers", MarkerArray)):
             node.create_subscription(
@@ -104,7 +116,11 @@ class DemoWatch:
     def _on_image(self, name: str, serialised: bytes) -> None:
         stamp_ns, _ = peek_header(serialised)
         self.sent_ns[name].append(stamp_ns)
-        self._recent[name].append((stamp_ns, serialised))
+        if name not in self._videos:
+            self._recent[name].append((stamp_ns, serialised))
+            return
+        for picture in self._videos[name].decode(packet_message(serialised)):
+            self._recent[name].append((stamp_ns_of(picture.header.stamp), picture))
 
     def _count(self, output: str) -> None:
         self.received[output] += 1
@@ -120,8 +136,10 @@ class DemoWatch:
     def _keep(self, message: SemanticOccupancy, stamps: Mapping[str, int]) -> None:
         images = {}
         for camera in self._rig.cameras:
-            for stamp_ns, serialised in self._recent[camera.name]:
+            for stamp_ns, content in self._recent[camera.name]:
                 if stamps.get(camera.name) == stamp_ns:
-                    images[camera.name] = decode(serialised, camera.compressed)
+                    if not isinstance(content, VideoImage):
+                        content = image_message(content, camera.transport == "compressed")
+                    images[camera.name] = decode_message(content)
         if self.snapshot is None or len(images) >= len(self.snapshot.images):
             self.snapshot = Snapshot(message, images)

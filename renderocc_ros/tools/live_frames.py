@@ -22,7 +22,6 @@ from tf2_ros import Buffer, TransformListener
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import RigConfig, load_class_set
 from renderocc_ros.msg import SemanticClasses, SemanticOccupancy
-from renderocc_ros.node.image_messages import image_message
 from renderocc_ros.node.inputs import Inputs, PosedSet
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.statistics import Counters, StageTimes
@@ -202,9 +201,7 @@ class _LiveWatch:
         posed_images: dict[str, PosedImage] = {}
         for name, image in ready.images.items():
             try:
-                compressed = self._inputs.cameras[name].config.compressed
-                message = image_message(image.serialised, compressed)
-                pixels, model = decode_for(message, ready.models[name], lambda _: 1)
+                pixels, model = decode_for(image.message(), ready.models[name], lambda _: 1)
                 pose = ready.ego_from_camera[name]
                 posed_images[name] = PosedImage(name, image.stamp_ns, pixels, model, pose)
             except ValueError:

@@ -15,7 +15,6 @@ from tf2_ros import Buffer, TransformListener
 
 from renderocc_ros.config import RigConfig
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
-from renderocc_ros.node.image_messages import image_message
 from renderocc_ros.node.transforms import TransformMissing, TransformReader
 from renderocc_ros.rig.image_decoding import decode_for
 
@@ -126,8 +125,7 @@ def _calibration(camera: CameraInput, image: ArrivedImage | None) -> RigFinding:
     try:
         model = camera.model
         if image is not None:
-            message = image_message(image.serialised, camera.config.compressed)
-            _, model = decode_for(message, model, lambda _: 1)
+            _, model = decode_for(image.message(), model, lambda _: 1)
     except ValueError as error:
         return RigFinding(False, subject, str(error), "compare image and CameraInfo")
     wide = np.rad2deg(2 * np.arctan(model.width / (2 * model.intrinsics[0, 0])))

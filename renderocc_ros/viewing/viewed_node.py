@@ -42,8 +42,8 @@ class ViewedNode:
         return name if name.startswith("/") else f"{namespace}/{name}"
 
     def image_topic(self, camera: CameraConfig) -> str:
-        """Where the images of a camera are, compressed or not as the rig says."""
-        return self.topic(camera.image_topic) + ("/compressed" if camera.compressed else "")
+        """Where the images of a camera are, sent as the rig says."""
+        return self.topic(camera.transport_topic)
 
     @property
     def reach_m(self) -> float:

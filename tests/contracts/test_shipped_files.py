@@ -51,7 +51,7 @@ def test_every_pin_of_ros_is_exact() -> None:
 def test_every_requirement_is_pinned() -> None:
     """./run installs what requirements/*.txt name in the versions of constraints.txt."""
     pinned = _names("constraints")
-    for name in ("core", "train", "label", "export", "view", "ray", "test", "ros-tools"):
+    for name in ("core", "train", "label", "export", "video", "view", "ray", "test", "ros-tools"):
         assert _names(name) <= pinned, name
 
 

@@ -130,7 +130,7 @@ class Robot:
         self.sent: list[SentSet] = []
         self.cycles = 0
         qos = QoSProfile(depth=10, reliability=reliability)
-        kind, ending = (CompressedImage, "/compressed") if compressed else (Image, "")
+        kind, ending = self._transport()
         self.cameras = {
             name: FakeCamera(
                 name,
@@ -160,6 +160,10 @@ class Robot:
             self.node.destroy_publisher(camera.infos)
         self.node.destroy_publisher(self.tf)
         self.node.destroy_publisher(self.tf_static)
+
+    def _transport(self) -> tuple[Any, str]:
+        """Type of the image messages, and what follows the name of the raw topic."""
+        return (CompressedImage, "/compressed") if self.compressed else (Image, "")
 
     def publish_static(self, names: tuple[str, ...]) -> None:
         """Latch where these cameras are."""

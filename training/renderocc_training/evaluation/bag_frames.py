@@ -20,6 +20,7 @@ from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.stamped_topic import StampedTopic
 from renderocc_training.evaluation.truth_sources import MESSAGE, TOLERANCE_NS, find_truth_topics
 from renderocc_training.recording import message_content as content
+from renderocc_training.recording.bag_layout import IMAGE_KINDS
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.left_out import LeftOut
 from renderocc_training.sequences.extraction.readings import finite_points
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
 
 CLASSES, CLOUD = "renderocc_ros/msg/SemanticClasses", "sensor_msgs/msg/PointCloud2"
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 LIDAR_TOLERANCE_NS = 60_000_000  # half a turn of a LiDAR at 8 Hz
 IMAGES_OF = "r50"  # without a network, images are as large as this one takes them
 
@@ -76,7 +76,7 @@ class BagFrames:
         beside = {f"{name.rpartition('/')[0]}/points" for name in voxels}
         clouds = [name for name in clouds if name not in beside]
         self._lidar = chosen_topic("--lidar-topic", lidar_topic, clouds)
-        if any(kind in IMAGE_TYPES for kind in kinds.values()):
+        if any(kind in IMAGE_KINDS.values() for kind in kinds.values()):
             image = predictor.config.image if predictor else load_network_config(IMAGES_OF).image
             self._sets = RecordedSets(bag, rig, image)
         elif not voxels:

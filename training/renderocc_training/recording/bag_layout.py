@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from pydantic import Field, model_validator
 
-from renderocc_ros.config import CameraConfig, RigConfig, StrictModel
+from renderocc_ros.config import TRANSPORT_SUFFIXES, CameraConfig, RigConfig, StrictModel, Transport
+from renderocc_ros.rig.video_stream import PACKET
 from renderocc_training.recording.bag_reader import Topic
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
@@ -15,6 +16,7 @@ RAW = "sensor_msgs/msg/Image"
 TF = "tf2_msgs/msg/TFMessage"
 OCCUPANCY = "renderocc_ros/msg/SemanticOccupancy"
 TRUTH_TOPIC = "/ground_truth/occupancy"
+IMAGE_KINDS: dict[Transport, str] = {"compressed": COMPRESSED, "ffmpeg": PACKET, "raw": RAW}
 LABEL_KINDS = ("depth", "classes")
 
 
@@ -149,11 +151,10 @@ def reduced(rig: RigConfig, names: Collection[str]) -> RigConfig:
 def _find_camera(
     layout: BagLayout, camera: CameraConfig, topics: dict[str, Topic], namespace: str
 ) -> None:
-    """The configured kind of image first, then the other."""
+    """The configured kind of image first, then the others."""
     plain = resolved(camera.image_topic, namespace)
-    names = [(f"{plain}/compressed", COMPRESSED), (plain, RAW)]
-    if not camera.compressed:
-        names.reverse()
+    transports = sorted(IMAGE_KINDS, key=lambda transport: transport != camera.transport)
+    names = [(plain + TRANSPORT_SUFFIXES[each], IMAGE_KINDS[each]) for each in transports]
     image = next(
         (
             name
@@ -187,7 +188,7 @@ def resolved(topic: str, namespace: str) -> str:
 
 
 def _image_topics(topics: dict[str, Topic]) -> str:
-    kinds = (RAW, COMPRESSED)
+    kinds = IMAGE_KINDS.values()
     candidates = sorted(t.name for t in topics.values() if t.message_type in kinds and t.count)
     return ", ".join(candidates) or "no topic"
 

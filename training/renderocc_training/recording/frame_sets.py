@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from renderocc_ros.config import CameraConfig
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.rig.calibration import centred
 from renderocc_ros.rig.calibration_files import fixed_model
 from renderocc_ros.rig.matched_set import MatchedImage, MatchedSet
 from renderocc_ros.rig.stamp_matching import StampMatcher
+from renderocc_ros.rig.video_stream import PACKET, VideoImage, VideoStream
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_layout import BagLayout
 from renderocc_training.recording.bag_poses import BagPoses
@@ -35,7 +37,7 @@ class RecordedImage:
 
     Attributes:
         stamp_ns: acquisition time.
-        message: sensor_msgs/Image or sensor_msgs/CompressedImage.
+        message: sensor_msgs/Image or sensor_msgs/CompressedImage; a picture of a video.
         model: what its CameraInfo says; an image may be smaller, see ``image_decoding.decode_for``.
         base_from_camera: where the camera was on the robot at ``stamp_ns``.
         ego_from_camera: from the camera at ``stamp_ns`` to the ego frame at the set's stamp.
@@ -130,6 +132,11 @@ class FrameSets:
             for camera in layout.rig.cameras
             if camera.calibration is not None
         }
+        self._videos = {
+            camera.name: VideoStream()
+            for topic, camera in layout.images.items()
+            if reader.topics[topic].message_type == PACKET
+        }
         self._frames: dict[str, str] = {}
         self._waiting: deque[_Waiting] = deque()
         self._now_ns = 0
@@ -147,6 +154,9 @@ class FrameSets:
                 self._left_out.note(message.topic, str(error))
             yield from self._settle(self._is_due)
             self._advance(message.log_time_ns)
+        for sender in self._layout.images.values():
+            if sender.name in self._videos:
+                yield from self._take_pictures(sender, self._videos[sender.name].finish())
         self._put(self._matcher.flush())
         yield from self._settle(lambda waiting: True)
         for (camera, reason), count in self._matcher.counters.dropped.items():
@@ -189,6 +199,22 @@ class FrameSets:
     def _take_image(self, message: BagMessage) -> Iterator[FrameSet]:
         camera = self._layout.images[message.topic]
         decoded = self._reader.decode(message)
+        if camera.name in self._videos:
+            yield from self._take_pictures(camera, self._videos[camera.name].decode(decoded))
+        else:
+            yield from self._match(camera, decoded)
+
+    def _take_pictures(
+        self, camera: CameraConfig, pictures: list[VideoImage]
+    ) -> Iterator[FrameSet]:
+        stream = self._videos[camera.name]
+        for problem in stream.problems:
+            self._left_out.note(f"images of {camera.name}", problem)
+        stream.problems.clear()
+        for picture in pictures:
+            yield from self._match(camera, picture)
+
+    def _match(self, camera: CameraConfig, decoded: Any) -> Iterator[FrameSet]:
         stamp_ns = content.stamp_ns(decoded)
         if stamp_ns <= 0:
             raise ValueError(f"its stamp is {stamp_ns} ns: the driver is to stamp its images")

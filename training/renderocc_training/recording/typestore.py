@@ -9,6 +9,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from renderocc_ros.paths import share_path
+from renderocc_ros.rig.video_stream import PACKET
 
 OWN_MESSAGES = ("SemanticOccupancy", "SemanticClass", "SemanticClasses")
 
@@ -39,10 +40,22 @@ VISION_MESSAGES = {
     """,
 }
 
+# https://github.com/ros-misc-utilities/ffmpeg_image_transport_msgs
+PACKET_FIELDS = """
+    std_msgs/Header header
+    int32 width
+    int32 height
+    string encoding
+    uint64 pts
+    uint8 flags
+    bool is_bigendian
+    uint8[] data
+"""
+
 
 @cache
 def typestore() -> Typestore:
-    """The messages of ROS 2 Jazzy, of this package and of vision_msgs.
+    """The messages of ROS 2 Jazzy, of this package, of vision_msgs and of ffmpeg_image_transport.
 
     The definitions of the standard messages used here are the same from Humble to Lyrical.
     """
@@ -50,6 +63,7 @@ def typestore() -> Typestore:
     types: Typesdict = {}
     for name, text in VISION_MESSAGES.items():
         types.update(get_types_from_msg(text, name))
+    types.update(get_types_from_msg(PACKET_FIELDS, PACKET))
     for name in OWN_MESSAGES:
         text = share_path("msg", f"{name}.msg").read_text(encoding="utf-8")
         types.update(get_types_from_msg(text, f"renderocc_ros/msg/{name}"))
