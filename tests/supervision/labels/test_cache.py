@@ -123,6 +123,59 @@ def test_the_fingerprint_of_settings_holds_the_mapping_files_content(
     assert config.fingerprint(occ3d) != before
 
 
+OTHER_VALUES = {
+    "depth": "mono",
+    "semantics": "points",
+    "mapping": "semantickitti",
+    "sweeps": 3,
+    "ego_radius_m": 0.0,
+    "road_mask": Path("map.png"),
+    "stride_px": 5,
+    "segmentation_model": "a/b",
+    "min_probability": 0.5,
+    "depth_model": "a/c",
+    "mono_farthest_m": 50.0,
+}
+
+
+@pytest.mark.parametrize("key", LabelSource.model_fields)
+def test_every_key_of_a_label_source_makes_labels_of_its_own(key: str, occ3d: ClassSet) -> None:
+    """A new key must have another value above."""
+    config = LabelSource()
+    changed = config.model_copy(update={key: OTHER_VALUES[key]})
+    assert changed.fingerprint(occ3d) != config.fingerprint(occ3d)
+
+
+@pytest.mark.parametrize("key", ["segmentation_model", "depth_model"])
+def test_a_model_that_was_trained_further_makes_labels_anew(
+    key: str, occ3d: ClassSet, tmp_path: Path
+) -> None:
+    config = LabelSource().model_copy(update={key: str(tmp_path)})
+    seen = []
+    for content in (b"1", b"2"):
+        rewritten(tmp_path / "model.safetensors", content)
+        seen.append(config.fingerprint(occ3d))
+    assert seen[0] != seen[1]
+
+
+def test_the_robot_s_size_alone_makes_labels_anew(
+    sequence: RecordedSequence, occ3d: ClassSet, tmp_path: Path
+) -> None:
+    """A rig whose ``ego_radius_m`` was corrected: nothing else in its data set changes."""
+    config, frame = LabelSource(semantics="none"), sequence.frames[0]
+    nearest = {}
+    for radius_m in (0.5, 12.0, 0.5):
+        store = open_store(config, occ3d, tmp_path)
+        sized = replace(sequence, origin=replace(sequence.origin, ego_radius_m=radius_m))
+        nearest[radius_m] = store.labels(sized, frame).labels.range_m.min()
+        assert open_store(config, occ3d, tmp_path).has(sized, frame)
+    assert nearest[0.5] < 9 < nearest[12.0]
+    in_one_go = open_store(config, occ3d, None)
+    for radius_m in (0.5, 12.0):
+        sized = replace(sequence, origin=replace(sequence.origin, ego_radius_m=radius_m))
+        assert in_one_go.labels(sized, frame).labels.range_m.min() == nearest[radius_m]
+
+
 def rewritten(file: Path, content: bytes) -> Path:
     """A file that is a minute younger than the last time."""
     before = file.stat().st_mtime if file.exists() else 0

@@ -127,6 +127,31 @@ def test_point_labels_that_nobody_lists_are_named(root: Path, tmp_path: Path) ->
     assert "000001.label: numbers that the mapping file does not list: 77 (500)" in message
 
 
+def test_truth_of_another_data_set_is_never_overwritten(root: Path, tmp_path: Path) -> None:
+    """Two data sets have a sequence 00 with frames of the same names: the second is refused."""
+    other, out = tmp_path / "other", tmp_path / "gts"
+    shutil.copytree(root, other)
+    first = make_truth(root, out)
+    assert first.returncode == 0, first.stderr
+    made = {file: file.read_bytes() for file in out.rglob("*.npz")}
+    assert made and make_truth(root, out).returncode == 0  # again is no other data set
+    copied = tmp_path / "copied"
+    shutil.copytree(root, copied)
+    assert make_truth(copied, out).returncode == 0  # nor is the same elsewhere
+    cloud = next(other.rglob("velodyne/000001.bin"))
+    cloud.write_bytes(cloud.read_bytes()[:-160])
+    cloud = next(other.rglob("labels/000001.label"))
+    cloud.write_bytes(cloud.read_bytes()[:-40])
+    second = make_truth(other, out, "r50")  # whose grid would have the files of another removed
+    assert second.returncode == 1
+    assert str(copied) in second.stderr.replace("\n", "") and "--out" in second.stderr
+    assert {file: file.read_bytes() for file in out.rglob("*.npz")} == made
+
+
+def make_truth(root: Path, out: Path, grid: str = "nano") -> subprocess.CompletedProcess[str]:
+    return renderocc_train("truth", root, "--out", out, "--grid", grid, *KITTI)
+
+
 def test_truth_that_lacks_a_held_out_frame_is_refused_before_training(
     root: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from renderocc_ros.class_set import OCCUPIED_ID
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
-from renderocc_ros.occupancy.grid_file import describe_grid
+from renderocc_ros.occupancy.grid_file import MadeFrom, describe_grid
 from renderocc_ros.occupancy.occ3d_files import write_truth
 from renderocc_ros.progress import tracked
 from renderocc_training.commands._label_options import (
@@ -62,7 +62,8 @@ def truth(
 
     Points of tracked boxes are accumulated in the boxes' frames, all others in the world. Labels
     come from the nearest labelled points; what LiDAR and cameras see is told by ray casting. Truth
-    of another grid or other classes that stands there is replaced.
+    of another grid or other classes that stands there is replaced; that of another data set with a
+    scene of the same name is kept, and the command refused.
     """
     console = Console(stderr=True)
     classes, cells = load_class_set(class_set), load_network_config(grid).grid.build()
@@ -81,9 +82,12 @@ def truth(
     )
     given = None if source.semantics == "none" else point_classes(source, classes)
     table = Table("sequence", "frames", "occupied", "without class", "seen by cameras", "by LiDAR")
-    for sequence in opened(root, format, version, scenes or ()):
+    sequences = opened(root, format, version, scenes or ())
+    for sequence in sequences:  # refused before anything is made
+        source_of = MadeFrom(str(sequence.root.resolve()), sequence.fingerprint)
+        describe_grid(out / sequence.name, cells, classes.name, source_of)
+    for sequence in sequences:
         maker = TruthMaker(sequence, given, cells, classes, options)
-        describe_grid(out / sequence.name, cells, classes.name)
         sums = np.zeros(4)
         for frame in tracked(sequence.frames, sequence.name, console):
             made = maker.truth(frame)

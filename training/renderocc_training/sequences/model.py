@@ -281,6 +281,12 @@ class RecordedSequence:
         return self.frames[max(number - reach, 0) : number + reach + 1]
 
     @cached_property
+    def fingerprint(self) -> str:
+        """Changes with any of its key frames; not with folders."""
+        frames = " ".join(frame.fingerprint for frame in self.frames)
+        return hashlib.sha256(frames.encode()).hexdigest()
+
+    @cached_property
     def tracks_fingerprint(self) -> str:
         """Changes with any box."""
         digest = hashlib.sha256()

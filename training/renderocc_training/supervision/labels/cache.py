@@ -1,7 +1,7 @@
 """2D labels on disk: made once, and again when what they depend on changes.
 
-That is their settings, poses, calibration, boxes, and the road map and label files beside the
-images and sweeps. Images and sweeps themselves count by their names.
+That is their settings, poses, calibration, boxes, the robot's size, and the road map and label
+files beside the images and sweeps. Images and sweeps themselves count by their names.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class LabelStore:
         """Changes when the labels of the frame may."""
         near = sequence.near(frame.number, self.labeller.reach)
         parts = [self.settings_hash, frame.token, *(each.fingerprint for each in near)]
-        parts.append(sequence.tracks_fingerprint)
+        parts += [sequence.tracks_fingerprint, f"{sequence.origin.ego_radius_m}"]
         if self._files is not None:
             files = dict.fromkeys(file for each in near for file in self._files(sequence, each))
             parts += map(file_state, files)

@@ -12,7 +12,7 @@ from renderocc_ros.config import StrictModel, config_path, load_yaml
 from renderocc_training.sequences.data_sets import DataFormat
 from renderocc_training.sequences.model import LABEL_FOLDER, Frame, RecordedSequence
 from renderocc_training.supervision.labels.box_semantics import BoxClasses
-from renderocc_training.supervision.labels.cache import LabelStore
+from renderocc_training.supervision.labels.cache import LabelStore, file_state
 from renderocc_training.supervision.labels.dense import DenseLabels, WithClassImages
 from renderocc_training.supervision.labels.interface import (
     ClassImages,
@@ -126,10 +126,13 @@ class LabelSource(StrictModel):
         return mapping_path(name) if name else None
 
     def fingerprint(self, class_set: ClassSet) -> dict[str, Any]:
-        """All that decides the labels, the content of the mapping file included."""
+        """All that decides the labels, with the mapping file's content and models' file states."""
         file = self.mapping_file
+        models = (self.segmentation_model, self.depth_model)
+        folders = [Path(model) for model in models if model and Path(model).is_dir()]
         return {
             **self.model_dump(mode="json", exclude={"mapping"}),
+            "models": [[file_state(file) for file in sorted(each.iterdir())] for each in folders],
             "mapping": file.read_text(encoding="utf-8") if file else "",
             "classes": list(class_set.names),
             "moving": sorted(class_set.moving_ids),

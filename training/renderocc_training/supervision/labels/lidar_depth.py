@@ -100,13 +100,13 @@ class LidarLabels:
 
     def _labelled(self, sequence: RecordedSequence, frame: Frame) -> list[LabelledSweep]:
         """The frame's own sweep, then the others; kept for the frame's next camera."""
-        key = f"{frame.fingerprint} {sequence.tracks_fingerprint} {len(sequence)}"
+        near_m = self._ego_radius_m
+        if near_m is None:
+            near_m = sequence.origin.ego_radius_m
+        near_m = CAR_RADIUS_M if near_m is None else near_m
+        key = f"{frame.fingerprint} {sequence.tracks_fingerprint} {len(sequence)} {near_m}"
         if self._last[0] != key:
             sweeps = _nearest_sweeps(sequence, frame, self._sweeps)
-            near_m = self._ego_radius_m
-            if near_m is None:
-                near_m = sequence.origin.ego_radius_m
-            near_m = CAR_RADIUS_M if near_m is None else near_m
             own = self.labelled_sweep(sequence, sweeps[0], near_m)
             far_m = OTHER_SCANS * near_m
             self._last = (
