@@ -208,6 +208,58 @@ def test_a_mirror_without_tr_takes_that_of_the_same_day(tmp_path: Path) -> None:
         open_sequences(root, "semantickitti", names=["01"])
 
 
+@pytest.mark.parametrize("place", ["sequences/00", "sequences", ".", "2011_10_03"])
+def test_a_mirror_without_tr_takes_the_calibration_of_its_day(tmp_path: Path, place: str) -> None:
+    """KITTI's raw data has it in two files: to camera 0, and the rotation that rectifies that."""
+    root = tiny_kitti(tmp_path / "kitti")
+    calib = root / "sequences/00/calib.txt"
+    whole = calib.read_text()
+    rows = {line.partition(": ")[0]: line.partition(": ")[2] for line in whole.splitlines()}
+    tr = np.array(rows["Tr"].split(), float).reshape(3, 4)
+    rectify, _ = cv2.Rodrigues(np.array([0.01, -0.02, 0.005]))
+    to_camera = rectify.T @ tr
+    (before,) = open_sequences(root, "semantickitti")
+    calib.write_text(whole[: whole.index("Tr:")])
+    day = root / place
+    day.mkdir(exist_ok=True)
+    (day / "calib_velo_to_cam.txt").write_text(
+        f"calib_time: 15-Mar-2012 11:45:23\nR: {lines([to_camera[:, :3].ravel()])}\n"
+        f"T: {lines([to_camera[:, 3]])}\ndelta_f: 0 0\n"
+    )
+    cameras = (
+        f"calib_time: 09-Jan-2012 13:57:47\ncorner_dist: 9.950000e-02\n"
+        f"R_rect_00: {lines([rectify.ravel()])}\nP_rect_02: {rows['P2']}\nP_rect_03: {rows['P3']}\n"
+    )
+    (day / "calib_cam_to_cam.txt").write_text(cameras)
+    (after,) = open_sequences(root, "semantickitti")
+    for one, two in zip(before.frames[1].cameras, after.frames[1].cameras, strict=True):
+        assert one is not None and two is not None
+        assert one.ego_from_sensor.is_close(two.ego_from_sensor, 1e-9, 1e-9)
+    other_day = cameras.replace("P_rect_02: 7", "P_rect_02: 8")
+    (day / "calib_cam_to_cam.txt").write_text(other_day)
+    with pytest.raises(ValueError, match=r"no line 'Tr:'.* put calib_velo_to_cam.txt and"):
+        open_sequences(root, "semantickitti")
+
+
+def test_calibrations_in_the_names_of_kittis_other_benchmarks(tmp_path: Path) -> None:
+    root = tiny_kitti(tmp_path / "kitti")
+    calib = root / "sequences/00/calib.txt"
+    (before,) = open_sequences(root, "semantickitti")
+    whole = calib.read_text()
+    tr = np.array(whole.partition("Tr:")[2].split(), float).reshape(3, 4)
+    rectify, _ = cv2.Rodrigues(np.array([0.01, -0.02, 0.005]))
+    unrectified = lines([(rectify.T @ tr).ravel()])
+    text = f"{whole[: whole.index('Tr:')]}Tr_velo_to_cam: {unrectified}\n"
+    calib.write_text(text)
+    with pytest.raises(ValueError, match="no line 'Tr:'"):  # to a camera that is not rectified
+        open_sequences(root, "semantickitti")
+    calib.write_text(text.replace("P2:", "P_rect_02:") + f"R0_rect: {lines([rectify.ravel()])}\n")
+    (after,) = open_sequences(root, "semantickitti")
+    for one, two in zip(before.frames[1].cameras, after.frames[1].cameras, strict=True):
+        assert one is not None and two is not None
+        assert one.ego_from_sensor.is_close(two.ego_from_sensor, 1e-9, 1e-9)
+
+
 def test_what_semantickitti_lacks_is_said(tmp_path: Path) -> None:
     root = tiny_kitti(tmp_path / "kitti")
     shutil.rmtree(root / "sequences/00/image_3")

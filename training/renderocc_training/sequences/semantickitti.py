@@ -7,7 +7,7 @@ Poses are ``cam0_of_frame_0 from cam0``, and all sensors of a frame share its ti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,8 @@ EGO_FROM_LIDAR = RigidTransform(np.eye(3), np.array([0.0, 0.0, LIDAR_HEIGHT_M]))
 CAMERAS = {"CAM_2": ("image_2", "P2"), "CAM_3": ("image_3", "P3")}
 LIDAR = "LIDAR_TOP"
 FILES = ("calib.txt", "poses.txt", "times.txt")
+MATRICES = {"P2": "camera 2", "P3": "camera 3", "Tr": "camera from Velodyne"}
+DAY_FILES = ("calib_velo_to_cam.txt", "calib_cam_to_cam.txt")
 
 
 def semantickitti_sequences(root: Path, names: Sequence[str] = ()) -> list[RecordedSequence]:
@@ -150,35 +152,80 @@ def _camera(
 
 
 def _read_calibration(file: Path) -> dict[str, Array]:
-    """P2, P3 and Tr; where a mirror lacks Tr, that of a sequence of the same two cameras."""
-    matrices = _matrices(file)
-    for key, meaning in (("P2", "camera 2"), ("P3", "camera 3"), ("Tr", "camera from Velodyne")):
-        if key == "Tr" and key not in matrices:
-            others = map(_matrices, sorted(file.parent.parent.glob("*/calib.txt")))
-            same = [each for each in others if "Tr" in each and _same_cameras(each, matrices)]
-            matrices |= same[0] if same else {}
-        if key not in matrices:
+    """P2, P3 and Tr, (3, 4) each, under their names in KITTI's odometry.
+
+    KITTI calibrates once a day, cameras and LiDAR together. What a mirror lacks is taken from
+    KITTI's own files for a day, or from another sequence, that has the same cameras.
+    """
+    own = _matrices(file)
+    for other in _other_calibrations(file):
+        if set(MATRICES) <= set(own):
+            break
+        if _same_cameras(own, other):
+            own = other | own
+    for key, meaning in MATRICES.items():
+        if key not in own:
             raise ValueError(
                 f"{file} has no line '{key}:' ({meaning}): take the calib.txt of the odometry "
-                "calibration, data_odometry_calib.zip"
+                f"calibration, data_odometry_calib.zip, or put {' and '.join(DAY_FILES)} of that "
+                "day of KITTI's raw data beside it"
             )
-    return matrices
+    return own
 
 
-def _same_cameras(one: dict[str, Array], other: dict[str, Array]) -> bool:
-    """KITTI calibrates once a day, cameras and LiDAR together."""
-    return all(key in one and np.array_equal(one[key], other[key]) for key in ("P2", "P3"))
+def _other_calibrations(file: Path) -> Iterator[dict[str, Array]]:
+    """Those of days that lie beside a sequence, its folder or its data set, then of sequences."""
+    for place in (file.parent, *file.parent.parents[:2]):
+        for first in (place / DAY_FILES[0], *sorted(place.glob(f"*/{DAY_FILES[0]}"))):
+            if first.is_file() and first.with_name(DAY_FILES[1]).is_file():
+                yield _calibration_of(_lines(first) | _lines(first.with_name(DAY_FILES[1])))
+    yield from map(_matrices, sorted(file.parent.parent.glob("*/calib.txt")))
+
+
+def _same_cameras(own: dict[str, Array], other: dict[str, Array]) -> bool:
+    """Whether all that both know of the cameras is the same, and that is something."""
+    known = [key for key in ("P2", "P3") if key in own and key in other]
+    return bool(known) and all(np.allclose(own[key], other[key], rtol=1e-5) for key in known)
 
 
 def _matrices(file: Path) -> dict[str, Array]:
-    """Lines ``name: twelve numbers`` as (3, 4) matrices."""
-    matrices = {}
+    return _calibration_of(_lines(file))
+
+
+def _calibration_of(lines: dict[str, Array]) -> dict[str, Array]:
+    """P2, P3 and Tr as far as they are there, by the names of all of KITTI's benchmarks.
+
+    Tr leads to the rectified camera 0; in others than odometry the rotation that rectifies it
+    stands by itself.
+    """
+    found = {}
+    for key, names, turns in (
+        ("P2", ("P2", "P_rect_02"), ()),
+        ("P3", ("P3", "P_rect_03"), ()),
+        ("Tr", ("Tr",), ()),
+        ("Tr", ("Tr_velo_to_cam", "Tr_velo_cam"), ("R0_rect", "R_rect", "R_rect_00")),
+    ):
+        matrix = next((lines[name] for name in names if name in lines), None)
+        turn = next((lines[name] for name in turns if name in lines), None)
+        if matrix is not None and matrix.size == 12 and (turn is not None or not turns):
+            matrix = matrix.reshape(3, 4)
+            found.setdefault(key, matrix if turn is None else turn.reshape(3, 3) @ matrix)
+    return found
+
+
+def _lines(file: Path) -> dict[str, Array]:
+    """Lines ``name: numbers``; R and T of a day's LiDAR together as Tr_velo_to_cam."""
+    lines = {}
     for line in file.read_text(encoding="utf-8").splitlines():
-        name, colon, numbers = line.partition(":")
-        values = np.array(numbers.split(), dtype=np.float64)
-        if colon and values.size == 12:
-            matrices[name.strip()] = values.reshape(3, 4)
-    return matrices
+        name, _, numbers = line.partition(":")
+        try:
+            lines[name.strip()] = np.array(numbers.split(), dtype=np.float64)
+        except ValueError:  # a date
+            continue
+    if {"R", "T"} <= set(lines) and (lines["R"].size, lines["T"].size) == (9, 3):
+        rotation, shift = lines["R"].reshape(3, 3), lines["T"].reshape(3, 1)
+        lines["Tr_velo_to_cam"] = np.hstack([rotation, shift])
+    return lines
 
 
 def _read_numbers(file: Path) -> Array:
