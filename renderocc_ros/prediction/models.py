@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
+
 from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, read_header
 from renderocc_ros.config import load_class_set
 from renderocc_ros.hub import hub_file, is_on_hub
@@ -12,6 +14,8 @@ from renderocc_ros.network.initialise import calibrate_batch_norms
 from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network_config import LiftedConfig, NetworkConfig, load_network_config
 from renderocc_ros.paths import shipped_weights
+from renderocc_ros.prediction.options import Options
+from renderocc_ros.prediction.timing import StageTimer
 
 
 def is_file_name(name: str | Path) -> bool:
@@ -33,9 +37,9 @@ def model_header(path: Path) -> ModelHeader:
     """What a model's file holds; of a .safetensors no weight is read."""
     if path.suffix != ".onnx":
         return read_header(path)
-    from renderocc_ros.prediction.predictor import Predictor
+    from renderocc_ros.prediction.onnx_engine import OnnxEngine
 
-    return Predictor.from_checkpoint(path, device="cpu").header
+    return OnnxEngine(path, Options(device="cpu"), StageTimer(torch.device("cpu"))).header
 
 
 def model_config(name: str) -> NetworkConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -116,6 +117,22 @@ def test_arrows_go_one_way(package: str) -> None:
         if goes_up(package, part_of_file(entry.file), entry.module)
     ]
     assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_loop() -> None:
+    """Not even inside a folder, nor from within a function."""
+    module_of = {
+        ".".join(file.relative_to(PACKAGES[package]).with_suffix("").parts): file
+        for package in PACKAGES
+        for file in sources(package)
+        if file.name != "__init__.py"
+    }
+    graph: dict[str, set[str]] = {}
+    for name, file in module_of.items():
+        imported = {entry.module for entry in imports_of(file)}
+        imported |= {module.rpartition(".")[0] for module in imported}
+        graph[name] = imported & module_of.keys() - {name}
+    TopologicalSorter(graph).prepare()
 
 
 def test_the_order_refuses_siblings_and_what_lies_above() -> None:
