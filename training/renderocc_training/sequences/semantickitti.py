@@ -198,7 +198,7 @@ def _calibration_of(lines: dict[str, Array]) -> dict[str, Array]:
     Tr leads to the rectified camera 0; in others than odometry the rotation that rectifies it
     stands by itself.
     """
-    found = {}
+    calibration: dict[str, Array] = {}
     for key, names, turns in (
         ("P2", ("P2", "P_rect_02"), ()),
         ("P3", ("P3", "P_rect_03"), ()),
@@ -209,8 +209,8 @@ def _calibration_of(lines: dict[str, Array]) -> dict[str, Array]:
         turn = next((lines[name] for name in turns if name in lines), None)
         if matrix is not None and matrix.size == 12 and (turn is not None or not turns):
             matrix = matrix.reshape(3, 4)
-            found.setdefault(key, matrix if turn is None else turn.reshape(3, 3) @ matrix)
-    return found
+            calibration.setdefault(key, matrix if turn is None else turn.reshape(3, 3) @ matrix)
+    return calibration
 
 
 def _lines(file: Path) -> dict[str, Array]:
