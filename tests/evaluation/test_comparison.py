@@ -121,6 +121,17 @@ def test_what_stands_above_the_ground_has_an_interval_too(make: Make) -> None:
     assert above.constant == pytest.approx(50 / 5000)
 
 
+def test_the_table_fits_eighty_columns_and_shows_the_constant(make: Make) -> None:
+    first, second = make("a", 0.5, 0.02, 9), make("b", 0.8, 0.02, 9)
+    words = ["compare", str(first), str(second), "--resamples", "100"]
+    run = CliRunner().invoke(app, words, env={"COLUMNS": "80"})
+    lines = run.stdout.splitlines()
+    assert run.exit_code == 0 and max(map(len, lines)) <= 80
+    rows = {line[1:24].strip(): line[24:].split() for line in lines}
+    assert rows["mIoU"][-1] == "better" and rows["IoU above ground"][-1] == "worse"
+    assert rows["IoU above ground"][2] == "1.00" and rows["construction_vehicle"][-1] == "–"
+
+
 def test_results_scored_with_other_truth_are_refused(make: Make) -> None:
     first, other = make("a", 0.6, 0.05, 8), make("b", 0.6, 0.05, 9)
     path = other / "counts.npz"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +141,30 @@ def test_the_table_names_every_class(folders: tuple[Path, Path], occ3d: ClassSet
     code, out, _ = run(*folders)
     assert code == 0
     assert all(name in out for name in occ3d.names) and "3 samples" in out
+    lines = [re.findall(r"[\w. ()]*\w", line) for line in out.splitlines()]
+    rows = {cells[0].strip(): cells[1:] for cells in lines if len(cells) == 3}
+    # The road, a layer of its own, is all that a constant of the road has; the box is above it.
+    assert float(rows["driveable_surface"][1]) == 100
+    assert float(rows["IoU with ground"][1]) > 90 > float(rows["IoU above ground"][1]) > 1
+    assert list(rows)[:4] == ["mIoU", "of what moves", "of what stands", "IoU above ground"]
+
+
+def test_a_slab_has_no_score_above_the_ground(folders: tuple[Path, Path]) -> None:
+    """Predictions of a constant have what the best constant has, and nothing above the ground."""
+    predictions, truth = folders
+    slab = np.full(SIZE, 17, np.uint8)
+    slab[:, :, 2] = 11
+    for number in range(3):
+        np.savez(predictions / f"token{number}.npz", slab)
+    code, out, err = run(predictions, truth, "--json")
+    assert code == 0, err
+    scores = json.loads(out)
+    constant = scores["best_constant"]
+    assert scores["iou_above_ground"] == scores["recall_above_ground"] == 0
+    assert scores["precision_above_ground"] is None
+    assert scores["iou"] == constant["iou"] > 0.9
+    assert scores["miou"] <= constant["miou"] < 0.3
+    assert constant["class_iou"]["driveable_surface"] == 1
 
 
 def test_missing_predictions_are_named_and_not_skipped(folders: tuple[Path, Path]) -> None:

@@ -99,7 +99,7 @@ def test_the_page_shows_the_scores_and_the_worst_frame(before: Path, tmp_path: P
     scores = results.content["scores"]
     tiles = text_of(dom, "tiles")
     shown = re.findall(r"([\w ,…]+?) %\s+([\d.–]+)\s+best constant ([\d.–]+)", tiles)
-    names = ("mIoU", "IoU above the ground", "… precision", "… recall")
+    names = ("mIoU", "IoU above ground", "… precision", "… recall")
     assert [" ".join(name.split()) for name, *_ in shown[:4]] == list(names)
     for place, key in ((0, "miou"), (1, "iou_above_ground"), (-1, "iou")):
         expected = [f"{100 * each[key]:.1f}" for each in (scores, scores["best_constant"])]

@@ -14,13 +14,13 @@ CAPTION = (
     "on this truth"
 )
 ROWS = (
-    ("miou", "mean over classes (mIoU)"),
+    ("miou", "mIoU"),
     ("miou_moving", "  of what moves"),
     ("miou_static", "  of what stands"),
-    ("iou_above_ground", "IoU above the ground"),
+    ("iou_above_ground", "IoU above ground"),
     ("precision_above_ground", "  precision"),
     ("recall_above_ground", "  recall"),
-    ("iou", "IoU with the ground"),
+    ("iou", "IoU with ground"),
     ("precision", "  precision"),
     ("recall", "  recall"),
 )

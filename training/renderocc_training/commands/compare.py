@@ -10,12 +10,25 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from renderocc_ros.config import load_rig
-from renderocc_training.commands._score_table import BASELINE, CAPTION, percent
-from renderocc_training.evaluation.comparison import CONFIDENCE, RESAMPLES, SEED, compare_results
+from renderocc_training.commands._score_table import (
+    BASELINE,
+    CAPTION,
+    HEADLINES,
+    ROWS,
+    percent,
+)
+from renderocc_training.evaluation.comparison import (
+    CONFIDENCE,
+    RESAMPLES,
+    SEED,
+    Comparison,
+    compare_results,
+)
 from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.results import (
     Results,
@@ -86,23 +99,30 @@ def compare(
         content = {"first": a.name, "second": b.name, "frames": result.frames, "block": block}
         typer.echo(json.dumps(without_nan(content | {"scores": scores})))
         return
-    table = Table(
-        "score",
-        a.name,
-        b.name,
-        BASELINE,
-        "difference",
-        f"{100 * CONFIDENCE:.0f} % interval",
-        "",
-        title=f"{result.frames} common frames, blocks of {block}",
-        caption=CAPTION,
-    )
+    Console().print(f"A: {a.name}\nB: {b.name}", markup=False)
+    Console().print(_table(result, block))
+
+
+def _table(result: Comparison, block: int) -> Table:
+    title = f"{result.frames} common frames, blocks of {block}"
+    interval = f"{100 * CONFIDENCE:.0f} % interval"
+    table = Table("", title=title, caption=CAPTION, box=SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for column in ("A %", "B %", BASELINE.replace(" ", "\n"), "B − A", interval, "B is"):
+        table.add_column(column, justify="right")
+    labels = dict(ROWS)
     for name, each in result.scores.items():
-        interval = f"{_points(each.low)} … {_points(each.high)}"
         shares = map(percent, (each.first, each.second, each.constant))
-        row = (*shares, _points(each.difference), interval)
-        table.add_row(name, *row, each.verdict.replace("first", a.name).replace("second", b.name))
-    Console().print(table)
+        low_to_high = f"{_points(each.low)} … {_points(each.high)}"
+        table.add_row(
+            labels.get(name, name),
+            *shares,
+            _points(each.difference),
+            low_to_high,
+            {"second is better": "better", "first is better": "worse"}.get(each.verdict, "–"),
+            style="bold" if name in HEADLINES else None,
+        )
+    return table
 
 
 def _results(

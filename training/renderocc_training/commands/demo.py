@@ -172,8 +172,8 @@ def _beside_constant(truth: dict[str, Any]) -> list[str]:
         f"{label} {_percent(truth[key])} ({_percent(truth['best_constant'][key])})"
         for key, label in (
             ("miou", "mIoU"),
-            ("iou_above_ground", "IoU above the ground"),
-            ("iou", "IoU with the ground"),
+            ("iou_above_ground", "IoU above ground"),
+            ("iou", "IoU with ground"),
         )
     ]
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 Counts = NDArray[np.int64]
 
@@ -39,9 +40,9 @@ def best_layers(occupied: Counts, free: Counts) -> NDArray[np.bool_]:
 def best_classes(layers: Counts, among: Sequence[int]) -> NDArray[np.intp]:
     """(Z,) a class for each layer, or free = C, such that the mean IoU of some classes is best.
 
-    The search begins with the best layers of each class in turn and gives one layer after the other
-    the label that betters the mean most, until none does. So no set of layers of one class has
-    more, and no change of a single layer leads further.
+    The search gives one layer after the other the label that betters the mean most, until none
+    does. It begins with the best layers of each class alone, so no set of layers of one class has
+    more, and with the best choice of one layer for each class; the best end counts.
 
     Args:
         layers: (Z, C + 1) voxels of each layer by their true label, free last.
@@ -50,15 +51,20 @@ def best_classes(layers: Counts, among: Sequence[int]) -> NDArray[np.intp]:
     free, there = layers.shape[1] - 1, layers.sum(axis=0)
     classes = [c for c in among if there[c]]
     hits, sizes, wanted = layers[:, classes], layers.sum(axis=1), there[classes]
-    best, best_sum = np.full(len(layers), free, np.intp), 0.0
-    for start, counts in enumerate(hits.T):
-        places = np.where(best_layers(counts, sizes - counts), start, len(classes))
+    starts = [
+        np.where(best_layers(counts, sizes - counts), start, len(classes))
+        for start, counts in enumerate(hits.T)
+    ]
+    alone = _share(hits, wanted + sizes[:, None] - hits)
+    chosen, owners = linear_sum_assignment(alone, maximize=True)
+    starts.append(np.full(len(layers), len(classes)))
+    starts[-1][chosen] = owners
+    for places in starts:
         while _improve(places, hits, sizes, wanted):
             pass
-        score = _class_ious(places, hits, sizes, wanted).sum()
-        if score > best_sum:
-            best, best_sum = np.array([*classes, free])[places], score
-    return best
+    best = max(starts, key=lambda places: _class_ious(places, hits, sizes, wanted).sum())
+    labels: NDArray[np.intp] = np.array([*classes, free])[best]
+    return labels
 
 
 def _improve(places: NDArray[np.intp], hits: Counts, sizes: Counts, wanted: Counts) -> bool:

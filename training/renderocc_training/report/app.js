@@ -1,7 +1,7 @@
 "use strict";
 const report = JSON.parse(document.getElementById("report").textContent);
 const colours = report.classes.map((entry) => entry.colour);
-const METRICS = [["miou", "mIoU %", 100, false], ["iou_above_ground", "IoU above the ground %", 100, false], ["iou", "IoU with the ground %", 100, false], ["view_miou", "rendered mIoU %", 100, false],
+const METRICS = [["miou", "mIoU %", 100, false], ["iou_above_ground", "IoU above ground %", 100, false], ["iou", "IoU with ground %", 100, false], ["view_miou", "rendered mIoU %", 100, false],
   ["depth_abs_rel", "depth AbsRel", 1, true], ["flicker", "flicker %", 100, true], ["latency", "latency ms", 1, true]];
 const state = { metric: null, frame: 0, images: "image", orbit: { azimuth: 0.35, elevation: 0.6, distance: 1 }, volumes: [] };
 

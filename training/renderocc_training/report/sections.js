@@ -12,8 +12,8 @@ function fillResults(report) {
 function constant(result, field) { return result.scores.best_constant && result.scores.best_constant[field]; }
 
 function fillTiles(report) {
-  const voxels = [["mIoU", "miou"], ["IoU above the ground", "iou_above_ground"], ["… precision", "precision_above_ground"], ["… recall", "recall_above_ground"],
-    ["mIoU, moving classes", "miou_moving"], ["mIoU, static classes", "miou_static"], ["IoU with the ground", "iou"]];
+  const voxels = [["mIoU", "miou"], ["IoU above ground", "iou_above_ground"], ["… precision", "precision_above_ground"], ["… recall", "recall_above_ground"],
+    ["mIoU, moving classes", "miou_moving"], ["mIoU, static classes", "miou_static"], ["IoU with ground", "iou"]];
   const tiles = [...voxels.map(([words, field]) => [`${words} %`, (r) => percent(r.scores[field]), field]),
     ["calibration error %", (r) => percent(r.calibration.expected_calibration_error)], ["flicker %", (r) => percent(r.scores.flicker)],
     ["RayIoU %", (r) => percent(r.ray_iou && r.ray_iou.ray_iou)],
@@ -74,7 +74,7 @@ function fillConfusion(report) {
 }
 
 function fillDistance(report) {
-  const fields = [["miou", "mIoU"], ["iou_above_ground", "IoU above the ground"], ["iou", "IoU with the ground"]];
+  const fields = [["miou", "mIoU"], ["iou_above_ground", "IoU above ground"], ["iou", "IoU with ground"]];
   const controls = document.querySelector("#distance .controls");
   const show = (field) => {
     [...controls.children].forEach((button, i) => button.setAttribute("aria-pressed", fields[i][0] === field));

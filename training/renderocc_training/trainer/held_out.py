@@ -148,10 +148,10 @@ def held_out_table(scores: Mapping[str, HeldOutScores], samples: int) -> Table:
     for volumes, against in (("truth", "3D truth"), ("votes", "votes")):
         for key, label in (
             ("miou", "mIoU"),
-            ("iou_above_ground", "IoU above the ground"),
+            ("iou_above_ground", "IoU above ground"),
             ("precision_above_ground", "  precision"),
             ("recall_above_ground", "  recall"),
-            ("iou", "IoU with the ground"),
+            ("iou", "IoU with ground"),
         ):
             shares = [getattr(one, volumes)[key] for one in each]
             table.add_row(f"{label}, {against}, %", *map(_percent, shares))
