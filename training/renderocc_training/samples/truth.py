@@ -69,12 +69,17 @@ class TruthFolder:
 
     def labels(self, sequence: RecordedSequence, frame: Frame, grid: VoxelGrid) -> Labels:
         """(X, Y, Z) labels on ``grid``, ``IGNORE_ID`` where no camera sees."""
+        return ignore_unseen(*self.volume(sequence, frame, grid))
+
+    def volume(
+        self, sequence: RecordedSequence, frame: Frame, grid: VoxelGrid
+    ) -> tuple[Labels, Flags]:
+        """(X, Y, Z) labels on ``grid``, and where cameras see."""
         file = self.file(sequence, frame)
         truth = read_truth(file)
         if truth.labels.shape != self._grid.size:
             raise ValueError(f"{file} has {truth.labels.shape} cells, its grid {self._grid.size}")
-        labels, seen = coarser(truth.labels, truth.mask_camera, self._factor(grid), self._class_set)
-        return ignore_unseen(labels, seen)
+        return coarser(truth.labels, truth.mask_camera, self._factor(grid), self._class_set)
 
     def _factor(self, grid: VoxelGrid) -> int:
         factor = round(grid.resolution_m / self._grid.resolution_m)

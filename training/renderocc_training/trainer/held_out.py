@@ -122,9 +122,10 @@ def _look(
     read = decode_field(field, grid.resolution_m, config.opacity_threshold, config.read_out)
     occupancy = read.labels[0].cpu().numpy()
     voted = source.votes(sequence, frame)
-    exact = (
-        truth.labels(sequence, frame, grid) if truth else np.full(grid.size, IGNORE_ID, np.uint8)
-    )
+    volumes = VoxelCounts.none(len(class_set))
+    if truth is not None:
+        exact, visible = truth.volume(sequence, frame, grid)
+        volumes = count_voxels(exact, occupancy, class_set, visible)
     return _Seen(
         rendered.range_m.cpu().numpy(),
         label_m.cpu().numpy(),
@@ -134,7 +135,7 @@ def _look(
             class_set,
         ),
         count_voxels(voted, occupancy, class_set),
-        count_voxels(exact, occupancy, class_set),
+        volumes,
     )
 
 
