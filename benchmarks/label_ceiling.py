@@ -5,15 +5,16 @@
 DATA is what ``extract`` makes of synthetic drives, with depth and class images as labels. For each
 distance of labelled pixels, and for rays of the key frame alone and of seven frames, the labels
 that the rays vote for are scored against the truth of the recording, where a camera sees it. One
-JSON object a line: precision, recall and IoU of occupied cells and mIoU among cells that have a
-label, and the shares of seen and of occupied cells that have one.
+JSON object a line: mIoU, IoU above ground and IoU, precision and recall of occupied cells among
+cells that have a label, each with the best constant of these cells, and the shares of seen and of
+occupied cells that have one.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -21,13 +22,19 @@ import typer
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID
 from renderocc_ros.config import load_class_set
 from renderocc_ros.network_config import load_network_config
-from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
+from renderocc_training.evaluation.voxel_counts import (
+    VoxelCounts,
+    constant_scores,
+    count_voxels,
+    occupancy_scores,
+)
 from renderocc_training.recipe import load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.supervision.labels.label_source import LabelSource, open_store
 
+SCORES = ("miou", "iou_above_ground", "iou", "precision", "recall")
 SEVEN_FRAMES = (-3, -2, -1, 1, 2, 3)
 
 
@@ -45,7 +52,7 @@ def main(
 
 def _score(
     data: Path, network: str, stride_px: int, offsets: tuple[int, ...], every: int
-) -> dict[str, float]:
+) -> dict[str, Any]:
     config, recipe = load_network_config(network), load_recipe("default")
     class_set, grid = load_class_set(config.class_set), config.grid.build()
     rays = recipe.rays.model_copy(update={"auxiliary_frames": offsets})
@@ -58,23 +65,21 @@ def _score(
         recipe.model_copy(update={"rays": rays}),
     )
     volumes = TruthFolder.open(data / "gts", class_set)
-    counts = np.zeros((class_set.free_id + 1,) * 2, np.int64)
+    counts = VoxelCounts.none(len(class_set))
     shares = []
     for sequence, frame in source.places[::every]:
-        votes, truth = source.votes(sequence, frame), volumes.labels(sequence, frame, grid)
-        seen, labelled = truth != IGNORE_ID, votes != IGNORE_ID
+        votes = source.votes(sequence, frame)
+        truth, visible = volumes.volume(sequence, frame, grid)
+        seen, labelled = visible & (truth != IGNORE_ID), votes != IGNORE_ID
         occupied = seen & (truth != class_set.free_id)
         shares.append((labelled[seen].mean(), labelled[occupied].mean()))
         # Occupied by nobody knows what counts as the first class: occupied all the same.
-        known = np.where(votes == OCCUPIED_ID, 0, votes)
-        counts += confusion_matrix(truth, known, class_set, seen & labelled)
-    scores = voxel_scores(counts)
+        labels = np.where(votes == OCCUPIED_ID, 0, votes)
+        counts += count_voxels(truth, labels, class_set, seen & labelled)
+    scores, constant = (each(counts, class_set) for each in (occupancy_scores, constant_scores))
     seen_share, occupied_share = np.mean(shares, axis=0)
     return {
-        "iou": scores.iou,
-        "precision": scores.precision,
-        "recall": scores.recall,
-        "miou": scores.miou,
+        **{name: [scores[name], constant[name]] for name in SCORES},
         "labelled_of_seen": float(seen_share),
         "labelled_of_occupied": float(occupied_share),
         "key_frames": len(shares),
