@@ -45,6 +45,7 @@ from renderocc_training.evaluation.truth_sources import (
     TruthSource,
     find_truth_topics,
 )
+from renderocc_training.recording.bag_layout import NO_CHOICE, TopicOptions
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.bag_writer import BagWriter
 from renderocc_training.sequences.data_sets import open_sequences
@@ -63,6 +64,10 @@ def evaluate(
     rig: Annotated[str, typer.Option(help="rig of the recordings: shipped name or .yaml")] = (
         "nuscenes"
     ),
+    namespace: Annotated[str, typer.Option(help="of the robot: its transforms, its topics")] = "",
+    odometry: Annotated[
+        str | None, typer.Option(help="Odometry topic for the ego pose; tf if not given")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="what reports call this result")] = None,
     truth: Annotated[
         Path | None,
@@ -121,6 +126,8 @@ def evaluate(
     """
     if live and (len(recordings) != 1 or _is_nuscenes(recordings[0])):
         raise ValueError("--live plays one bag: give a single recording that is a bag")
+    if live and (namespace or odometry):
+        raise ValueError("--live plays the bag as it is: --namespace and --odometry are not for it")
     if rays and not predictions:
         raise ValueError("--rays reads the predictions again: leave out --no-predictions")
     console = Console(stderr=True)
@@ -148,6 +155,7 @@ def evaluate(
         console,
         truth=truth,
         truth_topic=truth_topic,
+        topics=TopicOptions(namespace=namespace, odometry=odometry),
         labels={"depth": depth_labels, "classes": class_labels} if views else {},
         bag=bag,
         lidar_at=lidar_at if rays else None,
@@ -172,6 +180,7 @@ def evaluated(
     console: Console,
     truth: Path | None = None,
     truth_topic: str | None = None,
+    topics: TopicOptions = NO_CHOICE,
     labels: Mapping[str, str] | None = None,
     bag: Path | None = None,
     lidar_at: tuple[float, float, float] | None = None,
@@ -197,7 +206,15 @@ def evaluated(
         with JobProgress(console, transient=True) as progress:
             for recording in recordings:
                 for source, left_out in _sources(
-                    recording, names, predictor, rig, truth, truth_topic, labels or {}, stack
+                    recording,
+                    names,
+                    predictor,
+                    rig,
+                    truth,
+                    truth_topic,
+                    topics,
+                    labels or {},
+                    stack,
                 ):
                     task = progress.add_task(source.name, total=None)
                     evaluation.run(source, lambda _, task=task: progress.advance(task))  # type: ignore[misc]
@@ -269,6 +286,7 @@ def _sources(
     rig: RigConfig,
     truth: Path | None,
     truth_topic: str | None,
+    topics: TopicOptions,
     labels: Mapping[str, str],
     stack: ExitStack,
 ) -> Iterator[tuple[Source, Counter[tuple[str, str]]]]:
@@ -282,13 +300,13 @@ def _sources(
             yield Source(name, sets, files or NoTruth()), sets.skipped
         problems += files.problems(recording.name) if files else []
         return
-    sets_of_bag = RecordedSets(recording, rig, image)
+    sets_of_bag = RecordedSets(recording, rig, image, topics)
     problems += [f"{recording.name}: {text}" for text in sets_of_bag.problems]
     reader = stack.enter_context(BagReader(recording))
     beside: TruthSource = files or NoTruth()
-    topics = None if files else find_truth_topics(reader, truth_topic)
-    if topics is not None:
-        beside = BagTruth(reader, *topics, grid, predictor.class_set)
+    truth_topics = None if files else find_truth_topics(reader, truth_topic)
+    if truth_topics is not None:
+        beside = BagTruth(reader, *truth_topics, grid, predictor.class_set)
     elif files is None:
         problems.append(
             f"{recording.name}: not scored, the bag has no truth: give --truth FOLDER of "

@@ -11,7 +11,7 @@ from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_for
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
-from renderocc_training.recording.bag_layout import BagLayout, TopicOptions, find_layout
+from renderocc_training.recording.bag_layout import NO_CHOICE, BagLayout, TopicOptions, find_layout
 from renderocc_training.recording.bag_poses import BagPoses
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.frame_sets import FrameSet, FrameSets
@@ -25,7 +25,7 @@ class RecordedSets:
         bag: a rosbag2 folder, .mcap, .db3 or ROS 1 .bag.
         rig: the robot's cameras; one that the bag lacks is missing in every set.
         image: how the network takes images, which decides how far they may be reduced.
-        namespace: of the rig's relative topics.
+        topics: what is read where the bag leaves a choice; LiDAR and boxes never are.
 
     Attributes:
         skipped: what did not go into a set.
@@ -35,11 +35,13 @@ class RecordedSets:
         ValueError: not a bag, or too few of the rig's cameras in it.
     """
 
-    def __init__(self, bag: Path, rig: RigConfig, image: ImageConfig, namespace: str = "") -> None:
+    def __init__(
+        self, bag: Path, rig: RigConfig, image: ImageConfig, topics: TopicOptions = NO_CHOICE
+    ) -> None:
         self.skipped = LeftOut()
         self._bag, self._rig = bag, rig
         with BagReader(bag) as reader:
-            options = TopicOptions(lidar="", boxes="", namespace=namespace)
+            options = topics.model_copy(update={"lidar": "", "boxes": ""})
             self._layout: BagLayout = find_layout(reader.topics, rig, options)
             self.duration_s = (reader.end_ns - reader.start_ns) * 1e-9
         self.problems = [text for text in self._layout.problems if "LiDAR" not in text]

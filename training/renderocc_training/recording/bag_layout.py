@@ -58,6 +58,9 @@ class TopicOptions(StrictModel):
         return self
 
 
+NO_CHOICE = TopicOptions()
+
+
 @dataclass
 class BagLayout:
     """The topics of a recording that are read.
@@ -103,7 +106,7 @@ def find_layout(topics: dict[str, Topic], rig: RigConfig, options: TopicOptions)
     if len(present) < rig.sync.min_cameras:
         raise ValueError(
             f"{len(present)} of {len(rig.names)} cameras, {rig.sync.min_cameras} needed: "
-            f"{'; '.join(layout.problems)}; the recording has images on {_image_topics(topics)}"
+            f"{'; '.join(layout.problems)}; the recording has images on {image_topics(topics)}"
         )
     layout.rig = reduced(rig, present)
     layout.lidar = _only(topics, "sensor_msgs/msg/PointCloud2", options.lidar, "lidar")
@@ -148,14 +151,14 @@ def reduced(rig: RigConfig, names: Collection[str]) -> RigConfig:
     return rig.model_copy(update={"cameras": tuple(cameras), "reference": reference})
 
 
-def _find_camera(
-    layout: BagLayout, camera: CameraConfig, topics: dict[str, Topic], namespace: str
-) -> None:
-    """The configured kind of image first, then the others."""
+def image_topic_of(
+    camera: CameraConfig, topics: dict[str, Topic], namespace: str = ""
+) -> str | None:
+    """Where a camera's images are: the configured kind of image first, then the others."""
     plain = resolved(camera.image_topic, namespace)
     transports = sorted(IMAGE_KINDS, key=lambda transport: transport != camera.transport)
     names = [(plain + TRANSPORT_SUFFIXES[each], IMAGE_KINDS[each]) for each in transports]
-    image = next(
+    return next(
         (
             name
             for name, kind in names
@@ -163,7 +166,14 @@ def _find_camera(
         ),
         None,
     )
+
+
+def _find_camera(
+    layout: BagLayout, camera: CameraConfig, topics: dict[str, Topic], namespace: str
+) -> None:
+    image = image_topic_of(camera, topics, namespace)
     if image is None:
+        plain = resolved(camera.image_topic, namespace)
         layout.problems.append(f"{camera.name}: no images on {plain}")
         return
     if camera.mount is not None:
@@ -187,7 +197,8 @@ def resolved(topic: str, namespace: str) -> str:
     return "/" + "/".join(filter(None, (namespace.strip("/"), topic)))
 
 
-def _image_topics(topics: dict[str, Topic]) -> str:
+def image_topics(topics: dict[str, Topic]) -> str:
+    """Where a recording has images, in words."""
     kinds = IMAGE_KINDS.values()
     candidates = sorted(t.name for t in topics.values() if t.message_type in kinds and t.count)
     return ", ".join(candidates) or "no topic"
@@ -234,5 +245,5 @@ def _find_labels(layout: BagLayout, topics: dict[str, Topic], options: TopicOpti
             else:
                 layout.problems.append(
                     f"{camera.name}: no label images '{kind}' on {topic}; images are on "
-                    f"{_image_topics(topics)}"
+                    f"{image_topics(topics)}"
                 )
