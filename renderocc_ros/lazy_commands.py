@@ -33,6 +33,7 @@ from renderocc_ros.paths import DISTRIBUTION
 # What brings a top-level module that a command may lack.
 EXTRA_OF_MODULE = {
     "rosbags": "train",
+    "renderocc_training": "train",
     "nuscenes": "train",
     "pyquaternion": "train",
     "torch": "train",

@@ -56,6 +56,11 @@ def reason_of(error: Exception) -> str:
     return " ".join(text.split())[:MAX_REASON]
 
 
+def one_line(text: str) -> str:
+    """A text from outside, for a terminal or a comment: no control characters, one line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def read_json(path: Path, cure: str) -> dict[str, Any]:
     """A JSON object.
 

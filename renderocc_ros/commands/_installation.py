@@ -8,29 +8,11 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
-Level = Literal["ok", "note", "wrong"]
+from renderocc_ros.rig.checkup import Check, Level
+
 SHARED_MEMORY_MB = 256
 ROS_CURE = "source ROS 2 and this workspace, or call it through ./run"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the doctor's table.
-
-    Attributes:
-        level: "wrong" keeps the node from working, "note" is worth knowing.
-        subject: what was looked at.
-        observation: what is there.
-        cure: what to do; empty if nothing.
-    """
-
-    level: Level
-    subject: str
-    observation: str
-    cure: str = ""
 
 
 def installation() -> Iterator[Check]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -16,20 +14,11 @@ from tf2_ros import Buffer, TransformListener
 from renderocc_ros.config import RigConfig
 from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
 from renderocc_ros.node.transforms import TransformMissing, TransformReader
+from renderocc_ros.rig.checkup import Check, calibration_check, mount_check
 from renderocc_ros.rig.image_decoding import decode_for
 
 
-@dataclass(frozen=True)
-class RigFinding:
-    """One thing that was looked at: what is there, or what is wrong and the cure."""
-
-    good: bool
-    subject: str
-    observation: str
-    cure: str = ""
-
-
-def check_rig(rig: RigConfig, seconds: float) -> list[RigFinding]:
+def check_rig(rig: RigConfig, seconds: float) -> list[Check]:
     """Listen to a rig for some seconds and say what came."""
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
@@ -41,7 +30,7 @@ def check_rig(rig: RigConfig, seconds: float) -> list[RigFinding]:
         rclpy.try_shutdown(context=context)
 
 
-def _checked(node: Any, rig: RigConfig, seconds: float) -> Iterator[RigFinding]:
+def _checked(node: Any, rig: RigConfig, seconds: float) -> Iterator[Check]:
     buffer = Buffer()
     listener = TransformListener(buffer, node, spin_thread=False)
     qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -65,7 +54,7 @@ def _checked(node: Any, rig: RigConfig, seconds: float) -> Iterator[RigFinding]:
     executor.shutdown()
 
 
-def _odometry(reader: TransformReader, rig: RigConfig, last: dict[str, ArrivedImage]) -> RigFinding:
+def _odometry(reader: TransformReader, rig: RigConfig, last: dict[str, ArrivedImage]) -> Check:
     subject = f"odometry {rig.odom_frame} ← {rig.base_frame}"
     stamps = [image.stamp_ns for image in last.values()]
     # The newest image may be ahead of odometry by a moment: ask for the oldest of the last ones.
@@ -73,68 +62,52 @@ def _odometry(reader: TransformReader, rig: RigConfig, last: dict[str, ArrivedIm
         reader.lookup(str(rig.odom_frame), rig.base_frame, min(stamps, default=0))
     except TransformMissing as problem:
         cure = "start odometry; on a robot without it, set odom_frame: null in the rig"
-        return RigFinding(False, subject, str(problem), cure)
-    return RigFinding(True, subject, "there")
+        return Check("wrong", subject, str(problem), cure)
+    return Check("ok", subject, "there")
 
 
 def _camera(
     camera: CameraInput, image: ArrivedImage | None, reader: TransformReader, base_frame: str
-) -> Iterator[RigFinding]:
+) -> Iterator[Check]:
     name = camera.config.name
     if image is None:
         cure = "start the driver, or correct image_topic in the rig"
-        yield RigFinding(False, f"{name}: images", camera.silence(), cure)
+        yield Check("wrong", f"{name}: images", camera.silence(), cure)
     else:
         offered = {
             publisher.qos_profile.reliability.name.lower() for publisher in camera.publishers()
         }
-        arrivals = (
+        observation = (
             f"{camera.arrivals.rate_hz:.1f} Hz on {camera.topic}, {', '.join(sorted(offered))}"
         )
-        yield RigFinding(True, f"{name}: images", arrivals)
+        yield Check("ok", f"{name}: images", observation)
     yield _calibration(camera, image)
     frame = image.frame if image is not None else camera.config.frame
     subject = f"{name}: transform {base_frame} ← {frame or '?'}"
     if not frame:
         cure = "start the driver, or name the frame in the rig"
-        yield RigFinding(False, subject, "no image came to name its frame", cure)
+        yield Check("wrong", subject, "no image came to name its frame", cure)
         return
     try:
         pose = reader.lookup(base_frame, frame, image.stamp_ns if image is not None else 0)
     except TransformMissing as problem:
         cure = "publish the camera's pose on /tf_static, or correct frame in the rig"
-        yield RigFinding(False, subject, str(problem), cure)
+        yield Check("wrong", subject, str(problem), cure)
         return
-    forward = pose.rotation[:, 2]
-    x, y, z = pose.translation
-    observation = f"at ({x:.2f}, {y:.2f}, {z:.2f}) m, looks {_direction(forward)}"
-    if abs(forward[2]) > np.sin(np.deg2rad(60)):
-        cure = "is it an optical frame? z must be forward, x right, y down (REP-103)"
-        yield RigFinding(False, subject, observation, cure)
-    else:
-        yield RigFinding(True, subject, observation)
+    yield mount_check(subject, pose)
 
 
-def _calibration(camera: CameraInput, image: ArrivedImage | None) -> RigFinding:
+def _calibration(camera: CameraInput, image: ArrivedImage | None) -> Check:
     subject = f"{camera.config.name}: calibration"
     if camera.info_problem:
-        return RigFinding(False, subject, camera.info_problem, "calibrate the camera")
+        return Check("wrong", subject, camera.info_problem, "calibrate the camera")
     if camera.model is None:
         cure = "load the calibration into the driver, or set info_topic or calibration in the rig"
-        return RigFinding(False, subject, camera.info_silence(), cure)
+        return Check("wrong", subject, camera.info_silence(), cure)
     try:
         model = camera.model
         if image is not None:
             _, model = decode_for(image.message(), model, lambda _: 1)
     except ValueError as error:
-        return RigFinding(False, subject, str(error), "compare image and CameraInfo")
-    wide = np.rad2deg(2 * np.arctan(model.width / (2 * model.intrinsics[0, 0])))
-    observation = f"{model.width}x{model.height}, {model.distortion_model}, about {wide:.0f}° wide"
-    return RigFinding(True, subject, observation)
-
-
-def _direction(forward: Any) -> str:
-    """The robot's side that a camera looks to, in words and degrees to the left."""
-    degrees = round(float(np.rad2deg(np.arctan2(forward[1], forward[0]))))
-    sides = ("forward", "left", "back", "right")
-    return f"{sides[round(degrees / 90) % 4]} ({degrees:+d}°)"
+        return Check("wrong", subject, str(error), "compare image and CameraInfo")
+    return calibration_check(camera.config.name, model)

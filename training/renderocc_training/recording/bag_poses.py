@@ -16,6 +16,18 @@ HISTORY_NS = 15_000_000_000  # longer than anything waits for its poses
 TIDY_NS = 5_000_000_000  # forgetting costs a pass over all frames
 
 
+def put_transforms(tree: TransformTree, message: Any, static: bool, left_out: LeftOut) -> None:
+    """Put a TFMessage into a tree; an entry that is no transform is counted."""
+    for entry in message.transforms:
+        parent, child = entry.header.frame_id, entry.child_frame_id
+        try:
+            stamp_ns, pose = content.stamp_ns(entry), content.transform_of(entry)
+        except ValueError as error:
+            left_out.note("transforms", f"'{parent}' from '{child}': {error}")
+            continue
+        tree.add(parent, child, stamp_ns, pose, static)
+
+
 class BagPoses:
     """Transforms, put in as they come.
 
@@ -39,14 +51,7 @@ class BagPoses:
 
     def add_transforms(self, message: Any, static: bool) -> None:
         """Take a TFMessage; an entry that is no transform is counted, the others are taken."""
-        for entry in message.transforms:
-            parent, child = entry.header.frame_id, entry.child_frame_id
-            try:
-                stamp_ns, pose = content.stamp_ns(entry), content.transform_of(entry)
-            except ValueError as error:
-                self._left_out.note("transforms", f"'{parent}' from '{child}': {error}")
-                continue
-            self._tree.add(parent, child, stamp_ns, pose, static)
+        put_transforms(self._tree, message, static, self._left_out)
 
     def add_odometry(self, message: Any) -> None:
         """Take an Odometry; its own frame counts as the rig's odometry frame.

@@ -113,6 +113,11 @@ class TransformTree:
             frame = edge.parent
         return frame
 
+    def parents(self, frame: str) -> dict[str, bool]:
+        """The frames that carry this one, the newest first, and whether each link is static."""
+        edges = self._edges.get(frame.lstrip("/"), {})
+        return {parent: edge.static for parent, edge in edges.items()}
+
     def hangs_below(self, frame: str, ancestor: str) -> bool:
         """Whether a frame is carried by another, or is it."""
         frame, ancestor = frame.lstrip("/"), ancestor.lstrip("/")
