@@ -57,17 +57,35 @@ def decode_for(
     Raises:
         ValueError: no image, cut off, or of another size or proportions than the camera's.
     """
-    kind, (width, height) = image_header(message)
+    kind, size = image_header(message)
+    if kind:
+        return decode_file(message.data, model, reduction_of)
+    return _raw_rgb(message), model_of_image(model, size)
+
+
+def decode_file(
+    data: Any, model: CameraModel, reduction_of: Callable[[CameraModel], int]
+) -> tuple[Image, CameraModel]:
+    """As ``decode_for``, of an image file's bytes."""
+    kind, size = read_header(data)
+    model = model_of_image(model, size)
+    reduction = reduction_of(model)
+    return _file_rgb(data, kind, reduction), reduced_model(model, reduction)
+
+
+def model_of_image(model: CameraModel, size: tuple[int, int]) -> CameraModel:
+    """The projection of an image of this width and height, which drivers may have scaled.
+
+    Raises:
+        ValueError: far larger than the camera's, or of other proportions.
+    """
+    width, height = size
     if width > MAX_ENLARGEMENT * model.width:
         raise ValueError(
             f"the image says that it has {width}x{height} pixels, more than {MAX_ENLARGEMENT} "
             f"times the {model.width}x{model.height} of its CameraInfo"
         )
-    model = scaled_to_image(model, width, height)
-    if not kind:
-        return _raw_rgb(message), model
-    reduction = reduction_of(model)
-    return _file_rgb(message.data, kind, reduction), reduced_model(model, reduction)
+    return scaled_to_image(model, width, height)
 
 
 def decode_message(message: Any, reduction: int = 1) -> Image:

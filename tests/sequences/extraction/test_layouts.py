@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from renderocc_ros.cli import app
 from renderocc_training.sequences.data_sets import open_sequences
 
-KITTI_P0 = [[700.0, 0, 310, 0], [0, 700, 90, 0], [0, 0, 1, 0]]
+KITTI_P0 = [[70.0, 0, 31, 0], [0, 70, 9, 0], [0, 0, 1, 0]]
 CAM_AXES = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # camera from Velodyne
 
 
@@ -64,7 +64,7 @@ def tiny_kitti(root: Path) -> Path:
     for name in ("image_2", "image_3", "velodyne", "labels"):
         (folder / name).mkdir(parents=True)
     shifted = [np.array(KITTI_P0) for _ in range(4)]
-    for projection, baseline in zip(shifted, (0, -380.0, 45.0, -340.0), strict=True):
+    for projection, baseline in zip(shifted, (0, -38.0, 4.5, -34.0), strict=True):
         projection[0, 3] = baseline
     tr = np.hstack([CAM_AXES, [[-0.01], [-0.05], [-0.29]]])
     named = [*(f"P{i}" for i in range(4)), "Tr"]

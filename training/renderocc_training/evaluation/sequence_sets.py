@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from renderocc_ros.config import RigConfig
 from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
+from renderocc_training.recording.left_out import LeftOut
 from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.sequences.sensor_files import read_image
 
@@ -24,7 +24,7 @@ class SequenceSets:
     """
 
     def __init__(self, sequence: RecordedSequence, rig: RigConfig, image: ImageConfig) -> None:
-        self.skipped: Counter[tuple[str, str]] = Counter()
+        self.skipped = LeftOut()
         self._sequence, self._rig = sequence, rig
         self._preprocessor = ImagePreprocessor(image)
 
@@ -40,15 +40,15 @@ class SequenceSets:
         posed_images: dict[str, PosedImage] = {}
         for name in self._rig.names:
             if name not in images:
-                self.skipped[f"images of {name}", "not in the key frame"] += 1
+                self.skipped.note(f"images of {name}", "not in the key frame")
                 continue
             try:
                 posed_images[name] = read_image(images[name], ego_from_world, self._preprocessor)
             except ValueError as error:
-                self.skipped[f"images of {name}", str(error)] += 1
+                self.skipped.note(f"images of {name}", str(error))
         needed = self._rig.images_needed
         if len(posed_images) < needed:
-            self.skipped["sets", f"fewer than {needed} usable images"] += 1
+            self.skipped.note("sets", f"fewer than {needed} usable images")
             return None
         slots = tuple(posed_images.get(name) for name in self._rig.names)
         return CameraSet(frame.stamp_ns, self._rig.names, slots, frame.world_from_ego)

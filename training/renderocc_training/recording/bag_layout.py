@@ -103,9 +103,9 @@ def find_layout(topics: dict[str, Topic], rig: RigConfig, options: TopicOptions)
     for camera in rig.cameras:
         _find_camera(layout, camera, topics, options.namespace)
     present = [camera.name for camera in layout.images.values()]
-    if len(present) < rig.sync.min_cameras:
+    if len(present) < rig.images_needed:
         raise ValueError(
-            f"{len(present)} of {len(rig.names)} cameras, {rig.sync.min_cameras} needed: "
+            f"{len(present)} of {len(rig.names)} cameras, {rig.images_needed} needed: "
             f"{'; '.join(layout.problems)}; the recording has images on {image_topics(topics)}"
         )
     layout.rig = reduced(rig, present)

@@ -32,6 +32,7 @@ EGO_FROM_LIDAR = RigidTransform(np.eye(3), np.array([0.0, 0.0, LIDAR_HEIGHT_M]))
 CAMERAS = {"CAM_2": ("image_2", "P2"), "CAM_3": ("image_3", "P3")}
 LIDAR = "LIDAR_TOP"
 FILES = ("calib.txt", "poses.txt", "times.txt")
+OFF_CENTRE = 0.1  # of an image's size: more than any of KITTI's cameras is off its middle
 MATRICES = {"P2": "camera 2", "P3": "camera 3", "Tr": "camera from Velodyne"}
 DAY_FILES = ("calib_velo_to_cam.txt", "calib_cam_to_cam.txt")
 
@@ -146,7 +147,15 @@ def _camera(
     intrinsics, shift = calibration[key][:, :3], calibration[key][:, 3]
     camera_from_cam0 = RigidTransform(np.eye(3), np.linalg.solve(intrinsics, shift))
     with parsing(file, "unpack the data set again"), Image.open(file) as image:
-        model = CameraModel(image.width, image.height, intrinsics)
+        width, height = image.size
+    # The size that they were calibrated at is written down nowhere.
+    if np.abs(intrinsics[:2, 2] / (width, height) - 0.5).max() > OFF_CENTRE:
+        raise ValueError(
+            f"{file} has {width}x{height} pixels, but the centre of {key} is at "
+            f"{intrinsics[:2, 2].round().tolist()}: unpack images of KITTI's own size, or scale "
+            "the calibration as they were"
+        )
+    model = CameraModel(width, height, intrinsics)
     mount = ego_from_cam0 @ camera_from_cam0.inverse()
     return CameraImage(name, stamp_ns, file, mount, world_from_ego, model)
 

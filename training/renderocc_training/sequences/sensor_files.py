@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.outside_data import parsing, read_arrays
 from renderocc_ros.rig.camera_set import PosedImage
-from renderocc_ros.rig.image_decoding import decode_image, reduced_model
+from renderocc_ros.rig.image_decoding import decode_file
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_training.sequences.model import CameraImage, LidarSweep, SensorFile
 
@@ -35,20 +36,34 @@ def read_image(
     """An image as the network's preprocessing takes it, decoded no larger than it needs.
 
     Raises:
-        ValueError: the file is missing or no image.
+        ValueError: the file is missing or no image, or shows another view than its calibration.
     """
-    reduction = preprocessor.reduction(camera.model)
+    image, model = _decoded(camera, preprocessor.reduction)
+    pose = ego_from_world @ camera.world_from_sensor
+    return PosedImage(camera.name, camera.stamp_ns, image, model, pose)
+
+
+def read_pixels(camera: CameraImage) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB of the size of the camera's model, to which it is scaled if it has another.
+
+    Raises:
+        ValueError: the file is missing or no image, or shows another view than its calibration.
+    """
+    image, _ = _decoded(camera, lambda model: 1)
+    size = (camera.model.width, camera.model.height)
+    if image.shape[1::-1] != size:
+        method = cv2.INTER_AREA if image.shape[1] > size[0] else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+    return image
+
+
+def _decoded(
+    camera: CameraImage, reduction_of: Callable[[CameraModel], int]
+) -> tuple[NDArray[np.uint8], CameraModel]:
     try:
-        image = decode_image(camera.file.read_bytes(), reduction)
+        return decode_file(camera.file.read_bytes(), camera.model, reduction_of)
     except (OSError, ValueError) as error:
         raise ValueError(f"{camera.file}: {error}") from error
-    return PosedImage(
-        camera.name,
-        camera.stamp_ns,
-        image,
-        reduced_model(camera.model, reduction),
-        ego_from_world @ camera.world_from_sensor,
-    )
 
 
 def read_points(sweep: LidarSweep) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from renderocc_ros.rig.calibration import scaled_to_image
+from renderocc_ros.rig.image_decoding import model_of_image
 from renderocc_training.recording import boxes as box_messages
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_layout import BagLayout
@@ -192,7 +192,7 @@ class BagExtractor:
             return
         whole = len(readings) == len(self._layout.rig.names)
         whole = whole and (lidar is not None or not self._layout.lidar)
-        enough = len(readings) >= self._layout.rig.sync.min_cameras
+        enough = len(readings) >= self._layout.rig.images_needed
         place_m = readings[0].world_from_ego.translation
         if self._rule.takes(stamp_ns, place_m, whole, enough):
             self._flush_scans(scan)
@@ -211,7 +211,7 @@ class BagExtractor:
                 continue
             try:
                 file = image_file(image.message)
-                model = scaled_to_image(image.model, file.width, file.height)
+                model = model_of_image(image.model, (file.width, file.height))
             except ValueError as error:
                 self._report.skip(f"images of {name}", str(error))
                 self._report.skip("sets", f"without {name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from renderocc_ros.rig.image_decoding import model_of_image, read_header
 from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
 from renderocc_training.sequences.extraction.options import ExtractOptions
 from renderocc_training.sequences.extraction.readings import Reading
@@ -58,13 +59,15 @@ class SequenceExtractor:
                 self._report.skip(each.name, "between key frames")
             elif not self._scene.key_frames:
                 self._report.skip(each.name, "before the first key frame")
-            else:
-                self._scene.add_sweep(self._read(each))
+            elif (reading := self._read(each)) is not None:
+                self._scene.add_sweep(reading)
         if is_key:
             readings = [self._read(each) for each in frame.measurements]
-            self._scene.add_key_frame(frame.stamp_ns, readings, frame.boxes)
+            kept = [reading for reading in readings if reading is not None]
+            self._scene.add_key_frame(frame.stamp_ns, kept, frame.boxes)
 
-    def _read(self, measured: SensorFile) -> Reading:
+    def _read(self, measured: SensorFile) -> Reading | None:
+        """A measurement; None for an image that cannot be used, which is counted."""
         if isinstance(measured, LidarSweep):
             content, suffix, camera = pcd_bytes(measured), "pcd.bin", None
             if measured.labels is not None:
@@ -72,7 +75,11 @@ class SequenceExtractor:
         else:
             assert isinstance(measured, CameraImage)
             content, suffix = measured.file.read_bytes(), measured.file.suffix[1:]
-            camera = measured.model
+            try:
+                camera = model_of_image(measured.model, read_header(content)[1])
+            except ValueError as error:
+                self._report.skip(f"images of {measured.name}", f"{measured.file}: {error}")
+                return None
         return Reading(
             measured.name,
             measured.stamp_ns,

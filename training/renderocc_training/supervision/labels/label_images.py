@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.geometry import CameraModel
 from renderocc_ros.outside_data import parsing
-from renderocc_ros.rig.image_decoding import MAX_ENLARGEMENT, read_header
+from renderocc_ros.rig.image_decoding import model_of_image, read_header
 from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence, label_file
 from renderocc_training.supervision.labels.mapping import NumberClasses, NumberMapping
 
@@ -84,11 +85,11 @@ def read_label_image(
     """The file of a camera's label image, and its numbers (H, W), scaled to the camera image.
 
     Raises:
-        ValueError: it is not there or not readable.
+        ValueError: it is not there, not readable, or of other proportions than the camera image.
     """
     file = label_image_file(sequence, kind, camera)
     size = (camera.model.width, camera.model.height)
-    image = _read_gray(file, size) if file.is_file() else None
+    image = _read_gray(file, camera.model) if file.is_file() else None
     if image is None or image.ndim != 2:
         raise ValueError(
             f"no label image {file}: extract the recording with --labels {kind}=/topic of its "
@@ -99,13 +100,11 @@ def read_label_image(
     return file, np.asarray(image)
 
 
-def _read_gray(file: Path, camera_size: tuple[int, int]) -> NDArray[Any] | None:
+def _read_gray(file: Path, model: CameraModel) -> NDArray[Any] | None:
     """The numbers of an image file, whose size is looked at before it is decoded."""
     with parsing(file, "extract the recording again"):
         content = file.read_bytes()
-        _, size = read_header(content)
-        if any(n > MAX_ENLARGEMENT * of for n, of in zip(size, camera_size, strict=True)):
-            raise ValueError(f"{size} pixels, far more than the {camera_size} of its camera")
+        model_of_image(model, read_header(content)[1])
         image: NDArray[Any] | None = cv2.imdecode(
             np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED
         )

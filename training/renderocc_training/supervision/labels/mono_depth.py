@@ -10,8 +10,8 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from renderocc_ros.rig.image_decoding import decode_image
 from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
+from renderocc_training.sequences.sensor_files import read_pixels
 from renderocc_training.supervision.labels.hub import load_pretrained
 from renderocc_training.supervision.labels.label_images import ranges_of_depth
 
@@ -50,7 +50,7 @@ class MonoDepthImages:
         self, sequence: RecordedSequence, frame: Frame, camera: CameraImage
     ) -> NDArray[np.float32]:
         """(H, W) metres along each pixel's ray; NaN beyond what is trusted."""
-        image = decode_image(camera.file.read_bytes())
+        image = read_pixels(camera)
         inputs = self._processor(images=image, return_tensors="pt")
         depth = self._model(**inputs.to(self._device)).predicted_depth[0].float().cpu().numpy()
         size = (camera.model.width, camera.model.height)

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_ros.rig.image_decoding import decode_image
 from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
+from renderocc_training.sequences.sensor_files import read_pixels
 from renderocc_training.supervision.labels.hub import load_pretrained
 from renderocc_training.supervision.labels.mapping import NameMapping
 
@@ -67,7 +67,7 @@ class SegmentationImages:
         self, sequence: RecordedSequence, frame: Frame, camera: CameraImage
     ) -> NDArray[np.uint8]:
         """(H, W) class ids; sky is the class set's free id."""
-        image = decode_image(camera.file.read_bytes())
+        image = read_pixels(camera)
         return self.segment(image)
 
     @torch.no_grad()

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
-from renderocc_ros.rig.image_decoding import decode_image
 from renderocc_ros.viewing.colours import Picture, class_colours, range_colours
 from renderocc_training.sequences.model import CameraImage, Frame, RecordedSequence
+from renderocc_training.sequences.sensor_files import read_pixels
 from renderocc_training.supervision.labels.cache import LabelStore
 from renderocc_training.supervision.rays.ray_batch import PixelLabels
 
@@ -62,7 +62,7 @@ def frame_picture(
 
 
 def _column(camera: CameraImage, labels: PixelLabels, class_set: ClassSet, width: int) -> Picture:
-    image = decode_image(camera.file.read_bytes())
+    image = read_pixels(camera)
     size = (width, round(image.shape[0] * width / image.shape[1]))
     pictures = [
         cv2.resize(overlay(image, labels, class_set, by), size, interpolation=cv2.INTER_AREA)
