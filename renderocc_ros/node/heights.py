@@ -14,12 +14,9 @@ from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 def column_heights(occupancy: SemanticOccupancy) -> NDArray[np.float32]:
     """(X, Y) metres in the grid's frame: the top of the highest occupied voxel of each column; NaN
     where none is occupied, or none that a camera looks into."""
-    occupied = occupancy.occupied
-    if occupancy.in_view is not None:
-        occupied = occupied & occupancy.in_view
-    layers = occupied.shape[2]
-    above = layers - occupied[..., ::-1].argmax(axis=2)  # number of layers below the top
-    heights_m = occupancy.grid.origin_m[2] + above * occupancy.grid.resolution_m
+    occupied = occupancy.shown
+    layers = occupied.shape[2] - occupied[..., ::-1].argmax(axis=2)  # up to the top
+    heights_m = occupancy.grid.origin_m[2] + layers * occupancy.grid.resolution_m
     return np.where(occupied.any(axis=2), heights_m, np.nan).astype(np.float32)
 
 
