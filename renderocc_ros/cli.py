@@ -13,7 +13,7 @@ GROUPS = {
         *("simulate", "extract", "nuscenes-to-bag", "labels", "truth"),
         *("check-truth", "show-truth"),
     ),
-    "Train": ("train", "evaluate", "score", "compare", "report"),
+    "Train": ("train", "evaluate", "score", "compare", "report", "study"),
     "Models": ("info", "convert", "export", "benchmark"),
 }
 EXAMPLES = (

@@ -29,7 +29,9 @@ from renderocc_ros.paths import share_path
 from renderocc_ros.yaml_files import read_yaml
 
 Model = TypeVar("Model", bound="StrictModel")
-ConfigFolder = Literal["rigs", "classes", "networks", "recipes", "label_sources", "class_mappings"]
+ConfigFolder = Literal[
+    "rigs", "classes", "networks", "recipes", "label_sources", "class_mappings", "studies"
+]
 MissingPolicy = Literal["wait", "skip", "mask", "reuse"]
 Backend = Literal["eager", "compile", "cuda_graph"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

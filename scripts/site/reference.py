@@ -34,6 +34,7 @@ CONFIGURATION = (
         "renderocc_training.supervision.labels.label_source",
         "LabelSource",
     ),
+    ("Study", "config/studies", "renderocc_training.study.plan", "Study"),
     ("Class set", "config/classes", "renderocc_ros.config", "_ClassSetFile"),
     ("Simulated rig", "config/simulated_rigs", "renderocc_simulation.rig", "_RigFile"),
 )

@@ -44,6 +44,7 @@ LAYERS = {
         ("losses", "rendering"),
         ("evaluation",),
         ("report", "trainer"),
+        ("study",),
         ("commands", "cli"),
     ),
 }

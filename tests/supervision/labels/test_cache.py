@@ -135,6 +135,8 @@ OTHER_VALUES = {
     "min_probability": 0.5,
     "depth_model": "a/c",
     "mono_farthest_m": 50.0,
+    "range_noise": 0.1,
+    "wrong_classes": 0.1,
 }
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from rich.console import Console
 
@@ -19,12 +18,11 @@ from renderocc_ros.checkpoint import (
     file_sha256,
     load_checkpoint,
     require_match,
-    save_checkpoint,
 )
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import StrictModel, load_class_set
 from renderocc_ros.network.image_backbone import comes_in_package
-from renderocc_ros.network.renderocc import Network, RenderOcc, build_network
+from renderocc_ros.network.renderocc import Network, build_network
 from renderocc_ros.network_config import (
     LiftedConfig,
     NetworkConfig,
@@ -46,12 +44,11 @@ from renderocc_training.commands._label_options import (
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.recipe import Recipe, load_recipe
 from renderocc_training.samples.source import TrainingSource
-from renderocc_training.samples.training_sample import TrainingSample
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.sequences.data_sets import hold_out
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.label_source import LabelSource, open_store
-from renderocc_training.trainer.calibration import calibrate_density
+from renderocc_training.trainer.finish import finished, with_threshold
 from renderocc_training.trainer.held_out import held_out_table, score_held_out
 from renderocc_training.trainer.loop import (
     StepReport,
@@ -63,7 +60,6 @@ from renderocc_training.trainer.loop import train as run
 from renderocc_training.trainer.pictures import sample_picture
 from renderocc_training.trainer.progress import Progress
 from renderocc_training.trainer.run_state import claim
-from renderocc_training.trainer.threshold import best_threshold
 
 KINDS: dict[str, type[StrictModel]] = {
     "recipe": Recipe,
@@ -200,8 +196,8 @@ def train(
         return
     if unseen:
         networks = {
-            "trained": _trained(path, unseen, fabric.device, plan),
-            "untrained": _with_threshold(first_weights()[0].to(fabric.device), class_set, unseen),
+            "trained": finished(path, unseen, fabric.device, plan),
+            "untrained": with_threshold(first_weights()[0].to(fabric.device), class_set, unseen),
         }
         scores = score_held_out(networks, unseen, class_set, plan, volumes)
         console.print(held_out_table(scores, len(unseen)))
@@ -281,28 +277,3 @@ def _take_weights(network: Network, model: Model) -> None:
             f"'{network.config.name}' ({str(error).splitlines()[1].strip()}); change no more than "
             "image, grid and cameras of the network that they were made for"
         ) from error
-
-
-def _trained(path: Path, held_out: TrainingSource, device: torch.device, plan: Recipe) -> Network:
-    """The model of a run on a device, calibrated where its recipe made it too sure of itself, with
-    its threshold chosen; written."""
-    model = load_checkpoint(path)
-    network = model.network.to(device)
-    if plan.vote_weights != "none" and isinstance(network, RenderOcc):
-        calibrate_density(network.eval(), _voted(held_out))
-    network = _with_threshold(network, model.class_set, held_out)
-    save_checkpoint(Model(network, model.class_set), path)
-    return network
-
-
-def _with_threshold(network: Network, class_set: ClassSet, held_out: TrainingSource) -> Network:
-    threshold, _ = best_threshold(network.eval(), class_set, _voted(held_out))
-    network.config = network.config.with_opacity_threshold(threshold)
-    return network
-
-
-def _voted(source: TrainingSource) -> Iterator[TrainingSample]:
-    """Every sample, with votes whether or not the recipe wants them."""
-    for i, place in enumerate(source.places):
-        sample = source.sample(i, np.random.default_rng(i))
-        yield replace(sample, votes=source.votes(*place))

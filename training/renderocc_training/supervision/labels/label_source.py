@@ -13,6 +13,7 @@ from renderocc_training.sequences.data_sets import DataFormat
 from renderocc_training.sequences.model import LABEL_FOLDER, Frame, RecordedSequence
 from renderocc_training.supervision.labels.box_semantics import BoxClasses
 from renderocc_training.supervision.labels.cache import LabelStore, file_state
+from renderocc_training.supervision.labels.degraded import DegradedLabels
 from renderocc_training.supervision.labels.dense import DenseLabels, WithClassImages
 from renderocc_training.supervision.labels.interface import (
     ClassImages,
@@ -103,6 +104,16 @@ class LabelSource(StrictModel):
     mono_farthest_m: float = Field(
         60.0, gt=0, description="depths of the mono model beyond this are not used"
     )
+    range_noise: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="makes ranges worse, to measure what training stands: standard deviation of "
+        "the logarithm of the factor that they are off by, smooth over an image",
+    )
+    wrong_classes: float = Field(
+        0.0, ge=0, le=1, description="share of the pixels that get the class of another one"
+    )
 
     @model_validator(mode="after")
     def _sources_fit(self) -> LabelSource:
@@ -165,6 +176,13 @@ def make_labeller(config: LabelSource, class_set: ClassSet, device: str = "cpu")
     Raises:
         ValueError: a mapping that does not fit, or a model that cannot be loaded.
     """
+    labeller = _labeller(config, class_set, device)
+    if not config.range_noise and not config.wrong_classes:
+        return labeller
+    return DegradedLabels(class_set, labeller, config.range_noise, config.wrong_classes)
+
+
+def _labeller(config: LabelSource, class_set: ClassSet, device: str) -> PixelLabeller:
     images = _class_images(config, class_set, device)
     if config.depth != "lidar":
         return DenseLabels(class_set, images, _range_images(config, device), config.stride_px)

@@ -1,0 +1,144 @@
+"""Train many rows of a study alike, and write tables of what each is worth."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from renderocc_ros.config import load_class_set
+from renderocc_ros.files import write_whole
+from renderocc_training.commands._label_options import Format, Root, Version, opened
+from renderocc_training.evaluation.results import without_nan
+from renderocc_training.samples.truth import TruthFolder
+from renderocc_training.sequences.data_sets import hold_out
+from renderocc_training.study.plan import Plan, Study, load_study, plans
+from renderocc_training.study.runs import StudyData, baselines, run
+from renderocc_training.study.tables import Scores, table_lines
+from renderocc_training.trainer.run_state import claim
+
+RESULTS = "RESULTS.md"
+PARTS = ("training", "validation", "test")
+
+
+def study(
+    root: Root,
+    out: Annotated[Path, typer.Option(help="folder of the study; what is done there is kept")],
+    truth: Annotated[Path, typer.Option(help="folder of 3D labels of all sequences")],
+    validation: Annotated[
+        list[str], typer.Option(help="sequence that chooses thresholds; may be repeated")
+    ],
+    test: Annotated[list[str], typer.Option(help="sequence that is scored; may be repeated")],
+    name: Annotated[str, typer.Option("--study", help="a shipped study, or a .yaml")] = "claims",
+    steps: Annotated[int | None, typer.Option(min=1, help="instead of the study's")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="trainings of each row")] = 3,
+    table: Annotated[
+        list[str] | None, typer.Option(help="only the table of this title; may be repeated")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="stop after so long; the next call goes on from there"),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of a training")] = 1,
+    format: Format = "nuscenes",
+    version: Version = None,
+) -> None:
+    """Train many rows of a study alike, and write tables of what each is worth.
+
+    renderocc study data --truth data/gts --validation v --test t --out study
+
+    Rows that train alike are trained once. All rows get a first seed before any gets a second.
+    The tables are in <out>/RESULTS.md.
+    """
+    until_s = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
+    wanted = load_study(name)
+    if steps is not None:
+        wanted = wanted.model_copy(update={"steps": steps})
+    titles = [each.title for each in wanted.tables]
+    for title in table or ():
+        if title not in titles:
+            raise ValueError(f"--table '{title}': study '{wanted.name}' has {', '.join(titles)}")
+    rows = [
+        (row, plan)
+        for each in wanted.tables
+        for row, plan in plans(wanted, each)
+        if not table or each.title in table
+    ]
+    sequences = opened(root, format, version)
+    data = StudyData(
+        hold_out(sequences, [*validation, *test])[0],
+        hold_out(sequences, validation)[1],
+        hold_out(sequences, test)[1],
+        TruthFolder.open(truth, load_class_set(rows[0][1].network.class_set)),
+        out / "labels",
+    )
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    with claim(out):
+        _same_data(out, data)
+        _write_tables(out, wanted, rows[0][1], data)
+        for seed in range(seeds):
+            for row, plan in rows:
+                file = _scores_file(out, plan, seed)
+                if file.is_file():
+                    continue
+                typer.echo(f"{row.name}, seed {seed}", err=True)
+                folder = out / "runs" / f"{plan.key}-{seed}"
+                scores = run(plan, seed, data, folder, lambda: time.monotonic() > until_s)
+                if scores is None:
+                    typer.echo("time is up; call it again to go on", err=True)
+                    return
+                _write_json(file, {"row": row.name, "seed": seed, "scores": scores})
+                _write_tables(out, wanted, rows[0][1], data)
+    typer.echo(out / RESULTS)
+
+
+def _scores_file(out: Path, plan: Plan, seed: int) -> Path:
+    return out / "scores" / f"{plan.key}-{seed}.json"
+
+
+def _same_data(out: Path, data: StudyData) -> None:
+    """Refuse to go on with other data than the study began with."""
+    parts = {part: [each.name for each in getattr(data, part)] for part in PARTS}
+    file = out / "data.json"
+    if file.is_file() and (before := json.loads(file.read_text(encoding="utf-8"))) != parts:
+        changed = [part for part in PARTS if before.get(part) != parts[part]]
+        raise ValueError(
+            f"{out} holds a study of other sequences for {', '.join(changed)}: go on with those "
+            "or choose another --out"
+        )
+    _write_json(file, parts)
+
+
+def _write_tables(out: Path, wanted: Study, plan: Plan, data: StudyData) -> None:
+    file = out / "baselines.json"
+    if not file.is_file():
+        _write_json(file, baselines(plan, data))
+    untrained = json.loads(file.read_text(encoding="utf-8"))
+    lines = [
+        f"# Study: {wanted.name}",
+        "",
+        f"Network {wanted.network}, {wanted.steps} steps each, {len(data.training)} sequences for "
+        f"training; thresholds by {len(data.validation)} others, scores of {len(data.test)} more. "
+        "Means over seeds with Student's 95 % intervals.",
+        "",
+    ]
+    for table in wanted.tables:
+        runs: dict[str, dict[int, Scores]] = {}
+        for row, each in plans(wanted, table):
+            for path in sorted((out / "scores").glob(f"{each.key}-*.json")):
+                content = json.loads(path.read_text(encoding="utf-8"))
+                scores = {k: v for k, v in content["scores"].items() if v is not None}
+                runs.setdefault(row.name, {})[content["seed"]] = scores
+        lines += table_lines(table, runs, untrained)
+    with write_whole(out / RESULTS) as whole:
+        whole.write("\n".join(lines).encode())
+
+
+def _write_json(file: Path, content: object) -> None:
+    with write_whole(file) as whole:
+        whole.write(f"{json.dumps(without_nan(content), indent=2)}\n".encode())
