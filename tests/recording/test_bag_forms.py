@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 from mcap.writer import CompressionType, IndexType
 from mcap.writer import Writer as McapWriter
+from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
+from renderocc_training.evaluation.stamped_topic import StampedTopic
+from renderocc_training.recording import message_content
 from renderocc_training.recording.bag_layout import TopicOptions, find_layout
 from renderocc_training.recording.bag_poses import BagPoses
 from renderocc_training.recording.bag_reader import BagReader
@@ -21,7 +25,7 @@ from renderocc_training.recording.frame_sets import FrameSets
 from renderocc_training.recording.left_out import LeftOut
 from renderocc_training.recording.typestore import typestore
 from tests.recording.test_frame_sets import assert_whole, rig_with
-from tests.sequences.extraction.conftest import Drive
+from tests.sequences.extraction.conftest import MS, START_NS, Drive
 from tests.sequences.extraction.test_extract import ros1_message
 
 Event = tuple[int, str, Any]
@@ -36,11 +40,7 @@ def write_mcap(
     file: Path, drive: list[Event], *, ros1: bool = False, finish: bool = True, **options: Any
 ) -> Path:
     """With mcap's own writer, whose options rosbags' lacks; without ``finish`` cut short."""
-    store = typestore()
-    if ros1:
-        store = get_typestore(Stores.ROS1_NOETIC)
-        tf = "geometry_msgs/TransformStamped[] transforms"
-        store.register(get_types_from_msg(tf, "tf2_msgs/msg/TFMessage"))
+    store = ros1_store() if ros1 else typestore()
     file.parent.mkdir(exist_ok=True)
     with file.open("wb") as stream:
         writer = McapWriter(stream, chunk_size=4000, **options)
@@ -59,6 +59,25 @@ def write_mcap(
             writer.add_message(channels[topic], log_ns, bytes(serialise(message, kind)), log_ns)
         if finish:
             writer.finish()
+    return file
+
+
+def ros1_store() -> Typestore:
+    store = get_typestore(Stores.ROS1_NOETIC)
+    tf = "geometry_msgs/TransformStamped[] transforms"
+    store.register(get_types_from_msg(tf, "tf2_msgs/msg/TFMessage"))
+    return store
+
+
+def write_ros1(file: Path) -> Path:
+    store, connections = ros1_store(), dict[str, Any]()
+    with Ros1Writer(file) as writer:
+        for log_ns, topic, message in ros1_events():
+            kind = message.__msgtype__
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, kind, typestore=store)
+            data = store.serialize_ros1(ros1_message(store, message), kind)
+            writer.write(connections[topic], log_ns, data)
     return file
 
 
@@ -137,6 +156,7 @@ FORMS: dict[str, tuple[Callable[[Path], Path], str]] = {
         "",
     ),
     "ROS 1": (lambda bag: write_mcap(bag / "drive.mcap", ros1_events(), ros1=True), ""),
+    "ROS 1 bag": (lambda bag: write_ros1(bag.with_suffix(".bag")), ""),
 }
 
 
@@ -166,6 +186,19 @@ def test_the_whole_drive_is_read(name: str, tmp_path: Path) -> None:
 def test_what_is_whole_is_read_without_salvage_too(name: str, tmp_path: Path) -> None:
     with BagReader(FORMS[name][0](tmp_path / "drive")) as reader:
         assert len(list(reader.messages(["/front/image_raw/compressed"]))) == 10
+
+
+@pytest.mark.parametrize("name", ["reindexed db3", "not in chunks", "ROS 1", "ROS 1 bag"])
+def test_messages_are_found_by_their_stamps(name: str, tmp_path: Path) -> None:
+    """Truth, rendered views and LiDAR are looked up so: in ROS 1 bags nothing was found."""
+    with BagReader(FORMS[name][0](tmp_path / "drive"), salvage=True) as reader:
+        clouds = StampedTopic(reader, "/points")
+        wanted = [START_NS + number * 100 * MS + 30 * MS for number in range(10)]
+        assert clouds.stamps_ns == wanted
+        for stamp_ns in wanted:
+            near = clouds.nearest(stamp_ns + 20 * MS, 25 * MS)
+            assert message_content.stamp_ns(near) == stamp_ns
+        assert clouds.nearest(wanted[0] - 26 * MS, 25 * MS) is None
 
 
 def test_the_last_file_of_a_split_recording_may_be_cut_off(tmp_path: Path) -> None:

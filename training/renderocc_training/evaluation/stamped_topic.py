@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_left
 from typing import Any
 
@@ -15,7 +14,7 @@ class StampedTopic:
     A message that is cut off before its stamp ends is none.
 
     Args:
-        reader: an open ROS 2 bag.
+        reader: an open bag.
         topic: a topic whose messages begin with a header.
     """
 
@@ -24,7 +23,7 @@ class StampedTopic:
         entries = sorted(
             (stamp_ns, message.log_time_ns)
             for message in reader.messages([topic])
-            if (stamp_ns := _stamp_ns(message.data)) is not None
+            if (stamp_ns := reader.stamp_ns(message)) is not None
         )
         self.stamps_ns = [stamp for stamp, _ in entries]
         self._logged_ns = [logged for _, logged in entries]
@@ -38,14 +37,6 @@ class StampedTopic:
             return None
         logged = self._logged_ns[best]
         for message in self._reader.messages([self._topic], logged, logged + 1):
-            if _stamp_ns(message.data) == self.stamps_ns[best]:
+            if self._reader.stamp_ns(message) == self.stamps_ns[best]:
                 return self._reader.decode(message)
         raise ValueError(f"{self._topic}: the message at {self.stamps_ns[best]} ns is gone")
-
-
-def _stamp_ns(cdr: bytes) -> int | None:
-    if len(cdr) < 12:
-        return None
-    order = "<" if cdr[1] & 1 else ">"  # OMG CDR: the encapsulation's second byte
-    seconds, nanoseconds = struct.unpack_from(f"{order}iI", cdr, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)

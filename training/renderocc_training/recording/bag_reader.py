@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,6 +222,19 @@ class BagReader:
             raise ValueError(
                 f"a {message.message_type} cannot be read: {reason_of(error)}"
             ) from error
+
+    def stamp_ns(self, message: BagMessage) -> int | None:
+        """Stamp of a message that begins with a header, undecoded; None if it is cut off there."""
+        is_ros1 = self._records.is_ros1 if self._records is not None else not self._bag.is2
+        data = message.data
+        # ROS 1: seq, seconds, nanoseconds. CDR: byte order in the second byte of four, then both.
+        form, place = "<II", 4
+        if not is_ros1 and len(data) > 1:
+            form = "<iI" if data[1] & 1 else ">iI"
+        if len(data) < place + 8:
+            return None
+        seconds, nanoseconds = struct.unpack_from(form, data, place)
+        return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
     @property
     def _is_mcap(self) -> bool:

@@ -43,6 +43,7 @@ class McapRecords:
         counts: readable messages by topic.
         start_ns, end_ns: log times of the first and last readable message.
         damage: what is broken, one sentence per place.
+        is_ros1: messages are in ROS 1's serialisation.
     """
 
     def __init__(self, files: Collection[Path]) -> None:
@@ -52,7 +53,7 @@ class McapRecords:
         self.damage: list[str] = []
         self._schemas: dict[str, Schema] = {}
         self._unknown: set[str] = set()  # topics of another serialisation
-        self._is_ros1 = False
+        self.is_ros1 = False
         self.start_ns, self.end_ns = 2**63 - 1, 0
         for file in self._files:
             for channel, message in self._scan(file, self.damage):
@@ -92,7 +93,7 @@ class McapRecords:
 
     def decode(self, data: bytes, message_type: str) -> Any:
         """A message with its fields; raises whatever rosbags does."""
-        if self._is_ros1:
+        if self.is_ros1:
             return self._typestore.deserialize_ros1(data, message_type)
         return self._typestore.deserialize_cdr(data, message_type)
 
@@ -129,7 +130,7 @@ class McapRecords:
         if schema is None or record.message_encoding not in SERIALISATIONS:
             self._unknown.add(f"{record.topic} ({record.message_encoding or 'no encoding'})")
             return None
-        self._is_ros1 |= record.message_encoding == "ros1"
+        self.is_ros1 |= record.message_encoding == "ros1"
         package, _, name = schema.name.rpartition("/")
         message_type = f"{package.removesuffix('/msg')}/msg/{name}"  # ROS 1 leaves the msg out
         self._schemas[message_type] = schema
