@@ -13,7 +13,7 @@ GROUPS = {
         *("simulate", "extract", "nuscenes-to-bag", "labels", "truth"),
         *("check-truth", "show-truth"),
     ),
-    "Train": ("train", "evaluate", "score", "compare", "report", "study"),
+    "Train": ("train", "evaluate", "score-labels", "score", "compare", "report", "study"),
     "Models": ("info", "convert", "export", "benchmark"),
 }
 EXAMPLES = (

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -41,15 +39,18 @@ from renderocc_training.commands._label_options import (
     chosen_label_source,
     opened,
 )
-from renderocc_training.evaluation.results import without_nan
 from renderocc_training.recipe import Recipe, load_recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.sequences.data_sets import hold_out
-from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.supervision.labels.label_source import LabelSource, open_store
 from renderocc_training.trainer.finish import finished, with_threshold
-from renderocc_training.trainer.held_out import held_out_table, score_held_out
+from renderocc_training.trainer.held_out import (
+    BY_VOTES,
+    held_out_table,
+    score_held_out,
+    scores_as_json,
+)
 from renderocc_training.trainer.loop import (
     StepReport,
     TrainingStopped,
@@ -161,7 +162,7 @@ def train(
     sequences = opened(root, format, version)
     training, rest = hold_out(sequences, held_out or ())
     if volumes is not None:
-        _require_truth(volumes, rest)
+        volumes.require(rest)
     fabric = make_fabric(plan, _number(devices), nodes)
     fabric.launch()
     samples = TrainingSource(training, store, config, class_set, plan, volumes)
@@ -199,20 +200,12 @@ def train(
             "trained": finished(path, unseen, fabric.device, plan),
             "untrained": with_threshold(first_weights()[0].to(fabric.device), class_set, unseen),
         }
-        scores = score_held_out(networks, unseen, class_set, plan, volumes)
-        console.print(held_out_table(scores, len(unseen)))
-        written = {name: without_nan(asdict(each)) for name, each in scores.items()}
-        (out / "held_out.json").write_text(json.dumps(written, indent=2) + "\n")
+        scores = score_held_out(networks, unseen, class_set, plan, volumes, console)
+        console.print(held_out_table(scores, f"{len(unseen)} held-out samples; {BY_VOTES}"))
+        (out / "held_out.json").write_text(json.dumps(scores_as_json(scores), indent=2) + "\n")
     typer.echo(json.dumps({"model": str(path), "sha256": file_sha256(path)}))
     if claimed is not None:
         claimed.close()
-
-
-def _require_truth(volumes: TruthFolder, held_out: Sequence[RecordedSequence]) -> None:
-    """Refuse truth that lacks held-out frames now, not when all the training is done."""
-    for sequence in held_out:
-        for frame in sequence.frames:
-            volumes.file(sequence, frame)
 
 
 def _number(devices: str) -> int | str:

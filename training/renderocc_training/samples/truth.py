@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,16 @@ class TruthFolder:
             if place.is_file():
                 return place
         raise ValueError(f"no 3D labels of {frame.token}: looked for {', '.join(map(str, places))}")
+
+    def require(self, sequences: Iterable[RecordedSequence]) -> None:
+        """Refuse truth that lacks a frame now, not when hours of work are done.
+
+        Raises:
+            ValueError: there is no file of a frame.
+        """
+        for sequence in sequences:
+            for frame in sequence.frames:
+                self.file(sequence, frame)
 
     def labels(self, sequence: RecordedSequence, frame: Frame, grid: VoxelGrid) -> Labels:
         """(X, Y, Z) labels on ``grid``, ``IGNORE_ID`` where no camera sees."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.table import Table
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.network.occupancy_field import decode_field
 from renderocc_ros.network.renderocc import Network
+from renderocc_ros.progress import tracked
+from renderocc_training.evaluation.results import without_nan
 from renderocc_training.evaluation.view_scores import DepthScores, depth_scores, depth_sums
 from renderocc_training.evaluation.voxel_counts import (
     VoxelCounts,
@@ -28,6 +31,8 @@ from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.training_sample import collate
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.trainer.objective import render_field
+
+BY_VOTES = "their votes chose the threshold"
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,21 @@ def score_held_out(
     class_set: ClassSet,
     recipe: Recipe,
     truth: TruthFolder | None = None,
+    console: Console | None = None,
 ) -> dict[str, HeldOutScores]:
     """Score networks side by side, and last the constants that do best on these labels: one range
     and one class for all rays, and voxels by height alone.
 
     Every labelled ray of a sample's own frame counts, whatever the recipe would draw.
+
+    Args:
+        console: shows how far it is.
     """
     scores = {}
+    shown = console or Console(quiet=True)
     for name, network in networks.items():
-        seen = [_look(network, source, i, class_set, recipe, truth) for i in range(len(source))]
+        samples = tracked(range(len(source)), f"scoring {name}", shown)
+        seen = [_look(network, source, i, class_set, recipe, truth) for i in samples]
         rendered, labels = (
             np.concatenate([getattr(each, part) for each in seen])
             for part in ("rendered_m", "label_m")
@@ -139,9 +150,13 @@ def _look(
     )
 
 
-def held_out_table(scores: Mapping[str, HeldOutScores], samples: int) -> Table:
+def scores_as_json(scores: Mapping[str, HeldOutScores]) -> dict[str, Any]:
+    """As held_out.json has them."""
+    return {name: without_nan(asdict(each)) for name, each in scores.items()}
+
+
+def held_out_table(scores: Mapping[str, HeldOutScores], title: str) -> Table:
     """The scores for a terminal."""
-    title = f"{samples} held-out samples; their votes chose the threshold"
     table = Table("", *scores, title=title)
     for column in table.columns[1:]:
         column.justify = "right"
