@@ -23,6 +23,7 @@ from renderocc_ros.prediction.models import model_file
 from renderocc_ros.prediction.options import PRECISIONS
 from renderocc_ros.progress import JobProgress
 from renderocc_training.commands._score_table import percent, score_table
+from renderocc_training.commands._ways_to_truth import ways_to_truth
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.label_files import Mask
 from renderocc_training.evaluation.recorded_sets import RecordedSets
@@ -50,6 +51,11 @@ from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.bag_writer import BagWriter
 from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.sequences.model import unique_names
+
+NO_FILES = (
+    "not scored, it has no 3D truth: give --truth FOLDER of TOKEN/labels.npz (`renderocc truth` "
+    "makes it from LiDAR)"
+)
 
 
 def evaluate(
@@ -166,6 +172,15 @@ def evaluate(
         typer.echo(json.dumps(without_nan(shown)))
     else:
         _show(content, Console())
+    if not content["frames_scored"] and "views" not in content:
+        ways = ways_to_truth(
+            model,
+            recordings[0],
+            rig,
+            predictor.config.name,
+            is_data_set=_is_nuscenes(recordings[0]),
+        )
+        console.print("\n".join(ways), soft_wrap=True, markup=False, highlight=False)
     console.print(f"results: {out}", soft_wrap=True, markup=False)
 
 
@@ -298,7 +313,7 @@ def _sources(
             sets, name = SequenceSets(sequence, rig, image), names(sequence.name, recording)
             problems += [f"{name}: {problem}" for problem in sequence.problems]
             yield Source(name, sets, files or NoTruth()), sets.skipped
-        problems += files.problems(recording.name) if files else []
+        problems += files.problems(recording.name) if files else [f"{recording.name}: {NO_FILES}"]
         return
     sets_of_bag = RecordedSets(recording, rig, image, topics)
     problems += [f"{recording.name}: {text}" for text in sets_of_bag.problems]
@@ -308,10 +323,7 @@ def _sources(
     if truth_topics is not None:
         beside = BagTruth(reader, *truth_topics, grid, predictor.class_set)
     elif files is None:
-        problems.append(
-            f"{recording.name}: not scored, the bag has no truth: give --truth FOLDER of "
-            "TOKEN/labels.npz (`renderocc truth` makes it from LiDAR), or --truth-topic"
-        )
+        problems.append(f"{recording.name}: {NO_FILES}, or --truth-topic")
     images = BagLabels(reader, labels, rig.names) if labels else None
     if images is not None and not images:
         problems.append(f"{recording.name}: no label images on {', '.join(labels.values())}")
