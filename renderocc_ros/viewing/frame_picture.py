@@ -15,6 +15,7 @@ from renderocc_ros.viewing.overview import (
     blank,
     camera_mosaic,
     captioned,
+    class_key,
     class_legend,
     padded,
     side_by_side,
@@ -25,6 +26,7 @@ from renderocc_ros.viewing.voxel_picture import from_above, in_perspective
 
 VOXELS_HEIGHT = 760
 LEGEND_COLUMNS = 6
+CAMERAS_WIDTH = 860  # where they stand beside the voxels, in two columns
 
 
 class FramePainter:
@@ -32,9 +34,18 @@ class FramePainter:
 
     Prediction and truth stand side by side; where there is only one of them, it is shown from above
     and in perspective. What a later frame lacks is an empty place with a word.
+
+    Args:
+        beside: cameras and the meaning of colours to the left, voxels in perspective to the right.
     """
 
-    def __init__(self, first: ViewFrame) -> None:
+    def __init__(self, first: ViewFrame, beside: bool = False) -> None:
+        if beside and not (first.cameras and first.volumes):
+            raise ValueError("cameras beside voxels need both; the first frame lacks one of them")
+        self._key = None
+        if beside:
+            class_set = next(iter(first.volumes.values())).class_set
+            self._key = class_key(class_set, CAMERAS_WIDTH, columns=2)
         self._start_ns = first.stamp_ns
         self._kinds = tuple(first.volumes)
         self._empty = _empty_images(first)
@@ -43,6 +54,8 @@ class FramePainter:
 
     def paint(self, frame: ViewFrame) -> Picture:
         """(H, 1920, 3) uint8 RGB."""
+        if self._key is not None:
+            return self._beside(frame, self._key)
         seconds = (frame.stamp_ns - self._start_ns) * 1e-9
         rows = [text_line(f"{seconds:.2f} s, frame {self._painted}")]
         self._painted += 1
@@ -52,6 +65,18 @@ class FramePainter:
         if self._kinds:
             rows += [padded(side_by_side(self._voxels(frame))), self._legend(frame)]
         return np.concatenate(rows)
+
+    def _beside(self, frame: ViewFrame, key: Picture) -> Picture:
+        columns = min(len(self._empty), 2)
+        cameras = camera_mosaic(self._images(frame), columns, CAMERAS_WIDTH)
+        left = np.concatenate([blank(GAP, CAMERAS_WIDTH), cameras, key])
+        width = WIDTH - CAMERAS_WIDTH
+        height = (len(left) - GAP) // len(self._kinds) - GAP
+        tiles = [
+            _tile(frame, frame.volumes.get(kind), kind, width - GAP, height) for kind in self._kinds
+        ]
+        right = np.concatenate([blank(GAP, width), *(padded(tile, width) for tile in tiles)])
+        return np.concatenate([left[: len(right)], right[: len(left)]], axis=1)
 
     def _images(self, frame: ViewFrame) -> dict[str, Picture]:
         posed_images = {r.name: r for r in (frame.cameras.images if frame.cameras else ()) if r}
@@ -83,10 +108,16 @@ class FramePainter:
         return legend
 
 
-def _tile(frame: ViewFrame, volume: SemanticOccupancy | None, kind: str, width: int) -> Picture:
+def _tile(
+    frame: ViewFrame,
+    volume: SemanticOccupancy | None,
+    kind: str,
+    width: int,
+    height: int = VOXELS_HEIGHT,
+) -> Picture:
     if volume is None:
-        return captioned(blank(VOXELS_HEIGHT, width), f"no {kind} at this time")
-    seen = in_perspective(volume, width, VOXELS_HEIGHT, frame.cameras, frame.lidar_m)
+        return captioned(blank(height, width), f"no {kind} at this time")
+    seen = in_perspective(volume, width, height, frame.cameras, frame.lidar_m)
     return captioned(seen, kind)
 
 

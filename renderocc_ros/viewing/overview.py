@@ -46,13 +46,15 @@ def overview(
     return np.concatenate([padded(row) for row in rows])
 
 
-def camera_mosaic(images: Mapping[str, Picture], columns: int | None = None) -> Picture:
-    """All images with their names in a grid, (H, 1920, 3); 3 columns for up to 6 cameras."""
+def camera_mosaic(
+    images: Mapping[str, Picture], columns: int | None = None, width: int = WIDTH
+) -> Picture:
+    """All images with their names in a grid, (H, width, 3); 3 columns for up to 6 cameras."""
     columns = columns or min(len(images), 3 if len(images) <= 6 else 4) or 1
-    width = (WIDTH - (columns + 1) * GAP) // columns
-    tiles = [captioned(_fitted(image, width), name) for name, image in images.items()]
+    each = (width - (columns + 1) * GAP) // columns
+    tiles = [captioned(_fitted(image, each), name) for name, image in images.items()]
     lines = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
-    return np.concatenate([padded(side_by_side(line)) for line in lines])
+    return np.concatenate([padded(side_by_side(line), width) for line in lines])
 
 
 def class_legend(occupancy: SemanticOccupancy) -> Picture:
@@ -69,6 +71,19 @@ def class_legend(occupancy: SemanticOccupancy) -> Picture:
         cv2.rectangle(legend, (left, top), (left + 22, top + 20), INK, 1)
         _write(legend, f"{name}  {count:,}", (left + 32, top + 17), INK, 0.55)
     return legend
+
+
+def class_key(class_set: ClassSet, width: int, columns: int) -> Picture:
+    """Colour and name of every class, in the order of the class set, (H, width, 3)."""
+    lines = math.ceil(len(class_set) / columns)
+    key = blank(LINE * lines + GAP, width)
+    for place, each in enumerate(class_set.classes):
+        column, line = divmod(place, lines)
+        left, top = GAP + column * (width // columns), GAP // 2 + line * LINE
+        cv2.rectangle(key, (left, top), (left + 26, top + 24), each.colour, cv2.FILLED)
+        cv2.rectangle(key, (left, top), (left + 26, top + 24), INK, 1)
+        _write(key, each.name.replace("_", " "), (left + 40, top + 20), INK, 0.75)
+    return key
 
 
 def class_counts(occupancy: SemanticOccupancy) -> dict[str, int]:
@@ -131,10 +146,10 @@ def side_by_side(tiles: list[Picture]) -> Picture:
     return np.concatenate(parts, axis=1)
 
 
-def padded(row: Picture) -> Picture:
+def padded(row: Picture, width: int = WIDTH) -> Picture:
     """The row at full width, with a gap below."""
-    wide = np.concatenate([row, blank(row.shape[0], WIDTH - row.shape[1])], axis=1)
-    return np.concatenate([wide, blank(GAP, WIDTH)])
+    wide = np.concatenate([row, blank(row.shape[0], width - row.shape[1])], axis=1)
+    return np.concatenate([wide, blank(GAP, width)])
 
 
 def blank(height: int, width: int) -> Picture:

@@ -20,14 +20,14 @@ MILLISECONDS = Fraction(1, 1000)
 SHORTEST_MS, LONGEST_MS, LAST_MS = 20, 2000, 500
 LOOKED_AT = 30  # frames, for one with voxels
 X264 = {"crf": "23", "preset": "veryfast"}
-JPEG_QUALITY = 85
+JPEG_QUALITY, WEBP_QUALITY = 85, 70
 
 
 class StillPicture:
     """One frame, as .png or .jpg: the first with voxels, or the first if the next have none."""
 
-    def __init__(self, path: Path, width: int) -> None:
-        self._path, self._width = path, width
+    def __init__(self, path: Path, width: int, beside: bool) -> None:
+        self._path, self._width, self._beside = path, width, beside
         self._chosen: ViewFrame | None = None
         self._seen = 0
 
@@ -41,7 +41,7 @@ class StillPicture:
     def close(self) -> None:
         """Paint and write."""
         if self._chosen is not None:
-            picture = FramePainter(self._chosen).paint(self._chosen)
+            picture = FramePainter(self._chosen, self._beside).paint(self._chosen)
             Image.fromarray(_scaled(picture, self._width)).save(self._path, quality=JPEG_QUALITY)
 
 
@@ -51,17 +51,18 @@ class Film(ABC):
     Args:
         width: of the film, pixels.
         speed: 2 runs twice as fast as the sequence.
+        beside: cameras left of the voxels, see ``FramePainter``.
     """
 
-    def __init__(self, width: int, speed: float) -> None:
-        self._width, self._speed = width, speed
+    def __init__(self, width: int, speed: float, beside: bool) -> None:
+        self._width, self._speed, self._beside = width, speed, beside
         self._painter: FramePainter | None = None
         self._last: tuple[Picture, int] | None = None
 
     def add(self, frame: ViewFrame) -> bool:
         """Paint a frame; True: it takes more."""
         if self._painter is None:
-            self._painter = FramePainter(frame)
+            self._painter = FramePainter(frame, self._beside)
         if self._last is not None:
             picture, stamp_ns = self._last
             lasted_ms = round((frame.stamp_ns - stamp_ns) * 1e-6 / self._speed)
@@ -85,8 +86,8 @@ class Film(ABC):
 class Mp4(Film):
     """H.264, which every browser, phone and slide programme plays; written as it is painted."""
 
-    def __init__(self, path: Path, width: int, speed: float) -> None:
-        super().__init__(width - width % 2, speed)
+    def __init__(self, path: Path, width: int, speed: float, beside: bool = False) -> None:
+        super().__init__(width - width % 2, speed, beside)
         self._file = av.open(str(path), "w")
         self._stream = self._file.add_stream("libx264", options=X264)
         self._stream.pix_fmt = "yuv420p"
@@ -112,22 +113,32 @@ class Mp4(Film):
         self._file.mux(self._stream.encode(frame))
 
 
-class Gif(Film):
-    """For pages that take no film; held in memory to the end, so for short sequences."""
+class AnimatedPicture(Film):
+    """.gif or .webp, for pages that take no film; in memory to the end: for short sequences."""
 
-    def __init__(self, path: Path, width: int, speed: float) -> None:
-        super().__init__(width, speed)
+    def __init__(self, path: Path, width: int, speed: float, beside: bool = False) -> None:
+        super().__init__(width, speed, beside)
         self._path = path
         self._pictures: list[Image.Image] = []
         self._lasts_ms: list[int] = []
 
     def _write(self, picture: Picture, lasts_ms: int) -> None:
-        self._pictures.append(Image.fromarray(picture).quantize(dither=Image.Dither.NONE))
+        image = Image.fromarray(picture)
+        if self._path.suffix == ".gif":
+            image = image.quantize(dither=Image.Dither.NONE)
+        self._pictures.append(image)
         self._lasts_ms.append(lasts_ms)
 
     def _finish(self) -> None:
         first, *others = self._pictures
-        first.save(self._path, save_all=True, append_images=others, duration=self._lasts_ms, loop=0)
+        first.save(
+            self._path,
+            save_all=True,
+            append_images=others,
+            duration=self._lasts_ms,
+            loop=0,
+            quality=WEBP_QUALITY,
+        )
 
 
 def _scaled(picture: Picture, width: int) -> Picture:

@@ -9,7 +9,7 @@ from typing import Protocol
 from renderocc_ros.viewing.view_frame import ViewFrame
 from renderocc_ros.viewing.viewer_process import LOOPBACK
 
-WIDTHS = {".png": 1920, ".jpg": 1920, ".mp4": 1280, ".gif": 960}
+WIDTHS = {".png": 1920, ".jpg": 1920, ".mp4": 1280, ".gif": 960, ".webp": 960}
 SUFFIXES = (*WIDTHS, ".rrd")
 
 
@@ -24,7 +24,11 @@ class View(Protocol):
 
 
 def open_view(
-    save: Path | None, width: int | None = None, speed: float = 1.0, listen: str = LOOPBACK
+    save: Path | None,
+    width: int | None = None,
+    speed: float = 1.0,
+    listen: str = LOOPBACK,
+    beside: bool = False,
 ) -> View:
     """A view.
 
@@ -33,6 +37,7 @@ def open_view(
         width: of pictures, pixels; by the kind of file if not given.
         speed: of films; 2 is twice as fast as the sequence.
         listen: address that the Rerun viewer takes frames on.
+        beside: in pictures, cameras left of the voxels.
 
     Raises:
         ValueError: a file of a kind that is not known, or a window without a display.
@@ -44,13 +49,13 @@ def open_view(
         return RerunView(save, listen)
     if save.suffix not in WIDTHS:
         raise ValueError(f"--save {save}: a view is written as {', '.join(SUFFIXES)}")
-    from renderocc_ros.viewing.picture_file import Gif, Mp4, StillPicture
+    from renderocc_ros.viewing.picture_file import AnimatedPicture, Mp4, StillPicture
 
     save.parent.mkdir(parents=True, exist_ok=True)
     pixels = width or WIDTHS[save.suffix]
     if save.suffix in (".png", ".jpg"):
-        return StillPicture(save, pixels)
-    return (Mp4 if save.suffix == ".mp4" else Gif)(save, pixels, speed)
+        return StillPicture(save, pixels, beside)
+    return (Mp4 if save.suffix == ".mp4" else AnimatedPicture)(save, pixels, speed, beside)
 
 
 def within(

@@ -120,15 +120,29 @@ def test_a_film_has_the_pace_of_the_drive(evaluated: tuple[Path, Any], tmp_path:
         assert right.sum() > 500 and (left != right).sum() > 200
 
 
-def test_a_gif_and_no_truth(evaluated: tuple[Path, Any], tmp_path: Path) -> None:
-    path = tmp_path / "film.gif"
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_a_moving_picture_and_no_truth(
+    evaluated: tuple[Path, Any], tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / f"film.{kind}"
     code, err = view(
         evaluated[0] / "results", "--save", path, "--start", "0.9", "--no-truth", "--width", "320"
     )
     assert code == 0, err
     with Image.open(path) as film:
         assert (film.n_frames, film.width) == (2, 320)
+        film.load()
         assert film.info["duration"] == pytest.approx(500, abs=20)
+
+
+def test_cameras_left_of_the_voxels(evaluated: tuple[Path, Any], tmp_path: Path) -> None:
+    path = tmp_path / "beside.png"
+    code, err = view(evaluated[0] / "results", "--save", path, "--no-truth", "--beside")
+    assert code == 0, err
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    road = (abs(picture - (255, 0, 255)) < 60).all(axis=-1)
+    key, voxels = road[:, :860].sum(), road[:, 860:].sum()
+    assert picture.shape[1] == 1920 and voxels > 5000 and 400 < key < 700  # a box of 25 x 27
 
 
 def test_a_bag_of_voxels_alone_is_a_picture(evaluated: tuple[Path, Any], tmp_path: Path) -> None:
@@ -147,7 +161,7 @@ def test_a_bag_of_voxels_alone_is_a_picture(evaluated: tuple[Path, Any], tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--save", "film.avi"), "written as .png, .jpg, .mp4, .gif, .rrd"),
+        (("--save", "film.avi"), "written as .png, .jpg, .mp4, .gif, .webp, .rrd"),
         ((), "there is no display here: write a file with --save"),
         (("--save", "x.png", "--truth-topic", "/nothing"), "no renderocc_ros/msg"),
         (

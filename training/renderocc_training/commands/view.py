@@ -28,7 +28,7 @@ def view(
     live: Annotated[bool, typer.Option("--live", help="the running node instead")] = False,
     save: Annotated[
         Path | None,
-        typer.Option(help="write .png, .jpg, .mp4, .gif or .rrd (Rerun); needs no display"),
+        typer.Option(help="write .png, .jpg, .mp4, .gif, .webp or .rrd (Rerun); needs no display"),
     ] = None,
     truth: Annotated[
         bool, typer.Option("--truth/--no-truth", help="show it where there is one")
@@ -36,11 +36,15 @@ def view(
     start: Annotated[float, typer.Option(min=0, help="skip so many seconds")] = 0.0,
     seconds: Annotated[float | None, typer.Option(min=0, help="end after so many seconds")] = None,
     width: Annotated[
-        int | None, typer.Option(min=320, help="of pictures, pixels; 1920, films 1280, .gif 960")
+        int | None,
+        typer.Option(min=320, help="pixels; pictures 1920, .mp4 1280, .gif and .webp 960"),
     ] = None,
     speed: Annotated[
         float, typer.Option(min=0.01, help="of films; 2 is twice as fast as the recording")
     ] = 1.0,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="in pictures, cameras left of the voxels")
+    ] = False,
     listen: Annotated[
         str, typer.Option(help="address of this machine that Rerun's viewer takes frames on")
     ] = LOOPBACK,
@@ -99,7 +103,7 @@ def view(
     shown = within(iter(frames), start, seconds)
     if not live:  # which says itself what it waits for
         shown = tracked(shown, "showing", console)
-    count = show(shown, open_view(save, width, speed, listen), truth)
+    count = show(shown, open_view(save, width, speed, listen, beside), truth)
     for (what, why), number in skipped.items():
         console.print(f"left out: {what}: {why} ({number})", style="yellow", markup=False)
     console.print(f"{count} frames{f': {save}' if save else ''}", soft_wrap=True, markup=False)
