@@ -37,21 +37,6 @@ def test_the_command_extracts_many_bags_and_adds_more(
     assert tree(parallel) == tree(serial)
 
 
-@pytest.mark.slow
-def test_a_ray_cluster_extracts_the_same(drive: Any, rig_file: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="extra 'ray' is not installed")
-    bags = [
-        drive(start_ns=drive.start_ns + i * 10**12).write(tmp_path / f"bag{i}") for i in range(2)
-    ]
-    common = (*bags, "--rig", rig_file, "--json", "--out")
-    result = run(*common, tmp_path / "cluster", "--ray", "local")
-    assert result.exit_code == 0, result.output
-    reports = json.loads(result.stdout.strip().splitlines()[-1])["recordings"]
-    assert [report["key_frames"] for report in reports] == [6, 6]
-    assert run(*common, tmp_path / "alone", "--processes", 1).exit_code == 0
-    assert tree(tmp_path / "cluster") == tree(tmp_path / "alone")
-
-
 def test_a_ray_cluster_that_is_not_there_is_named(
     drive: Any, rig_file: Path, tmp_path: Path
 ) -> None:

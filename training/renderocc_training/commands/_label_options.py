@@ -53,6 +53,14 @@ Set = Annotated[
     ),
 ]
 
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="of a Ray cluster that does the work instead: auto, HOST:PORT, ray://… or local",
+    ),
+]
+
 
 def opened(
     root: Path, format: DataFormat, version: str | None, names: Sequence[str] = ()

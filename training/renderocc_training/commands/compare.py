@@ -142,11 +142,12 @@ def _results(
             f"'{given}' is no folder that evaluate wrote; to compare models give recordings: --bag"
         )
     from renderocc_training.commands.evaluate import evaluated, load_predictor
+    from renderocc_training.evaluation.recordings import Plan
 
     console = Console(stderr=True)
     predictor, about = load_predictor(given, console, device=device)
     writer = ResultsWriter(folder, keep_predictions=False, keep_images=False)
-    evaluated(predictor, about, given, bags, writer, load_rig(rig), mask, console, truth=truth)
+    evaluated(predictor, about, given, bags, Plan(load_rig(rig), writer, mask, truth), console)
     return read_results(folder)
 
 

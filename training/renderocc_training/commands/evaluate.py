@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,47 +15,37 @@ from rich.console import Console
 from rich.table import Table
 
 from renderocc_ros.checkpoint import file_sha256
-from renderocc_ros.config import RigConfig, load_rig
-from renderocc_ros.files import file_name
+from renderocc_ros.config import load_rig
 from renderocc_ros.occupancy.occ3d_files import read_occupancy
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import model_file
 from renderocc_ros.prediction.options import PRECISIONS
-from renderocc_ros.progress import JobProgress
+from renderocc_ros.processes import workers
+from renderocc_ros.progress import JobProgress, tracked
+from renderocc_training.commands._label_options import Ray
 from renderocc_training.commands._score_table import percent, score_table
 from renderocc_training.commands._ways_to_truth import ways_to_truth
 from renderocc_training.evaluation.bag_output import BagOutput
 from renderocc_training.evaluation.label_files import Mask
-from renderocc_training.evaluation.recorded_sets import RecordedSets
-from renderocc_training.evaluation.rendered_views import BagLabels
+from renderocc_training.evaluation.recordings import (
+    Names,
+    Plan,
+    begin_worker,
+    count_on,
+    is_nuscenes,
+    run_sources,
+)
 from renderocc_training.evaluation.replay import (
     Evaluation,
     Published,
     PublishedSet,
-    Source,
     skipped_as_json,
 )
 from renderocc_training.evaluation.results import ResultsWriter, without_nan
 from renderocc_training.evaluation.sequence_rays import sequence_ray_scores
-from renderocc_training.evaluation.sequence_sets import SequenceSets
 from renderocc_training.evaluation.summary import latency_summary, summarise
-from renderocc_training.evaluation.truth_sources import (
-    BagTruth,
-    FileTruth,
-    NoTruth,
-    TruthSource,
-    find_truth_topics,
-)
-from renderocc_training.recording.bag_layout import NO_CHOICE, TopicOptions
-from renderocc_training.recording.bag_reader import BagReader
+from renderocc_training.recording.bag_layout import TopicOptions
 from renderocc_training.recording.bag_writer import BagWriter
-from renderocc_training.sequences.data_sets import open_sequences
-from renderocc_training.sequences.model import unique_names
-
-NO_FILES = (
-    "not scored, it has no 3D truth: give --truth FOLDER of TOKEN/labels.npz (`renderocc truth` "
-    "makes it from LiDAR)"
-)
 
 
 def evaluate(
@@ -120,6 +110,7 @@ def evaluate(
         float | None,
         typer.Option(min=0, max=1, help="occupied above; the model's own if not given"),
     ] = None,
+    ray: Ray = None,
     as_json: Annotated[bool, typer.Option("--json", help="the scores as one JSON object")] = False,
 ) -> None:
     """Run a model on recordings and score it.
@@ -130,42 +121,45 @@ def evaluate(
     as in the live node. What was left out is counted by reason. Show the result with
     `renderocc report`.
     """
-    if live and (len(recordings) != 1 or _is_nuscenes(recordings[0])):
+    if live and (len(recordings) != 1 or is_nuscenes(recordings[0])):
         raise ValueError("--live plays one bag: give a single recording that is a bag")
     if live and (namespace or odometry):
         raise ValueError("--live plays the bag as it is: --namespace and --odometry are not for it")
+    if ray is not None and (live or bag is not None):
+        raise ValueError("--ray shares out recordings: leave out --live and --bag")
     if rays and not predictions:
         raise ValueError("--rays reads the predictions again: leave out --no-predictions")
     console = Console(stderr=True)
     config = load_rig(rig)
-    predictor, about = load_predictor(
-        model, console, device=device, precision=precision, threads=threads
-    )
+    runs = {"device": device, "precision": precision, "threads": threads}
+    predictor, about = load_predictor(model, console, **runs)
     if threshold is not None:
         predictor.threshold = threshold
+    labels = {"depth": depth_labels, "classes": class_labels} if views else {}
     writer = ResultsWriter(out, predictions, images)
+    topics = TopicOptions(namespace=namespace, odometry=odometry)
+    plan = Plan(config, writer, mask, truth, truth_topic, topics, labels)
     published: Published | None = None
     if live:
         options = {"precision": precision}
         options |= {"threads": str(threads)} if threads else {}
         options |= {"threshold": str(threshold)} if threshold is not None else {}
         published = _played_live(recordings[0], rig, model, out, predictor, rate, options, console)
+    pool = None
+    if ray is not None:
+        begin = (begin_worker, (model, predictor.threshold, runs))
+        pool = workers(1, ray, len(recordings), *begin, device=device)
     content = evaluated(
         predictor,
         about,
         name or out.name,
         recordings,
-        writer,
-        config,
-        mask,
+        plan,
         console,
-        truth=truth,
-        truth_topic=truth_topic,
-        topics=TopicOptions(namespace=namespace, odometry=odometry),
-        labels={"depth": depth_labels, "classes": class_labels} if views else {},
         bag=bag,
         lidar_at=lidar_at if rays else None,
         published=published,
+        pool=pool,
     )
     shown = {key: value for key, value in content.items() if key not in ("confusion",)}
     if as_json:
@@ -178,7 +172,7 @@ def evaluate(
             recordings[0],
             rig,
             predictor.config.name,
-            is_data_set=_is_nuscenes(recordings[0]),
+            is_data_set=is_nuscenes(recordings[0]),
         )
         console.print("\n".join(ways), soft_wrap=True, markup=False, highlight=False)
     console.print(f"results: {out}", soft_wrap=True, markup=False)
@@ -189,66 +183,58 @@ def evaluated(
     about: dict[str, Any],
     name: str,
     recordings: list[Path],
-    writer: ResultsWriter,
-    rig: RigConfig,
-    mask: Mask,
+    plan: Plan,
     console: Console,
-    truth: Path | None = None,
-    truth_topic: str | None = None,
-    topics: TopicOptions = NO_CHOICE,
-    labels: Mapping[str, str] | None = None,
     bag: Path | None = None,
     lidar_at: tuple[float, float, float] | None = None,
     published: Published | None = None,
+    pool: AbstractContextManager[Executor] | None = None,
 ) -> dict[str, Any]:
     """Run a predictor on recordings and write the results; see :func:`evaluate` for the options.
 
     Args:
         about: what is known of the model.
         lidar_at: for RayIoU; None for none.
+        pool: workers that do it instead; see ``count_on``.
 
     Returns:
         what ``results.json`` holds, without its frames.
     """
     problems: list[str] = []
-    names = _Names(problems)
+    names, rig = Names(problems), plan.rig
     with ExitStack() as stack:
         output = None
         if bag is not None:
             opened = stack.enter_context(BagWriter(bag, compress=True))
             output = BagOutput(opened, predictor.class_set, rig.base_frame, rig.odom_frame)
-        evaluation = Evaluation(predictor, writer, mask, output, published)
+        evaluation = Evaluation(predictor, plan.writer, plan.mask, output, published)
+        if pool is not None:
+            each = count_on(stack.enter_context(pool), recordings, plan, names)
+            for counts, more in tracked(each, "recordings", console, len(recordings)):
+                evaluation.counted.add(counts)
+                problems += more
         with JobProgress(console, transient=True) as progress:
-            for recording in recordings:
-                for source, left_out in _sources(
-                    recording,
-                    names,
-                    predictor,
-                    rig,
-                    truth,
-                    truth_topic,
-                    topics,
-                    labels or {},
-                    stack,
-                ):
-                    task = progress.add_task(source.name, total=None)
-                    evaluation.run(source, lambda _, task=task: progress.advance(task))  # type: ignore[misc]
-                    evaluation.skipped.update(left_out)
-    if not evaluation.frames:
-        reasons = [f"{what}: {why} ({n})" for (what, why), n in evaluation.skipped.items()]
+
+            def advance(source: str) -> Callable[[int], None]:
+                task = progress.add_task(source, total=None)
+                return lambda stamp_ns: progress.advance(task)
+
+            for recording in recordings if pool is None else ():
+                run_sources(evaluation, predictor, recording, plan, names, problems, stack, advance)
+    counted = evaluation.counted
+    if not counted.frames:
+        reasons = [f"{what}: {why} ({n})" for (what, why), n in counted.skipped.items()]
         raise ValueError(
             f"no set could be evaluated: {'; '.join(reasons) or 'the recordings hold no images'}"
         )
-    content = _content(evaluation, predictor, rig, about, name, recordings, mask)
+    content = _content(evaluation, predictor, plan, about, name, recordings)
     content["problems"] = problems
     if lidar_at is not None:
         console.print("casting rays …")
         content["ray_iou"] = sequence_ray_scores(
-            writer.folder, evaluation.poses, predictor.grid, predictor.class_set, lidar_at
+            plan.writer.folder, counted.poses, predictor.grid, predictor.class_set, lidar_at
         )
-    writer.finish(
-        content, predictor.class_set, predictor.grid, evaluation.frames, evaluation.counts
-    )
+    plan.writer.finish(content, predictor.class_set, predictor.grid, counted.frames, counted.counts)
     return content
 
 
@@ -273,64 +259,6 @@ def load_predictor(
         )
     about |= {"network": predictor.config.name, "device": str(predictor.device)}
     return predictor, about
-
-
-def _is_nuscenes(recording: Path) -> bool:
-    return recording.is_dir() and (
-        (recording / "sample_data.json").is_file() or any(recording.glob("*/sample_data.json"))
-    )
-
-
-class _Names:
-    """Gives each source a name that no other has, and says where it had to be changed."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems, self._given = problems, [""]
-
-    def __call__(self, wanted: str, source: Path) -> str:
-        *_, name = self._given = unique_names([*self._given, file_name(wanted, "recording")])
-        if name != wanted:
-            self.problems.append(f"{source}: called '{name}', there is another '{wanted}'")
-        return name
-
-
-def _sources(
-    recording: Path,
-    names: _Names,
-    predictor: Predictor,
-    rig: RigConfig,
-    truth: Path | None,
-    truth_topic: str | None,
-    topics: TopicOptions,
-    labels: Mapping[str, str],
-    stack: ExitStack,
-) -> Iterator[tuple[Source, Counter[tuple[str, str]]]]:
-    """The parts of a recording, and the counter of what each leaves out."""
-    grid, image, problems = predictor.grid, predictor.config.image, names.problems
-    files = FileTruth(truth, grid, predictor.class_set) if truth is not None else None
-    if _is_nuscenes(recording):
-        for sequence in open_sequences(recording, as_recorded=True):
-            sets, name = SequenceSets(sequence, rig, image), names(sequence.name, recording)
-            problems += [f"{name}: {problem}" for problem in sequence.problems]
-            yield Source(name, sets, files or NoTruth()), sets.skipped
-        problems += files.problems(recording.name) if files else [f"{recording.name}: {NO_FILES}"]
-        return
-    sets_of_bag = RecordedSets(recording, rig, image, topics)
-    problems += [f"{recording.name}: {text}" for text in sets_of_bag.problems]
-    reader = stack.enter_context(BagReader(recording))
-    beside: TruthSource = files or NoTruth()
-    truth_topics = None if files else find_truth_topics(reader, truth_topic)
-    if truth_topics is not None:
-        beside = BagTruth(reader, *truth_topics, grid, predictor.class_set)
-    elif files is None:
-        problems.append(f"{recording.name}: {NO_FILES}, or --truth-topic")
-    images = BagLabels(reader, labels, rig.names) if labels else None
-    if images is not None and not images:
-        problems.append(f"{recording.name}: no label images on {', '.join(labels.values())}")
-    stem = names(recording.stem if recording.is_file() else recording.resolve().name, recording)
-    tokens = ((f"{stem}_{each.stamp_ns}", each) for each in sets_of_bag)
-    yield Source(stem, tokens, beside, images), sets_of_bag.skipped
-    problems += files.problems(recording.name) if files else []
 
 
 def _played_live(
@@ -364,25 +292,25 @@ def _played_live(
 def _content(
     evaluation: Evaluation,
     predictor: Predictor,
-    rig: RigConfig,
+    plan: Plan,
     about: dict[str, Any],
     name: str,
     recordings: list[Path],
-    mask: Mask,
 ) -> dict[str, Any]:
-    frames = evaluation.frames
+    counted, rig = evaluation.counted, plan.rig
+    frames = counted.frames
     content: dict[str, Any] = {
         "name": name,
         "model": about | {"threshold": predictor.threshold},
         "recordings": [path.name for path in recordings],
         "rig": rig.name,
         "cameras": list(rig.names),
-        "mask": mask,
+        "mask": plan.mask,
         "frames_evaluated": len(frames),
-        "frames_scored": len(evaluation.counts),
-        **summarise(evaluation.total, predictor.class_set),
+        "frames_scored": len(counted.counts),
+        **summarise(counted.total, predictor.class_set),
         "latency_ms": latency_summary([frame.latency_ms for frame in frames]),
-        "skipped": skipped_as_json(evaluation.skipped),
+        "skipped": skipped_as_json(counted.skipped),
     }
     if evaluation.agreement is not None:
         content["live_agreement"] = asdict(evaluation.agreement)

@@ -16,6 +16,7 @@ from rich.table import Table
 from renderocc_ros.config import load_rig, validate
 from renderocc_ros.files import file_name
 from renderocc_ros.progress import JobProgress
+from renderocc_training.commands._label_options import Ray
 from renderocc_training.sequences.extraction.job import Job, Layout
 from renderocc_training.sequences.extraction.options import ExtractOptions
 from renderocc_training.sequences.extraction.pool import extract as extract_all
@@ -68,12 +69,7 @@ def extract(
     ] = DEFAULTS.namespace,
     location: Annotated[str, typer.Option(help="place, for the log table")] = "",
     processes: Annotated[int, typer.Option(min=1, help="bags at a time")] = os.cpu_count() or 1,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="address of a Ray cluster that does the work instead: auto, ray://…, local"
-        ),
-    ] = None,
+    ray: Ray = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="the reports as one JSON object on the last line")
     ] = False,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +14,16 @@ import cv2
 import typer
 from rich.console import Console
 
+from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
-from renderocc_ros.processes import worker_processes
+from renderocc_ros.processes import workers
 from renderocc_ros.progress import tracked
 from renderocc_training.commands._label_options import (
     ClassSetName,
     Depth,
     Format,
     LabelSourceName,
+    Ray,
     Root,
     Scenes,
     Semantics,
@@ -31,7 +35,7 @@ from renderocc_training.commands._label_options import (
 )
 from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.cache import LabelStore
-from renderocc_training.supervision.labels.label_source import open_store
+from renderocc_training.supervision.labels.label_source import LabelSource, open_store
 from renderocc_training.supervision.labels.show import frame_picture
 
 app = typer.Typer(
@@ -61,19 +65,25 @@ def make(
     settings: Set = None,
     device: Device = "cpu",
     processes: Annotated[int, typer.Option(min=1, help="frames at a time")] = 1,
+    ray: Ray = None,
 ) -> None:
     """Label the images of every key frame that has no labels yet.
 
     renderocc labels make data --out data/pixel_labels
+
+    renderocc labels make data --out data/pixel_labels --ray auto --device cuda
+
+    On a Ray cluster each GPU has a worker of its own, with --device cuda.
     """
     source = chosen_label_source(
         label_source, depth, semantics, label_settings(settings), format, root
     )
-    if processes > 1 and device != "cpu":
+    if ray is None and processes > 1 and device != "cpu":
         raise ValueError(f"--processes {processes} with --device {device}: a GPU takes one process")
     sequences = opened(root, format, version, scenes or ())
     places = [(sequence, frame.number) for sequence in sequences for frame in sequence.frames]
-    store = open_store(source, load_class_set(class_set), out, device)
+    classes = load_class_set(class_set)
+    store = open_store(source, classes, out, device if ray is None else "cpu")
     todo = [
         (sequence, number)
         for sequence, number in places
@@ -82,7 +92,13 @@ def make(
     console = Console(stderr=True)
     console.print(f"{len(places)} key frames, {len(places) - len(todo)} of them labelled already")
     started, pixels = time.perf_counter(), 0
-    for count in tracked(_made(store, todo, processes), "labels", console, len(todo)):
+    pool = None
+    if ray is not None:
+        begin = (_begin_there, (source, classes, out, device))
+        pool = workers(processes, ray, len(todo), *begin, device=device)
+    elif processes > 1:
+        pool = workers(processes, None, len(todo), _begin, (store,))
+    for count in tracked(_made(store, todo, pool), "labels", console, len(todo)):
         pixels += count
     seconds = time.perf_counter() - started
     if todo:
@@ -139,15 +155,17 @@ def _spread(sequence: RecordedSequence, count: int) -> list[Frame]:
 
 
 def _made(
-    store: LabelStore, todo: list[tuple[RecordedSequence, int]], processes: int
+    store: LabelStore,
+    todo: list[tuple[RecordedSequence, int]],
+    pool: AbstractContextManager[Executor] | None,
 ) -> Iterable[int]:
     """Numbers of labelled pixels, frame by frame as they are done."""
-    if processes == 1:
+    if pool is None or not todo:
         yield from (_make(store, sequence, number) for sequence, number in todo)
         return
-    with worker_processes(processes, _begin, (store,)) as pool:
-        sequences, numbers = zip(*todo, strict=True) if todo else ((), ())
-        yield from pool.map(_make_here, sequences, numbers, chunksize=4)
+    with pool as executor:
+        sequences, numbers = zip(*todo, strict=True)
+        yield from executor.map(_make_here, sequences, numbers, chunksize=4)
 
 
 _STORE: list[LabelStore] = []
@@ -157,6 +175,10 @@ def _begin(store: LabelStore) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     cv2.setNumThreads(1)
     _STORE[:] = [store]
+
+
+def _begin_there(source: LabelSource, classes: ClassSet, folder: Path, device: str) -> None:
+    _begin(open_store(source, classes, folder, device))
 
 
 def _make_here(sequence: RecordedSequence, number: int) -> int:

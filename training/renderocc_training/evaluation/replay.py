@@ -77,6 +77,30 @@ class Agreement:
         self.voxels_different += different
 
 
+@dataclass
+class Counted:
+    """What was counted of some sources.
+
+    Attributes:
+        frames, counts, total, skipped: see ``results``.
+        poses: source name to token to odom_from_ego.
+    """
+
+    total: FrameCounts
+    frames: list[FrameResult] = field(default_factory=list)
+    counts: dict[str, VoxelCounts] = field(default_factory=dict)
+    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    poses: dict[str, dict[str, RigidTransform]] = field(default_factory=dict)
+
+    def add(self, other: Counted) -> None:
+        """What was counted of other sources, elsewhere."""
+        self.total = self.total + other.total
+        self.frames += other.frames
+        self.counts |= other.counts
+        self.skipped.update(other.skipped)
+        self.poses |= other.poses
+
+
 class Evaluation:
     """Runs sources through a predictor and keeps what was counted.
 
@@ -89,8 +113,7 @@ class Evaluation:
             the replay repeats them.
 
     Attributes:
-        frames, counts, total, skipped: see ``results``.
-        poses: source name to token to odom_from_ego.
+        counted: of all sources so far.
     """
 
     def __init__(
@@ -103,11 +126,7 @@ class Evaluation:
     ) -> None:
         self._predictor, self._writer, self._mask = predictor, writer, mask
         self._bag, self._published = bag, published
-        self.frames: list[FrameResult] = []
-        self.counts: dict[str, VoxelCounts] = {}
-        self.total = FrameCounts.none(len(predictor.class_set))
-        self.skipped: Counter[tuple[str, str]] = Counter()
-        self.poses: dict[str, dict[str, RigidTransform]] = {}
+        self.counted = Counted(FrameCounts.none(len(predictor.class_set)))
         self.agreement = Agreement() if published is not None else None
 
     def run(self, source: Source, advance: Callable[[int], None] = lambda stamp_ns: None) -> None:
@@ -138,7 +157,7 @@ class Evaluation:
     ) -> None:
         live = self._published(camera_set.stamp_ns) if self._published is not None else None
         if self._published is not None and live is None:
-            self.skipped["sets", "not published by the live node"] += 1
+            self.counted.skipped["sets", "not published by the live node"] += 1
             return
         if live is not None:  # an image that the node never got is none of its set here either
             kept = (r if r and r.name in live.cameras else None for r in camera_set.images)
@@ -147,10 +166,12 @@ class Evaluation:
         try:
             occupancy = self._predictor.predict(camera_set)
         except ValueError as error:
-            self.skipped["sets", f"prediction: {error}"] += 1
+            self.counted.skipped["sets", f"prediction: {error}"] += 1
             return
         if not _is_finite(self._predictor.field):  # or all would count as free
-            self.skipped["sets", "prediction: the model gives NaN or infinity; its weights?"] += 1
+            self.counted.skipped[
+                "sets", "prediction: the model gives NaN or infinity; its weights?"
+            ] += 1
             return
         predicted_ms = (time.perf_counter() - started_s) * 1e3
         latency = {
@@ -170,14 +191,14 @@ class Evaluation:
             damage = str(error)
         counts = counter.count(occupancy, truth, camera_set.odom_from_ego, views)
         if camera_set.odom_from_ego is not None:
-            self.poses.setdefault(source.name, {})[token] = camera_set.odom_from_ego
+            self.counted.poses.setdefault(source.name, {})[token] = camera_set.odom_from_ego
         unscored = damage or _unscored(truth, counts)
         if unscored:
-            self.skipped["scores", unscored] += 1
+            self.counted.skipped["scores", unscored] += 1
         else:
-            self.counts[token] = counts.voxels
-        self.total = self.total + counts
-        self.frames.append(
+            self.counted.counts[token] = counts.voxels
+        self.counted.total = self.counted.total + counts
+        self.counted.frames.append(
             FrameResult(
                 token,
                 source.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import (
@@ -12,11 +11,9 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
-from renderocc_ros.processes import worker_processes
+from renderocc_ros.processes import workers
 from renderocc_training.sequences.extraction.job import Job, run_job
 from renderocc_training.sequences.extraction.merge import finished_fragments, merge_tables
 from renderocc_training.sequences.extraction.report import ExtractionReport
@@ -40,8 +37,7 @@ def extract(
         jobs: all with the same ``root``.
         version: name of the folder of tables.
         processes: how many recordings at a time.
-        ray_address: a Ray cluster ("auto", or ray://host:port) that shares the file system; its
-            workers do the jobs instead. "local" makes one of this machine alone.
+        ray_address: of a Ray cluster that does the jobs instead; see ``processes.workers``.
         on_progress: told a job's number and the share that is done, often.
 
     Returns:
@@ -54,20 +50,15 @@ def extract(
     root = jobs[0].root
     (root / FRAGMENTS).mkdir(parents=True, exist_ok=True)
     finished_fragments(root)  # refuses those of another version before anything is read
-    if ray_address is not None:
-        reports = _run_on_ray(jobs, ray_address, on_progress)
-    else:
-        workers = min(processes, len(jobs))
-        with ThreadPoolExecutor(1) if workers == 1 else _processes(workers) as pool:
-            reports = _run_in(pool, jobs, on_progress)
+    alone = ray_address is None and min(processes, len(jobs)) == 1
+    # A bag takes minutes, so Ctrl-C ends what is in hand, too.
+    interrupted = (signal.signal, (signal.SIGINT, signal.default_int_handler))
+    many = workers(processes, ray_address, len(jobs), *interrupted)
+    with ThreadPoolExecutor(1) if alone else many as pool:
+        reports = _run_in(pool, jobs, on_progress)
     if any(report.scenes for report in reports):
         merge_tables(root, version)
     return reports
-
-
-def _processes(workers: int) -> AbstractContextManager[Executor]:
-    # A bag takes minutes, so Ctrl-C ends what is in hand, too.
-    return worker_processes(workers, signal.signal, (signal.SIGINT, signal.default_int_handler))
 
 
 def _run_in(pool: Executor, jobs: Sequence[Job], on_progress: Progress) -> list[ExtractionReport]:
@@ -82,29 +73,6 @@ def _run_in(pool: Executor, jobs: Sequence[Job], on_progress: Progress) -> list[
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
-
-
-def _run_on_ray(jobs: Sequence[Job], address: str, on_progress: Progress) -> list[ExtractionReport]:
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ModuleNotFoundError as error:
-        raise ValueError("--ray needs Ray: pip install 'renderocc-ros[ray]'") from error
-    try:
-        ray.init(address=address, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
-        raise ValueError(f"--ray {address}: {error}") from error
-    try:
-        remote: Any = ray.remote(run_job)
-        references = [remote.remote(job) for job in jobs]
-        pending = list(references)
-        while pending:
-            _, pending = ray.wait(pending, num_returns=len(pending), timeout=POLL_S)
-            for number, (job, reference) in enumerate(zip(jobs, references, strict=True)):
-                on_progress(number, _share(job.progress_file) if reference in pending else 1.0)
-        reports: list[ExtractionReport] = ray.get(references)
-    finally:
-        ray.shutdown()
-    return reports
 
 
 def _share(file: Path) -> float:
