@@ -51,6 +51,8 @@ def camera_model(
         ValueError: not calibrated, numbers that are not finite, an unknown distortion model, or
             one that does not take so many coefficients.
     """
+    if width <= 0 or height <= 0:
+        raise ValueError(f"a calibration of {width}x{height} pixels: calibrate the camera")
     name, coefficients = "none", tuple[float, ...]()
     if rectified:
         projection = np.array(p, np.float64).reshape(3, 4) if len(p) == 12 else np.zeros((3, 4))
@@ -72,6 +74,12 @@ def camera_model(
         model = replace(model, centre_m=(-tx / intrinsics[0, 0], -ty / intrinsics[1, 1]))
     left, top, roi_width, roi_height = map(int, roi)
     if roi_width and roi_height:
+        if left + roi_width > width or top + roi_height > height:
+            raise ValueError(
+                f"roi {roi_width}x{roi_height} at ({left}, {top}) reaches out of the "
+                f"{width}x{height} pixels: width and height are those of the full image, and roi "
+                "is in its pixels"
+            )
         model = model.cropped(left, top, roi_width, roi_height)
     across, down = (max(1, int(count)) for count in binning)
     if (across, down) == (1, 1):

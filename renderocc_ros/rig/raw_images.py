@@ -32,8 +32,6 @@ class _Encoding(NamedTuple):
 def _encodings() -> dict[str, _Encoding]:
     encodings = {
         "8UC1": _Encoding(U8, 1),
-        "8UC3": _Encoding(U8, 3, cv2.COLOR_BGR2RGB),
-        "8UC4": _Encoding(U8, 4, cv2.COLOR_BGRA2RGB),
         "yuv420": _Encoding(U8, 1, cv2.COLOR_YUV2RGB_I420, "planar"),
         "i420": _Encoding(U8, 1, cv2.COLOR_YUV2RGB_I420, "planar"),
         "nv12": _Encoding(U8, 1, cv2.COLOR_YUV2RGB_NV12, "interleaved"),
@@ -51,6 +49,8 @@ def _encodings() -> dict[str, _Encoding]:
     }
     for bits, dtype in ((8, U8), (16, U16)):
         encodings[f"mono{bits}"] = _Encoding(dtype, 1)
+        encodings[f"{bits}UC3"] = _Encoding(dtype, 3, cv2.COLOR_BGR2RGB)
+        encodings[f"{bits}UC4"] = _Encoding(dtype, 4, cv2.COLOR_BGRA2RGB)
         encodings[f"rgb{bits}"] = _Encoding(dtype, 3)
         encodings[f"bgr{bits}"] = _Encoding(dtype, 3, cv2.COLOR_BGR2RGB)
         encodings[f"rgba{bits}"] = _Encoding(dtype, 4, cv2.COLOR_RGBA2RGB)
@@ -122,9 +122,14 @@ def _planes(message: Any, chroma: str) -> Image:
 
 
 def _data(message: Any, row_bytes: int, rows: int) -> tuple[Image, int]:
-    """The bytes of all rows, and the step from one to the next: 0 means rows without padding."""
+    """The bytes of all rows, and the step from one to the next: 0 means rows without padding.
+
+    The padding of the last row may be missing.
+    """
     data = np.frombuffer(message.data, np.uint8)
     step = message.step or row_bytes
+    if step * (rows - 1) + row_bytes <= data.size < step * rows:
+        data = np.concatenate([data, np.zeros(step * rows - data.size, np.uint8)])
     if step < row_bytes or data.size < step * rows or (rows != message.height and step % 2):
         raise ValueError(
             f"{_described(message)}: step {message.step} and {data.size} bytes are too little"

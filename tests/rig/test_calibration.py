@@ -131,6 +131,10 @@ def test_what_is_not_calibrated_or_unknown_is_refused_by_name() -> None:
         camera_model(width=640, height=360, k=K, d=(1, 2), distortion_model="ds")
     with pytest.raises(ValueError, match="describes no rectified image"):
         camera_model(width=640, height=360, k=K, p=(0.0,) * 12, rectified=True)
+    with pytest.raises(ValueError, match="a calibration of 0x0 pixels"):
+        camera_model(width=0, height=0, k=K)
+    with pytest.raises(ValueError, match=r"roi 400x200 at \(300, 0\) reaches out of the 640x360"):
+        camera_model(width=640, height=360, k=K, roi=(300, 0, 400, 200))
     with pytest.raises(ValueError, match="K must have 9 numbers"):
         camera_model(width=640, height=360, k=K[:4])
 

@@ -51,7 +51,8 @@ def extract(
         str | None, typer.Option(help="PointCloud2 topic; the only one if not given; '': none")
     ] = None,
     odometry: Annotated[
-        str | None, typer.Option(help="Odometry topic for the ego pose; tf if not given")
+        str | None,
+        typer.Option(help="topic of the ego pose (Odometry, PoseStamped …); tf if not given"),
     ] = None,
     boxes: Annotated[
         str | None, typer.Option(help="Detection3DArray topic; the only one if not given; '': none")

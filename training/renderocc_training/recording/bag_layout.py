@@ -15,6 +15,12 @@ COMPRESSED = "sensor_msgs/msg/CompressedImage"
 RAW = "sensor_msgs/msg/Image"
 TF = "tf2_msgs/msg/TFMessage"
 OCCUPANCY = "renderocc_ros/msg/SemanticOccupancy"
+ODOMETRY_KINDS = (
+    "nav_msgs/msg/Odometry",
+    "geometry_msgs/msg/PoseStamped",
+    "geometry_msgs/msg/PoseWithCovarianceStamped",
+    "geometry_msgs/msg/TransformStamped",
+)
 TRUTH_TOPIC = "/ground_truth/occupancy"
 IMAGE_KINDS: dict[Transport, str] = {"compressed": COMPRESSED, "ffmpeg": PACKET, "raw": RAW}
 LABEL_KINDS = ("depth", "classes")
@@ -27,7 +33,8 @@ class TopicOptions(StrictModel):
         None, description="PointCloud2 topic; the only one if not given; empty: none"
     )
     odometry: str | None = Field(
-        None, description="Odometry topic that gives the ego pose; tf if not given"
+        None,
+        description="topic that gives the ego pose: Odometry or a stamped pose; tf if not given",
     )
     boxes: str | None = Field(
         None, description="Detection3DArray topic; the only one if not given; empty: none"
@@ -130,6 +137,12 @@ def _find_poses(layout: BagLayout, topics: dict[str, Topic], options: TopicOptio
         layout.odometry = _only(topics, "nav_msgs/msg/Odometry", None, "odometry")
     if options.odometry and options.odometry not in topics:
         raise ValueError(f"odometry: no topic '{options.odometry}' in the recording")
+    kind = topics[options.odometry].message_type if options.odometry else ODOMETRY_KINDS[0]
+    if kind not in ODOMETRY_KINDS:
+        raise ValueError(
+            f"odometry: '{options.odometry}' is {kind}; give a topic of one of "
+            f"{', '.join(ODOMETRY_KINDS)}"
+        )
     elsewhere = sorted(
         topic.name.rpartition("/")[0].strip("/")
         for topic in topics.values()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from renderocc_ros.geometry import RigidTransform
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_layout import BagLayout
@@ -13,6 +15,7 @@ from renderocc_training.recording.left_out import LeftOut
 from renderocc_training.recording.transform_tree import TransformTree
 
 HISTORY_NS = 15_000_000_000  # longer than anything waits for its poses
+SAME_TURN_RAD, SAME_PLACE_M = 0.001, 0.001
 TIDY_NS = 5_000_000_000  # forgetting costs a pass over all frames
 
 
@@ -25,6 +28,14 @@ def put_transforms(tree: TransformTree, message: Any, static: bool, left_out: Le
         except ValueError as error:
             left_out.note("transforms", f"'{parent}' from '{child}': {error}")
             continue
+        earlier = tree.fixed_at(parent, child)
+        if earlier is not None and not earlier.is_close(pose, SAME_TURN_RAD, SAME_PLACE_M):
+            apart_m = np.linalg.norm(earlier.translation - pose.translation)
+            left_out.note(
+                "transforms",
+                f"'{child}' is at two places in '{parent}', {apart_m:.3f} m apart or turned: the "
+                "later counts",
+            )
         tree.add(parent, child, stamp_ns, pose, static)
 
 
@@ -47,6 +58,7 @@ class BagPoses:
         self._tree = TransformTree()
         self._ego = TransformTree() if layout.odometry else self._tree
         self._odometry_frame: str | None = None
+        self._at_zero = False
         self._tidied_ns = 0
 
     def add_transforms(self, message: Any, static: bool) -> None:
@@ -54,15 +66,20 @@ class BagPoses:
         put_transforms(self._tree, message, static, self._left_out)
 
     def add_odometry(self, message: Any) -> None:
-        """Take an Odometry; its own frame counts as the rig's odometry frame.
+        """Take an Odometry or a pose; its own frame counts as the rig's odometry frame.
 
         Raises:
-            ValueError: no transform links the body that it is of with the rig's base frame.
+            ValueError: no transform links the body that it is of with the rig's base frame, or it
+                holds no pose.
         """
         if self._odom is None:
             return
-        stamp_ns, pose = content.stamp_ns(message), content.pose_of(message.pose.pose)
-        child = message.child_frame_id.lstrip("/")
+        at_zero, self._at_zero = self._at_zero, content.moves_at_zero(message)
+        if at_zero and self._at_zero:
+            raise ValueError(
+                "it moves and stays at zero: it holds speeds alone; choose an odometry with poses"
+            )
+        stamp_ns, (child, pose) = content.stamp_ns(message), content.body_pose(message)
         if not child:
             self._left_out.note("odometry", f"no child_frame_id: taken as of '{self._base}'")
             child = self._base

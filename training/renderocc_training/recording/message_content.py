@@ -12,6 +12,7 @@ from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.rig.calibration import camera_model
 from renderocc_training.recording.messages import NANOSECONDS, POINT_FIELD_TYPES, Message
 
+STANDING_M_S = 0.1
 NUMPY_OF_POINT_FIELD = {code: name for name, code in POINT_FIELD_TYPES.items()}
 
 
@@ -35,6 +36,27 @@ def transform_of(stamped: Message) -> RigidTransform:
     return RigidTransform.from_quaternion(
         (turn.x, turn.y, turn.z, turn.w), (place.x, place.y, place.z)
     )
+
+
+def body_pose(message: Message) -> tuple[str, RigidTransform]:
+    """Frame of a body, "" if it has none, and frame_from_body: what odometry of any type says.
+
+    Args:
+        message: Odometry, PoseStamped, PoseWithCovarianceStamped or TransformStamped.
+    """
+    if hasattr(message, "transform"):
+        return message.child_frame_id.lstrip("/"), transform_of(message)
+    pose = message.pose.pose if hasattr(message.pose, "pose") else message.pose
+    return getattr(message, "child_frame_id", "").lstrip("/"), pose_of(pose)
+
+
+def moves_at_zero(message: Message) -> bool:
+    """Whether an Odometry says that it moves and stands at zero: it may hold speeds alone."""
+    if not hasattr(message, "twist"):
+        return False
+    place, speed = message.pose.pose.position, message.twist.twist.linear
+    speed_m_s = (speed.x**2 + speed.y**2 + speed.z**2) ** 0.5
+    return bool(place.x == place.y == place.z == 0 and speed_m_s > STANDING_M_S)
 
 
 def model_of_info(info: Message, rectified: bool = False) -> CameraModel:

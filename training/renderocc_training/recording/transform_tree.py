@@ -89,6 +89,11 @@ class TransformTree:
             self._edges[child] = {parent: _Edge(parent, child, static), **edges}
         self._edges[child][parent].insert(stamp_ns, parent_from_child)
 
+    def fixed_at(self, parent: str, child: str) -> RigidTransform | None:
+        """``parent_from_child`` where a static transform gives it."""
+        edge = self._edges.get(child.lstrip("/"), {}).get(parent.lstrip("/"))
+        return edge.poses[-1] if edge is not None and edge.static else None
+
     def lookup(self, target: str, source: str, stamp_ns: int) -> RigidTransform:
         """``target_from_source`` at a time, interpolated between the recorded transforms.
 
