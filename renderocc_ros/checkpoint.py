@@ -24,7 +24,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
 from renderocc_ros.config import validate
-from renderocc_ros.files import write_whole
+from renderocc_ros.files import write_bytes
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.network.image_backbone import self_contained
 from renderocc_ros.network.renderocc import Network, RenderOcc, build_network
@@ -81,8 +81,7 @@ def write_weights(weights: dict[str, Tensor], header: ModelHeader, path: Path) -
     Returns:
         the file's sha256 in hexadecimal.
     """
-    with write_whole(path) as file:
-        file.write(save(weights, header_metadata(header)))
+    write_bytes(path, save(weights, header_metadata(header)))
     return file_sha256(path)
 
 

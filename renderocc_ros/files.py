@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 MAX_NAME_BYTES = 150  # bytes; file systems take 255, and names of files are made longer here
 
@@ -39,38 +43,101 @@ def claim(file: Path, refusal: str) -> IO[bytes]:
     Raises:
         ValueError: another process has it; with the text of ``refusal``.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = file.open("wb")
     try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _opened_alone(file, lambda lock: fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB))
     except BlockingIOError as error:
-        lock.close()
         raise ValueError(refusal) from error
-    except OSError:
-        pass  # a file system that knows no locks
-    return lock
+
+
+def locked(file: Path) -> BinaryIO:
+    """Wait until no other process or thread has the file locked, and lock it until it is closed."""
+    return _opened_alone(file, lambda lock: fcntl.flock(lock, fcntl.LOCK_EX))
+
+
+def _opened_alone(path: Path, lock: Callable[[IO[bytes]], None]) -> BinaryIO:
+    """A file opened for writing as it is, made if need be, and locked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = open(path, "wb", opener=_untruncated)  # noqa: SIM115
+        try:
+            lock(file)
+        except BlockingIOError:
+            file.close()
+            raise
+        except OSError:
+            return file  # a file system that knows no locks
+        try:
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        except FileNotFoundError:
+            pass
+        file.close()  # who had it before removed or renamed it: its name is another file's now
+
+
+def _untruncated(path: str, flags: int) -> int:
+    return os.open(path, flags & ~os.O_TRUNC, 0o666)
 
 
 @contextmanager
-def write_whole(path: Path) -> Iterator[BinaryIO]:
+def write_whole(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """A file opened for writing that takes its place once it is complete.
 
         with write_whole(folder / "result.npz") as file:
-            np.savez_compressed(file, **arrays)
+            file.write(content)
 
-    It is written beside its place (``file.name`` says where), flushed to the disk, then renamed.
-    Until then, and if the block raises, what stood there before is still there.
+    It is written beside its place (``file.name`` says where), then renamed. Until then, and if the
+    block raises, what stood there before is still there. What a killed process leaves beside the
+    place is taken by the next that writes the file.
+
+    Args:
+        durable: wait for the disk before the renaming, so that it is whole after a power cut, too.
 
     Raises:
         OSError: the folder, which is made if need be, cannot be written to, or the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        with scratch.open("wb") as file:
+    scratch = path.with_name(f".{path.name}.part")
+    with locked(scratch) as file:
+        try:
+            file.truncate(0)
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+            if durable:
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+def write_bytes(path: Path, content: bytes | memoryview, durable: bool = True) -> None:
+    """Write a file by :func:`write_whole`."""
+    with write_whole(path, durable) as file:
+        file.write(content)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any], compress: bool = True) -> None:
+    """Write a .npz file by :func:`write_whole`."""
+    # In memory at first: on a full disk numpy's zip file would go on to write, and complain.
+    buffer = io.BytesIO()
+    (np.savez_compressed if compress else np.savez)(buffer, **arrays)  # type: ignore[arg-type]
+    write_bytes(path, buffer.getbuffer())
+
+
+def write_image(path: Path, bgr: NDArray[Any], settings: Sequence[int] = ()) -> None:
+    """Write an image in the format of its suffix by :func:`write_whole`.
+
+    Args:
+        bgr: as OpenCV has it.
+        settings: of ``cv2.imwrite``.
+
+    Raises:
+        OSError: it cannot be written.
+        ValueError: OpenCV knows no such image or format.
+    """
+    try:
+        good, content = cv2.imencode(path.suffix, bgr, settings)
+    except cv2.error as error:
+        raise ValueError(f"{path} cannot be made: {' '.join(str(error).split())}") from error
+    if not good:
+        raise ValueError(f"{path} cannot be made of {bgr.dtype} {bgr.shape}")
+    write_bytes(path, content.tobytes())

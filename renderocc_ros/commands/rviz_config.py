@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from renderocc_ros.config import load_rig
-from renderocc_ros.files import write_whole
+from renderocc_ros.files import write_bytes
 from renderocc_ros.prediction.models import model_config
 from renderocc_ros.viewing.foxglove_layout import foxglove_layout
 from renderocc_ros.viewing.rviz_config import rviz_config as rviz_text
@@ -34,6 +34,5 @@ def rviz_config(
     viewed = ViewedNode(node, load_rig(rig), model_config(network).grid.build())
     for path, text in ((out, rviz_text), (foxglove, foxglove_layout)):
         if path is not None:
-            with write_whole(path) as file:
-                file.write(text(viewed).encode())
+            write_bytes(path, text(viewed).encode())
             typer.echo(f"{path}: {viewed.name}, {len(viewed.rig.cameras)} cameras")

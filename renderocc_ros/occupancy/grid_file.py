@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from renderocc_ros.files import write_whole
+from renderocc_ros.files import write_bytes
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.outside_data import parsing, read_json
 
@@ -52,9 +52,9 @@ def describe_grid(
     if earlier is not None and not (earlier[0].is_close(grid) and earlier[1] == class_table):
         for file in folder.rglob("*.npz"):
             file.unlink()
-    with write_whole(folder / GRID_FILE) as scratch:
-        source = {"made_from": asdict(made_from)} if made_from else {}
-        scratch.write(json.dumps(asdict(grid) | {"class_table": class_table} | source).encode())
+    source = {"made_from": asdict(made_from)} if made_from else {}
+    content = asdict(grid) | {"class_table": class_table} | source
+    write_bytes(folder / GRID_FILE, json.dumps(content).encode())
 
 
 def _made_from(folder: Path) -> MadeFrom | None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
-from renderocc_ros.files import write_whole
+from renderocc_ros.files import write_arrays
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.outside_data import DamagedFile, parsing, read_arrays, read_npy
@@ -113,7 +113,7 @@ def write_prediction(path: Path, occupancy: SemanticOccupancy) -> None:
     }
     if occupancy.in_view is not None:
         arrays["mask_camera"] = occupancy.in_view.astype(np.uint8)
-    _write(path, arrays)
+    write_arrays(path, arrays)
 
 
 def write_truth(path: Path, truth: Occ3dTruth) -> None:
@@ -122,7 +122,7 @@ def write_truth(path: Path, truth: Occ3dTruth) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    _write(
+    write_arrays(
         path,
         {
             "semantics": truth.labels,
@@ -186,11 +186,6 @@ def grid_of_prediction(path: Path) -> VoxelGrid | None:
         x, y, z = arrays["origin_m"].tolist()
         nx, ny, nz = read_prediction(path).shape
         return VoxelGrid((x, y, z), float(arrays["resolution_m"]), (nx, ny, nz))
-
-
-def _write(path: Path, arrays: dict[str, Any]) -> None:
-    with write_whole(path) as file:
-        np.savez_compressed(file, **arrays)
 
 
 def _read(

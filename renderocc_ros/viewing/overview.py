@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
+from renderocc_ros.files import write_image
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.voxel_picture import from_above, in_perspective
 
@@ -98,11 +99,9 @@ def write_png(path: Path, picture: Picture) -> None:
     """Write an RGB picture.
 
     Raises:
-        ValueError: the file cannot be written.
+        OSError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise ValueError(f"cannot write the picture {path}: is the folder writable?")
+    write_image(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
 def _colour_of(class_set: ClassSet, name: str) -> tuple[int, int, int]:

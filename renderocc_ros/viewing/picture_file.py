@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from fractions import Fraction
-from pathlib import Path
+from typing import BinaryIO
 
 import av
 import cv2
@@ -24,10 +24,10 @@ JPEG_QUALITY, WEBP_QUALITY = 85, 70
 
 
 class StillPicture:
-    """One frame, as .png or .jpg: the first with voxels, or the first if the next have none."""
+    """One frame, as "png" or "jpeg": the first with voxels, or the first if the next have none."""
 
-    def __init__(self, path: Path, width: int, beside: bool) -> None:
-        self._path, self._width, self._beside = path, width, beside
+    def __init__(self, file: BinaryIO, format: str, width: int, beside: bool) -> None:
+        self._file, self._format, self._width, self._beside = file, format, width, beside
         self._chosen: ViewFrame | None = None
         self._seen = 0
 
@@ -42,7 +42,8 @@ class StillPicture:
         """Paint and write."""
         if self._chosen is not None:
             picture = FramePainter(self._chosen, self._beside).paint(self._chosen)
-            Image.fromarray(_scaled(picture, self._width)).save(self._path, quality=JPEG_QUALITY)
+            image = Image.fromarray(_scaled(picture, self._width))
+            image.save(self._file, self._format, quality=JPEG_QUALITY)
 
 
 class Film(ABC):
@@ -86,9 +87,9 @@ class Film(ABC):
 class Mp4(Film):
     """H.264, which every browser, phone and slide programme plays; written as it is painted."""
 
-    def __init__(self, path: Path, width: int, speed: float, beside: bool = False) -> None:
+    def __init__(self, file: BinaryIO, width: int, speed: float, beside: bool = False) -> None:
         super().__init__(width - width % 2, speed, beside)
-        self._file = av.open(str(path), "w")
+        self._file = av.open(file, "w", "mp4")
         self._stream = self._file.add_stream("libx264", options=X264)
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = MILLISECONDS
@@ -114,17 +115,19 @@ class Mp4(Film):
 
 
 class AnimatedPicture(Film):
-    """.gif or .webp, for pages that take no film; in memory to the end: for short sequences."""
+    """"gif" or "webp", for pages that take no film; in memory to the end: for short sequences."""
 
-    def __init__(self, path: Path, width: int, speed: float, beside: bool = False) -> None:
+    def __init__(
+        self, file: BinaryIO, format: str, width: int, speed: float, beside: bool = False
+    ) -> None:
         super().__init__(width, speed, beside)
-        self._path = path
+        self._file, self._format = file, format
         self._pictures: list[Image.Image] = []
         self._lasts_ms: list[int] = []
 
     def _write(self, picture: Picture, lasts_ms: int) -> None:
         image = Image.fromarray(picture)
-        if self._path.suffix == ".gif":
+        if self._format == "gif":
             image = image.quantize(dither=Image.Dither.NONE)
         self._pictures.append(image)
         self._lasts_ms.append(lasts_ms)
@@ -132,7 +135,8 @@ class AnimatedPicture(Film):
     def _finish(self) -> None:
         first, *others = self._pictures
         first.save(
-            self._path,
+            self._file,
+            self._format,
             save_all=True,
             append_images=others,
             duration=self._lasts_ms,

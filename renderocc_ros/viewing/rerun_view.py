@@ -51,7 +51,6 @@ class RerunView:
         if save is None:
             self._recording.connect_grpc(open_viewer(listen))
         else:
-            save.parent.mkdir(parents=True, exist_ok=True)
             self._recording.save(save)
         self._frames = 0
         self._there: set[str] = set()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, BinaryIO, Protocol
 
+from renderocc_ros.files import write_whole
 from renderocc_ros.viewing.view_frame import ViewFrame
 from renderocc_ros.viewing.viewer_process import LOOPBACK
 
@@ -23,13 +25,42 @@ class View(Protocol):
         """Finish."""
 
 
+class _NotKept(Exception):
+    pass
+
+
+class OpenView:
+    """A view, and the file that it writes, which takes its place when it is closed.
+
+    Args:
+        path: of the file; None for a window.
+        make: the view, from the open file.
+    """
+
+    def __init__(self, path: Path | None, make: Callable[[BinaryIO | None], View]) -> None:
+        with ExitStack() as stack:
+            self._view = make(stack.enter_context(write_whole(path)) if path else None)
+            self._writing = stack.pop_all()
+
+    def add(self, frame: ViewFrame) -> bool:
+        """Show a frame; False where no further one is wanted."""
+        return self._view.add(frame)
+
+    def close(self, keep: bool) -> None:
+        """Finish; with a file that is not to be kept, what stood there before is still there."""
+        with suppress(_NotKept), self._writing:
+            self._view.close()
+            if not keep:
+                raise _NotKept
+
+
 def open_view(
     save: Path | None,
     width: int | None = None,
     speed: float = 1.0,
     listen: str = LOOPBACK,
     beside: bool = False,
-) -> View:
+) -> OpenView:
     """A view.
 
     Args:
@@ -46,16 +77,22 @@ def open_view(
     if save is None or save.suffix == ".rrd":
         from renderocc_ros.viewing.rerun_view import RerunView
 
-        return RerunView(save, listen)
+        return OpenView(save, lambda file: RerunView(Path(file.name) if file else None, listen))
     if save.suffix not in WIDTHS:
         raise ValueError(f"--save {save}: a view is written as {', '.join(SUFFIXES)}")
     from renderocc_ros.viewing.picture_file import AnimatedPicture, Mp4, StillPicture
 
-    save.parent.mkdir(parents=True, exist_ok=True)
     pixels = width or WIDTHS[save.suffix]
-    if save.suffix in (".png", ".jpg"):
-        return StillPicture(save, pixels, beside)
-    return (Mp4 if save.suffix == ".mp4" else AnimatedPicture)(save, pixels, speed, beside)
+    format = {".jpg": "jpeg"}.get(save.suffix, save.suffix[1:])
+
+    def make(file: Any) -> View:
+        if format in ("png", "jpeg"):
+            return StillPicture(file, format, pixels, beside)
+        if format == "mp4":
+            return Mp4(file, pixels, speed, beside)
+        return AnimatedPicture(file, format, pixels, speed, beside)
+
+    return OpenView(save, make)
 
 
 def within(
@@ -72,13 +109,15 @@ def within(
             yield frame
 
 
-def show(frames: Iterable[ViewFrame], view: View, truth: bool) -> int:
+def show(frames: Iterable[ViewFrame], view: OpenView, truth: bool) -> int:
     """Show frames until there are no more or no more are wanted; gives their number.
+
+    A file is kept if it is whole: also after Ctrl-C, not after an error.
 
     Raises:
         ValueError: there was nothing to show.
     """
-    count = 0
+    count, keep = 0, True
     try:
         for frame in frames:
             seen = frame if truth else frame.without_truth()
@@ -87,8 +126,11 @@ def show(frames: Iterable[ViewFrame], view: View, truth: bool) -> int:
             count += 1
             if not view.add(seen):
                 break
+        if not count:
+            raise ValueError("nothing to show: no images and no voxels")
+    except Exception:
+        keep = False
+        raise
     finally:
-        view.close()
-    if not count:
-        raise ValueError("nothing to show: no images and no voxels")
+        view.close(keep)
     return count

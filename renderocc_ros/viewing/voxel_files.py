@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.recfunctions import repack_fields
 from numpy.typing import NDArray
 
-from renderocc_ros.files import write_whole
+from renderocc_ros.files import write_bytes
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.occ3d_files import write_prediction
 from renderocc_ros.occupancy.point_cloud import Unseen, to_points
@@ -58,8 +58,7 @@ def write_voxels(
             ".bt": _octomap,
         }
         content = makers[path.suffix](occupancy, to_points(occupancy, unseen=unseen))
-    with write_whole(path) as file:
-        file.write(content)
+    write_bytes(path, content)
 
 
 def _ply(occupancy: SemanticOccupancy, points: NDArray[np.void]) -> bytes:

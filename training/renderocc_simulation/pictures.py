@@ -11,6 +11,7 @@ import numpy as np
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
+from renderocc_ros.files import write_image
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.colours import Picture, class_colours, range_colours
 from renderocc_simulation.bag_truth import TruthFrame, TruthImage, truth_frames
@@ -139,6 +140,5 @@ def _write(path: Path, picture: Picture) -> Path:
         how = cv2.INTER_AREA if path.suffix == ".jpg" else cv2.INTER_NEAREST
         size = (WIDEST, round(height * WIDEST / width))
         picture = np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
-    if not cv2.imwrite(str(path), np.ascontiguousarray(picture[..., ::-1]), settings):
-        raise OSError(f"{path} could not be written")
+    write_image(path, np.ascontiguousarray(picture[..., ::-1]), settings)
     return path

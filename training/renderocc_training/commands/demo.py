@@ -15,6 +15,7 @@ from rich.table import Table
 
 from renderocc_ros import __version__
 from renderocc_ros.config import load_class_set, load_rig
+from renderocc_ros.files import write_bytes
 from renderocc_ros.occupancy.messages import occupancy_of
 from renderocc_ros.occupancy.occ3d_files import find_pairs
 from renderocc_ros.tools.demo_truth import TRUTH_TOPIC, TruthWatch
@@ -88,7 +89,7 @@ def demo(
             wait = ("--wait-for", TRUTH_TOPIC)
             run_on_bag(bag, parameters, status, console, play_options=wait, seconds=seconds)
             report = _report(watch, status) | {"truth": _truth_scores(truth)}
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_bytes(folder / "report.json", f"{json.dumps(report, indent=2)}\n".encode())
     _show(report, console)
     model = checkpoint.name if checkpoint else "nano, trained on synthetic towns"
     picture = _picture(watch, folder, f"renderocc_ros: cameras in, voxels out ({model})")

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import load_class_set
+from renderocc_ros.files import write_image
 from renderocc_ros.processes import workers
 from renderocc_ros.progress import tracked
 from renderocc_training.commands._label_options import (
@@ -142,8 +143,7 @@ def show(
         for frame in _spread(sequence, frames):
             picture = frame_picture(sequence, frame, store, classes)
             file = out / f"{sequence.name}-{frame.number:04d}.png"
-            if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-                raise OSError(f"could not write {file}")
+            write_image(file, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             typer.echo(file)
 
 

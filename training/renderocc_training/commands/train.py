@@ -19,6 +19,7 @@ from renderocc_ros.checkpoint import (
 )
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import StrictModel, load_class_set
+from renderocc_ros.files import write_bytes
 from renderocc_ros.network.image_backbone import comes_in_package
 from renderocc_ros.network.renderocc import Network, build_network
 from renderocc_ros.network_config import (
@@ -202,7 +203,8 @@ def train(
         }
         scores = score_held_out(networks, unseen, class_set, plan, volumes, console)
         console.print(held_out_table(scores, f"{len(unseen)} held-out samples; {BY_VOTES}"))
-        (out / "held_out.json").write_text(json.dumps(scores_as_json(scores), indent=2) + "\n")
+        text = json.dumps(scores_as_json(scores), indent=2)
+        write_bytes(out / "held_out.json", f"{text}\n".encode())
     typer.echo(json.dumps({"model": str(path), "sha256": file_sha256(path)}))
     if claimed is not None:
         claimed.close()

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.files import write_bytes
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.outside_data import parsing, read_json
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
@@ -27,8 +28,7 @@ def write_cameras(folder: Path, cameras: CameraSet) -> None:
         "odom_from_ego": None if odom is None else odom.matrix.tolist(),
         "readings": [_as_json(posed) for posed in cameras.images if posed is not None],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text(json.dumps(content), encoding="utf-8")
+    write_bytes(folder / FILE, json.dumps(content).encode())
 
 
 def read_cameras(folder: Path, stamp_ns: int, images: Mapping[str, Path]) -> CameraSet | None:

@@ -16,8 +16,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +32,7 @@ from pydantic import TypeAdapter
 from typing_extensions import NotRequired, TypedDict
 
 from renderocc_ros.class_set import ClassSet, SemanticClass
-from renderocc_ros.files import file_name, write_whole
+from renderocc_ros.files import claim, file_name, write_arrays, write_bytes, write_image
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.occ3d_files import (
     Occ3dTruth,
@@ -47,6 +49,8 @@ from renderocc_training.evaluation.voxel_counts import VoxelCounts
 
 FORMAT = "renderocc-evaluation"
 VERSION = 1
+UNFINISHED = ".unfinished"  # lies in the folder while it is written
+WRITTEN = ("predictions", "truth", "images", "live")  # folders; files are written over
 THUMBNAIL_WIDTH, JPEG_QUALITY = 480, 80
 
 
@@ -186,18 +190,23 @@ class ResultsWriter:
     """Writes an evaluation; ``results.json`` comes last, so a folder without it is unfinished.
 
     Args:
-        folder: a new or empty folder.
+        folder: a new or empty folder, or one that a killed process left unfinished; what that one
+            wrote is removed.
         keep_predictions: write what the model said, and the truth beside it.
         keep_images: write small pictures of what the cameras saw.
 
     Raises:
-        ValueError: the folder holds something.
+        ValueError: the folder holds something else, or another process writes it.
     """
 
     def __init__(self, folder: Path, keep_predictions: bool, keep_images: bool) -> None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        mark = folder / UNFINISHED
+        is_unfinished = mark.exists() and not (folder / "results.json").exists()
+        if not is_unfinished and folder.exists() and (folder.is_file() or any(folder.iterdir())):
             raise ValueError(f"{folder} is not empty: remove it or choose another --out")
-        folder.mkdir(parents=True, exist_ok=True)
+        self._claim = claim(mark, f"another process writes {folder}: choose another --out")
+        for name in WRITTEN if is_unfinished else ():
+            shutil.rmtree(folder / name, ignore_errors=True)
         self.folder = folder
         self._keep_predictions, self._keep_images = keep_predictions, keep_images
 
@@ -237,8 +246,8 @@ class ResultsWriter:
         empty = VoxelCounts.none(len(class_set), grid.size[2])
         stack = VoxelCounts.stacked(list(counts.values()) or [empty])
         arrays = {name: array[: len(counts)] for name, array in vars(stack).items()}
-        with write_whole(self.folder / "counts.npz") as file:
-            np.savez_compressed(file, tokens=np.array(list(counts), str), **arrays)
+        arrays["tokens"] = np.array(list(counts), str)
+        write_arrays(self.folder / "counts.npz", arrays)
         whole = {
             "format": FORMAT,
             "version": VERSION,
@@ -250,8 +259,9 @@ class ResultsWriter:
         }
         _write_tables(self.folder, content, class_set, frames)
         text = json.dumps(without_nan(whole), indent=1, allow_nan=False)
-        with write_whole(self.folder / "results.json") as file:
-            file.write(f"{text}\n".encode())
+        write_bytes(self.folder / "results.json", f"{text}\n".encode())
+        (self.folder / UNFINISHED).unlink()
+        self._claim.close()
 
 
 def without_nan(value: Any) -> Any:
@@ -266,35 +276,37 @@ def without_nan(value: Any) -> Any:
 
 
 def _write_thumbnail(path: Path, image: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     height = round(image.shape[0] * THUMBNAIL_WIDTH / image.shape[1])
     if image.shape[1] > THUMBNAIL_WIDTH:
         size = (THUMBNAIL_WIDTH, height)
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)):
-        raise ValueError(f"cannot write the picture {path}: is the folder writable?")
+    write_image(path, bgr, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
 
 
 def _write_tables(
     folder: Path, content: Mapping[str, Any], class_set: ClassSet, frames: Sequence[FrameResult]
 ) -> None:
     scores = content["scores"]
-    with (folder / "classes.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("class", "iou", "best_constant_iou"))
-        columns = scores["class_iou"], scores["best_constant"]["class_iou"]
-        for name in class_set.names:
-            table.writerow((name, *(_cell(iou[name]) for iou in columns)))
+    columns = scores["class_iou"], scores["best_constant"]["class_iou"]
+    classes = [(name, *(_cell(iou[name]) for iou in columns)) for name in class_set.names]
+    _write_table(folder / "classes.csv", [("class", "iou", "best_constant_iou"), *classes])
     keys = list(dict.fromkeys(key for frame in frames for key in frame.scores))
-    with (folder / "frames.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("token", "source", "stamp_ns", *keys, "latency_ms", "missing", "unscored"))
-        for frame in frames:
-            scores = [_cell(frame.scores.get(key)) for key in keys]
-            total = _cell(frame.latency_ms.get("total"))
-            row = (frame.token, frame.source, frame.stamp_ns, *scores, total)
-            table.writerow((*row, " ".join(frame.missing), frame.unscored))
+    rows: list[Sequence[Any]] = [
+        ("token", "source", "stamp_ns", *keys, "latency_ms", "missing", "unscored")
+    ]
+    for frame in frames:
+        scores = [_cell(frame.scores.get(key)) for key in keys]
+        total = _cell(frame.latency_ms.get("total"))
+        row = (frame.token, frame.source, frame.stamp_ns, *scores, total)
+        rows.append((*row, " ".join(frame.missing), frame.unscored))
+    _write_table(folder / "frames.csv", rows)
+
+
+def _write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    write_bytes(path, text.getvalue().encode())
 
 
 def _cell(value: float | None) -> float | str:

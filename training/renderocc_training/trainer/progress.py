@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import fmean
 from types import TracebackType
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
+from renderocc_ros.files import write_bytes, write_image
 from renderocc_ros.progress import LINE_PERIOD_S
 from renderocc_training.trainer.loop import StepReport
 
@@ -103,20 +103,21 @@ class Progress:
 
     def _open(self, first: int) -> None:
         file = self._folder / LOG_FILE
-        known = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        self._log = file.open("w", encoding="utf-8")
+        known = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+        kept = []
         for line in known:
             with suppress(json.JSONDecodeError):  # the last one, where the run was killed
                 if json.loads(line)["step"] < first:
-                    self._log.write(f"{line}\n")
+                    kept.append(line)
+        write_bytes(file, b"".join(kept))
+        self._log = file.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=first)
 
     def picture(self, step: int, image: NDArray[np.uint8]) -> None:
         """Keep a picture (H, W, 3) RGB: in TensorBoard, and as ``pictures/<step>.png``."""
         self._board.add_image("rendered", image, step, dataformats="HWC")
         file = self._folder / PICTURES / f"{step:06d}.png"
-        file.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(file), image[..., ::-1])
+        write_image(file, np.ascontiguousarray(image[..., ::-1]))
 
     def table(self) -> Table:
         """The means of the last steps."""

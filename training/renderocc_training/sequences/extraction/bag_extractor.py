@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from renderocc_ros.files import write_bytes
 from renderocc_ros.rig.image_decoding import model_of_image
 from renderocc_training.recording import boxes as box_messages
 from renderocc_training.recording import message_content as content
@@ -161,8 +162,7 @@ class BagExtractor:
     ) -> None:
         name = measurement_name(self._log, channel, stamp_ns)
         path = self._root / LABEL_FOLDER / kind / channel / f"{name}.{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file)
+        write_bytes(path, file, durable=False)
         self._report.labels += 1
 
     # ---------------------------------------------------------------------------------- sets out

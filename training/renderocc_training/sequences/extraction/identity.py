@@ -7,12 +7,11 @@ files, each made by one process alone, so several can extract side by side.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
-from renderocc_ros.files import file_name
+from renderocc_ros.files import file_name, locked, write_bytes
 from renderocc_training.sequences.extraction.records import token
 from renderocc_training.sequences.nuscenes import FRAGMENTS
 
@@ -75,21 +74,14 @@ def claim_name(root: Path, name: str, owner: str) -> str:
 
 def _claim(root: Path, kind: str, name: str, owner: str, is_given_up: Callable[[str], bool]) -> str:
     folder = root / FRAGMENTS / "claims" / kind
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in count(1):
-        candidate = name if number == 1 else f"{name}-{number}"
-        file = folder / candidate
-        try:
-            descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
-            known = file.read_text(encoding="utf-8")
-            if known == owner:
-                return candidate
-            if known and is_given_up(known):
-                file.write_text(owner, encoding="utf-8")
-                return candidate
-        else:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-                out.write(owner)
+    with locked(folder / ".lock"):
+        for number in count(1):
+            candidate = name if number == 1 else f"{name}-{number}"
+            file = folder / candidate
+            known = file.read_text(encoding="utf-8") if file.exists() else ""
+            if known != owner:
+                if known and not is_given_up(known):
+                    continue
+                write_bytes(file, owner.encode(), durable=False)
             return candidate
     raise AssertionError("count() does not end")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from renderocc_ros.config import RigConfig
-from renderocc_ros.files import file_name, write_whole
+from renderocc_ros.files import file_name, write_bytes
 from renderocc_training.recording.bag_layout import find_layout
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.sequences.data_sets import DataFormat, open_sequences
@@ -140,8 +140,7 @@ class _Fragment:
             "promised_samples": dict(writer.promised_sample for writer in self.writers),
             "report": report.as_json(),
         }
-        with write_whole(self.folder / DONE) as file:
-            file.write(json.dumps(content).encode())
+        write_bytes(self.folder / DONE, json.dumps(content).encode())
         return report
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from renderocc_ros.files import write_bytes
 from renderocc_ros.rig.image_decoding import model_of_image, read_header
 from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
 from renderocc_training.sequences.extraction.options import ExtractOptions
@@ -100,7 +101,7 @@ class SequenceExtractor:
             return
         name = measurement_name(self._scene.identity.log, sweep.name, sweep.stamp_ns)
         file = self._root / LABEL_FOLDER / "points" / sweep.name / f"{name}.label"
-        file.parent.mkdir(parents=True, exist_ok=True)
         own = sweep.labels.suffix == file.suffix
-        file.write_bytes(sweep.labels.read_bytes() if own else labels.astype("<u4").tobytes())
+        content = sweep.labels.read_bytes() if own else labels.astype("<u4").tobytes()
+        write_bytes(file, content, durable=False)
         self._report.labels += 1

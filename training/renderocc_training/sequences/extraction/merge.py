@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from renderocc_ros.files import locked, write_image
 from renderocc_training.sequences.extraction.job import DONE, FORMAT, finished
 from renderocc_training.sequences.extraction.records import (
     SCENE_TABLES,
@@ -27,6 +30,7 @@ MAP_PIXELS_PER_M = 10
 MAX_MAP_PIXELS = 400_000_000
 ROAD_WIDTH_M = 4.0
 MAX_STEP_M = 20.0  # poses further apart belong to two sequences
+MAP_FILE = f"{token('map')}.png"
 
 
 def merge_tables(root: Path, version: str) -> tuple[float, float]:
@@ -39,25 +43,50 @@ def merge_tables(root: Path, version: str) -> tuple[float, float]:
     Raises:
         ValueError: no recording gave a scene.
     """
-    fragments = finished_fragments(root)
-    if not fragments:
-        raise ValueError(f"no key frames: nothing below {root / FRAGMENTS} holds a scene")
-    low, high = _extent(fragments)
-    shift = np.where(low < MARGIN_M, np.ceil((MARGIN_M - low) / 100 - 1e-3) * 100, 0.0)
-    folder = root / version
-    folder.mkdir(parents=True, exist_ok=True)
+    with locked(root / FRAGMENTS / ".merging"):
+        fragments = finished_fragments(root)
+        if not fragments:
+            raise ValueError(f"no key frames: nothing below {root / FRAGMENTS} holds a scene")
+        low, high = _extent(fragments)
+        shift = np.where(low < MARGIN_M, np.ceil((MARGIN_M - low) / 100 - 1e-3) * 100, 0.0)
+        scratch = root / f".{version}.part"
+        shutil.rmtree(scratch, ignore_errors=True)  # a killed process's
+        scratch.mkdir()
+        try:
+            _write_all(scratch, fragments, high + shift, shift)
+            _replace(scratch, root, version)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return float(shift[0]), float(shift[1])
+
+
+def _write_all(folder: Path, fragments: list[Path], high: Any, shift: Any) -> None:
+    """Tables and map of all recordings."""
     for table in (*SHARED_TABLES, *SCENE_TABLES):
         _write(folder / f"{table}.json", _records(fragments, table, shift))
-    map_name = _write_map(root, fragments, high + shift, shift)
-    logs = [record["token"] for record in _records(fragments, "log", shift)]
+    write_image(folder / MAP_FILE, _map(fragments, high, shift))
     record = {
         "token": token("map"),
-        "log_tokens": logs,
+        "log_tokens": [record["token"] for record in _records(fragments, "log", shift)],
         "category": "semantic_prior",
-        "filename": map_name,
+        "filename": f"maps/{MAP_FILE}",
     }
     _write(folder / "map.json", iter([record]))
-    return float(shift[0]), float(shift[1])
+
+
+def _replace(scratch: Path, root: Path, version: str) -> None:
+    """Put tables and map in the places of former ones.
+
+    The scenes' table goes first and comes last: whoever is killed meanwhile leaves a data set that
+    is refused, never tables of two kinds that are taken for one.
+    """
+    (root / version).mkdir(parents=True, exist_ok=True)
+    (root / "maps").mkdir(exist_ok=True)
+    last = root / version / "scene.json"
+    last.unlink(missing_ok=True)
+    (scratch / MAP_FILE).replace(root / "maps" / MAP_FILE)
+    for file in sorted(scratch.iterdir(), key=lambda file: file.name == last.name):
+        file.replace(root / version / file.name)
 
 
 def finished_fragments(root: Path) -> list[Path]:
@@ -109,18 +138,16 @@ def _records(fragments: list[Path], table: str, shift: Any) -> Iterator[Record]:
 
 
 def _write(file: Path, records: Iterator[Record]) -> None:
-    """A JSON list, one record a line; there whole or not at all."""
-    scratch = file.with_name(f".{file.name}.unfinished")
-    with scratch.open("w", encoding="utf-8") as out:
+    """A JSON list, one record a line."""
+    with file.open("w", encoding="utf-8") as out:
         separator = "[\n"
         for record in records:
             out.write(separator + json.dumps(record, ensure_ascii=False))
             separator = ",\n"
         out.write("[]\n" if separator == "[\n" else "\n]\n")
-    scratch.replace(file)
 
 
-def _write_map(root: Path, fragments: list[Path], high: Any, shift: Any) -> str:
+def _map(fragments: list[Path], high: Any, shift: Any) -> NDArray[np.uint8]:
     """A map that shows where was driven (white); a single black pixel if that is too large."""
     width, height = (math.ceil((edge + MARGIN_M) * MAP_PIXELS_PER_M) for edge in high)
     image = np.zeros((1, 1), dtype=np.uint8)
@@ -135,8 +162,4 @@ def _write_map(root: Path, fragments: list[Path], high: Any, shift: Any) -> str:
                     before = here
                 cv2.line(image, before, here, (255,), round(ROAD_WIDTH_M * MAP_PIXELS_PER_M))
                 before = here
-    name = f"maps/{token('map')}.png"
-    (root / name).parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(root / name), image):
-        raise OSError(f"could not write {root / name}")
-    return name
+    return image

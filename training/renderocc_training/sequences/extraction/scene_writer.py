@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from renderocc_ros.files import write_bytes
 from renderocc_ros.geometry import RigidTransform
 from renderocc_training.recording.boxes import Box
 from renderocc_training.sequences.extraction.readings import Reading
@@ -166,8 +167,7 @@ class SceneWriter:
         stamp = reading.stamp_ns // MICROSECOND_NS
         name = measurement_name(self.identity.log, reading.channel, reading.stamp_ns)
         file = self.root / folder / reading.channel / f"{name}.{reading.suffix}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(reading.content)
+        write_bytes(file, reading.content, durable=False)
         own = token("sample_data", self.identity.key, reading.channel, reading.stamp_ns)
         pose = {"token": own, "timestamp": stamp} | pose_fields(reading.world_from_ego)
         self.tables.add("ego_pose", pose)

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros import outside_data
-from renderocc_ros.files import write_whole
+from renderocc_ros.files import write_arrays as write_npz
+from renderocc_ros.files import write_bytes
 from renderocc_training.sequences.model import Frame, RecordedSequence
 from renderocc_training.supervision.labels.interface import PixelLabeller, no_labels
 from renderocc_training.supervision.rays.ray_batch import PixelLabels
@@ -70,9 +71,7 @@ class LabelStore:
         self.settings_hash = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.folder = folder / f"{labeller.name}-{self.settings_hash}" if folder else None
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with write_whole(self.folder / "settings.json") as file:
-                file.write(text.encode())
+            write_bytes(self.folder / "settings.json", text.encode())
         self._recent: OrderedDict[str, FrameLabels] = OrderedDict()
 
     def key(self, sequence: RecordedSequence, frame: Frame) -> str:
@@ -157,5 +156,4 @@ def read_arrays(file: Path, key: str) -> dict[str, NDArray[Any]] | None:
 
 def write_arrays(file: Path, key: str, arrays: dict[str, NDArray[Any]]) -> None:
     """Write arrays with their key; the file is there whole or not at all."""
-    with write_whole(file) as out:
-        np.savez(out, key=np.array(key), **arrays)  # type: ignore[arg-type]
+    write_npz(file, {"key": np.array(key), **arrays}, compress=False)
