@@ -36,7 +36,7 @@ def remove_stale_segments(folder: Path = SHARED_MEMORY) -> int:
     for lock in folder.glob("fast*_el"):
         if not SEGMENT_LOCK.fullmatch(lock.name):
             continue
-        with suppress(OSError), lock.open("rb") as file:
+        with suppress(OSError), open(lock, "rb", opener=_unfollowed) as file:
             about = os.fstat(file.fileno())
             if about.st_uid != os.getuid() or time.time() - about.st_mtime < YOUNG_S:
                 continue
@@ -45,6 +45,11 @@ def remove_stale_segments(folder: Path = SHARED_MEMORY) -> int:
             lock.unlink()
             removed += 1
     return removed
+
+
+def _unfollowed(path: str, flags: int) -> int:
+    # Everybody may put a link or a pipe there.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def run_until_signalled(run: Callable[[], None]) -> NoReturn:

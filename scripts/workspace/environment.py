@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import socket
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -89,18 +89,17 @@ def shared_memory_shortage() -> str | None:
 
 
 def _take_domain(domain: int) -> bool:
-    """Hold a domain for the rest of this process, across exec: the lock goes with the open file."""
-    path = Path("/var/tmp") / f"renderocc-domain-{domain}.lock"
+    """Hold a domain for the rest of this process, across exec, on this machine's network.
+
+    It is the abstract name of a socket: no file that another user could have put there.
+    """
+    holder = socket.socket(socket.AF_UNIX)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError:  # another user's
+        holder.bind(f"\0renderocc-domain-{domain}")
+    except OSError:  # another ./run has it
+        holder.close()
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return False
-    os.set_inheritable(descriptor, True)
+    os.set_inheritable(holder.detach(), True)
     return True
 
 

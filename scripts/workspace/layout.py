@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from steps import StepFailed
 
 DISTROS = ("jazzy", "kilted")  # those with wheels; first the default, which lives longest
 
@@ -79,13 +82,31 @@ def state_root(checkout: Path) -> Path:
     (numpy's) that are below a package's own source, and build tools want a path without spaces,
     which a checkout's need not be. A cache whose own path has such characters is replaced by one in
     the temporary folder.
+
+    Raises:
+        StepFailed: the cache in the temporary folder is another user's, or open to others.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     if not cache.is_absolute() or re.search(r"[^\w./+@%,=~-]", str(cache), re.ASCII):
-        cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
+        cache = _own_folder(Path(tempfile.gettempdir()) / f"cache-{os.getuid()}")
     name = re.sub(r"[^\w.-]", "_", checkout.name, flags=re.ASCII)
     digest = hashlib.sha256(str(checkout).encode()).hexdigest()[:8]
     return cache / "renderocc_ros" / f"{name}-{digest}"
+
+
+def _own_folder(folder: Path) -> Path:
+    """A folder that only this user can write to, where everybody may have made one of its name."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        about = folder.lstat()
+        private = stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o077
+        if not private or about.st_uid != os.getuid():
+            raise StepFailed(
+                f"{folder} is not a folder of yours alone\n"
+                "  cure: set XDG_CACHE_HOME to a path without spaces, or remove it"
+            ) from None
+    return folder
 
 
 def digest(*, contents: Iterable[Path] = (), names: Iterable[Path] = (), extra: str = "") -> str:

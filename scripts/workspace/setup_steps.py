@@ -45,7 +45,7 @@ def _make_venv(layout: Layout) -> None:
     stamp = Stamp(layout.state, "venv", f"{sys.version} {sys.base_prefix}")
     if stamp.is_current and layout.python.exists():
         return
-    _require_system_packages()
+    _require_system_packages(layout)
     with step(f"creating a virtual environment of Python {sys.version.split()[0]}"):
         if layout.venv.exists():
             shutil.rmtree(layout.venv)
@@ -172,7 +172,7 @@ def _build(layout: Layout) -> None:
 
 
 def _run_colcon(layout: Layout, bases: Sequence[Path]) -> None:
-    _require_system_packages()
+    _require_system_packages(layout)
     _remove_dangling_links(layout.install)
     jobs = str(os.cpu_count() or 1)
     command: list[str | Path] = ["colcon", "--log-base", layout.state / "log" / "colcon", "build"]
@@ -196,7 +196,7 @@ def _remove_dangling_links(folder: Path) -> None:
             path.unlink()
 
 
-def _require_system_packages() -> None:
+def _require_system_packages(layout: Layout) -> None:
     """Install a missing compiler, CMake or venv module where we may, else name them."""
     packages = [package for program, package in BUILDERS.items() if shutil.which(program) is None]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -211,7 +211,7 @@ def _require_system_packages() -> None:
             f"  cure: install them (Debian, Ubuntu: sudo apt install {names}) and run again"
         )
     with step(f"installing system packages with apt: {names}"):
-        log = Path("/var/tmp") / f"renderocc-apt-{os.getpid()}.log"
+        log = layout.log("apt")
         cure = f"run: apt-get update && apt-get install {names}"
         run_logged(["apt-get", "update"], log, cure)
         run_logged(["apt-get", "install", "-y", "--no-install-recommends", *packages], log, cure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -67,13 +66,14 @@ def test_a_failed_step_names_its_log_and_the_cure(tmp_path: Path) -> None:
 def test_missing_system_packages_are_named_where_they_cannot_be_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from layout import Layout
     from setup_steps import _require_system_packages
     from steps import StepFailed
 
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(StepFailed, match=r"sudo apt install g\+\+ cmake make"):
-        _require_system_packages()
+        _require_system_packages(Layout(ROOT, "jazzy", True))
 
 
 def test_state_is_kept_apart_and_in_a_plain_path(
@@ -88,7 +88,32 @@ def test_state_is_kept_apart_and_in_a_plain_path(
     kinds = [Layout(first, "jazzy", True), Layout(first, "jazzy", False), Layout(first, "x", True)]
     assert len({kind.state for kind in kinds}) == 3
     monkeypatch.setenv("XDG_CACHE_HOME", "/my cache")
-    assert " " not in str(state_root(first))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    replaced = state_root(first)
+    assert " " not in str(replaced)
+    assert state_root(first) == replaced
+    assert (tmp_path / f"cache-{os.getuid()}").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_that_others_have_laid_in_the_temporary_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from layout import state_root
+    from steps import StepFailed
+
+    monkeypatch.setenv("XDG_CACHE_HOME", "/my cache")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    cache, theirs = tmp_path / f"cache-{os.getuid()}", tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    cache.symlink_to(theirs)
+    with pytest.raises(StepFailed, match="not a folder of yours alone"):
+        state_root(ROOT)
+    assert not list(theirs.iterdir())
+    cache.unlink()
+    cache.mkdir()
+    cache.chmod(0o777)
+    with pytest.raises(StepFailed, match="not a folder of yours alone"):
+        state_root(ROOT)
 
 
 def test_a_stamp_holds_while_its_inputs_do(tmp_path: Path) -> None:
@@ -113,14 +138,8 @@ def test_two_private_runs_get_domains_of_their_own(monkeypatch: pytest.MonkeyPat
     from environment import FIRST_DOMAIN, LAST_DOMAIN, stay_on_this_machine
     from layout import Layout
 
-    taken: list[int] = []
-    real_open = os.open
-
-    def remember(*arguments: object) -> int:
-        taken.append(real_open(*arguments))  # type: ignore[arg-type]
-        return taken[-1]
-
-    monkeypatch.setattr(os, "open", remember)
+    held: list[int] = []
+    monkeypatch.setattr(os, "set_inheritable", lambda number, _: held.append(number))
     layout = Layout(ROOT, "kilted", True)
     domains = []
     for _ in range(2):
@@ -128,12 +147,8 @@ def test_two_private_runs_get_domains_of_their_own(monkeypatch: pytest.MonkeyPat
         stay_on_this_machine(layout, env, private=True)
         domains.append(int(env["ROS_DOMAIN_ID"]))
         assert env["FASTDDS_DEFAULT_PROFILES_FILE"].endswith("config/fastdds_loopback.xml")
-    for descriptor in taken:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
-        except OSError:
-            continue  # closed already, since another run holds that domain
+    for descriptor in held:
+        os.close(descriptor)
     assert domains[0] != domains[1]
     assert all(FIRST_DOMAIN <= domain <= LAST_DOMAIN for domain in domains)
     env = {"RENDEROCC_DOMAIN_ID": "7"}

@@ -71,10 +71,6 @@ class _Trial:
         self._whole = writer.contents(self._out)
         self._read_whole = self._read()
         self.events = end.events
-        self._begin()
-        self._call()
-        if differing := _different(writer.contents(self._out), self._whole):
-            raise RuntimeError(f"two undisturbed runs differ: {differing}")
 
     def _begin(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

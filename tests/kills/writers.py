@@ -282,21 +282,37 @@ def _evaluate(inputs: Inputs, out: Path) -> Words:
     ]
 
 
-def _is_whole_rrd(content: bytes) -> bytes:
-    """Rerun writes times and numbers of its own: only the size, about, says that it is whole."""
-    return str(round(len(content) / 1000)).encode()
+def _tensors(content: bytes) -> bytes:
+    """A checkpoint with its header sorted, which the library does not do."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    return json.dumps(header, sort_keys=True).encode() + content[8 + length :]
+
+
+def _state(content: bytes) -> bytes:
+    """The values of a training's state, whatever shares memory with what."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.tolist()
+        if isinstance(value, dict):
+            return {str(key): plain(each) for key, each in value.items()}
+        return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+    return json.dumps(plain(torch.load(io.BytesIO(content), weights_only=True))).encode()
 
 
 def _simulate(inputs: Inputs, out: Path) -> Words:
     return [
-        *("simulate", out, "--preset", "tiny", "--rig", "two_cameras", "--seconds", "1"),
+        *("simulate", out, "--preset", "tiny", "--rig", "two_cameras", "--seconds", "0.5"),
         *("--traffic", "2", "--walkers", "2", "--processes", "1"),
     ]
 
 
 def _view(suffix: str) -> Callable[[Inputs, Path], Words]:
     return lambda inputs, out: [
-        *("view", inputs.results, "--width", "320", "--save", out / f"drive.{suffix}")
+        *("view", inputs.results, "--seconds", "0.1", "--width", "320"),
+        *("--save", out / f"drive.{suffix}"),
     ]
 
 
@@ -358,7 +374,10 @@ WRITERS: dict[str, Writer] = {
     "train": Writer(
         _train,
         _separate,
-        comparable={"steps.jsonl": _steps_without_speed, "tfevents": None},
+        comparable={
+            **{"steps.jsonl": _steps_without_speed, "tfevents": None},
+            **{".safetensors": _tensors, "last.pt": _state},
+        },
         stages={".safetensors": load_checkpoint, "last.pt": lambda file: read_state(file.parent)},
         growing=("steps.jsonl",),
     ),
@@ -374,6 +393,7 @@ WRITERS: dict[str, Writer] = {
     "convert": Writer(
         lambda inputs, out: ["convert", inputs.folder / "official.pth", out / "model.safetensors"],
         _separate,
+        comparable={".safetensors": _tensors},
         warm=_small_official,
     ),
     "simulate": Writer(_simulate, _read_bag),
@@ -389,10 +409,9 @@ WRITERS: dict[str, Writer] = {
     "view --save .png": Writer(_view("png"), _separate),
     "view --save .gif": Writer(_view("gif"), _separate),
     "view --save .mp4": Writer(_view("mp4"), _separate),
-    "view --save .rrd": Writer(_view("rrd"), _separate, comparable={".rrd": _is_whole_rrd}),
     "rviz-config": Writer(
         lambda inputs, out: [
-            *("rviz-config", "--network", inputs.network),
+            *("rviz-config", "--rig", "nuscenes", "--network", inputs.network),
             *("--out", out / "a.rviz", "--foxglove", out / "a.json"),
         ],
         _separate,

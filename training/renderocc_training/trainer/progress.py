@@ -58,6 +58,8 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._live.stop()
+        if not self._console.is_terminal:
+            self._console.line()  # which ends the table's last line
         if self._first is not None:
             self._board.close()
             self._log.close()
