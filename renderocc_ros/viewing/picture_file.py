@@ -115,7 +115,7 @@ class Mp4(Film):
 
 
 class AnimatedPicture(Film):
-    """"gif" or "webp", for pages that take no film; in memory to the end: for short sequences."""
+    """ "gif" or "webp", for pages that take no film; in memory to the end: for short sequences."""
 
     def __init__(
         self, file: BinaryIO, format: str, width: int, speed: float, beside: bool = False
