@@ -7,6 +7,7 @@ import runpy
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.contracts.checkout import ROOT, package_xml
@@ -21,7 +22,8 @@ def test_the_commit_hooks_lint_with_the_pinned_ruff() -> None:
     assert pinned is not None and wanted == [[pinned[0]], [pinned[0]]]
 
 
-def test_ci_runs_on_every_distribution_that_we_name() -> None:
+def test_ci_runs_on_every_distribution_that_we_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "workspace")
     own = runpy.run_path(str(ROOT / "scripts" / "workspace" / "layout.py"))["DISTROS"]
     jobs = yaml.safe_load((WORKFLOWS / "ci.yml").read_text())["jobs"]
     tested = jobs["ros"]["strategy"]["matrix"]["distro"]
