@@ -29,6 +29,7 @@ CLOCK_PERIOD_NS = 10_000_000
 STOP_CHECK_S = 0.1  # between two looks at whether to stop
 SETTLED_S = 0.5  # subscribers that come within this of each other are waited for together
 ACKNOWLEDGE_S = 2.0
+LATCHED_NAMES = ("tf_static", "robot_description")  # where the bag does not say what is
 MAX_KEPT = 1000  # messages in a publisher's queue, whatever the file says
 CURE = "it cannot be played; 'mcap recover' mends an MCAP file"
 
@@ -251,6 +252,8 @@ def _offered(connection: Connection) -> list[Qos]:
 
 def _is_latched(connection: Connection) -> bool:
     profiles = _offered(connection)
+    if not profiles:  # as converters leave it
+        return connection.topic.rpartition("/")[2] in LATCHED_NAMES
     return any(qos.durability is QosDurability.TRANSIENT_LOCAL for qos in profiles)
 
 

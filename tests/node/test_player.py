@@ -24,8 +24,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 
-from renderocc_ros.geometry import CameraModel
+from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.tools.player import PlayOptions
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
@@ -209,6 +210,29 @@ def test_late_subscribers_get_all_that_is_latched(
     listener.listen(Header, "/note", latched=True)
     listener.until(lambda: len(listener.data["/note"]) == 2)
     assert same(listener.data["/note"], recorded(bag, "/note"))
+
+
+def test_transforms_are_latched_where_the_bag_says_nothing(
+    listener: Listener, start: Any, tmp_path: Path
+) -> None:
+    """As converters leave it: no QoS at all, and nobody sees the mounts."""
+    mount = RigidTransform.identity()
+    static = messages.tf([messages.transform_stamped(START_NS, "base_link", "cam", mount)])
+    with Writer(tmp_path / "bag", version=9) as writer:
+        for topic, kind, message in (
+            ("/tf_static", "tf2_msgs/msg/TFMessage", static),
+            ("/cam/camera_info", "sensor_msgs/msg/CameraInfo", None),
+        ):
+            connection = writer.add_connection(topic, kind, typestore=typestore())
+            for number in range(1 if message is not None else COUNT):
+                stamp = START_NS + number * GAP_NS
+                sent = message or messages.camera_info(stamp, "cam", MODEL)
+                writer.write(connection, stamp, typestore().serialize_cdr(sent, kind))
+    listener.listen(CameraInfo, "/cam/camera_info")
+    start(tmp_path / "bag", "--wait-for-subscribers", "--rate", "0.2")
+    listener.until(lambda: len(listener.data["/cam/camera_info"]) > 1)
+    listener.listen(TFMessage, "/tf_static", latched=True)
+    listener.until(lambda: len(listener.data["/tf_static"]) == 1)
 
 
 def test_a_start_in_the_middle_still_brings_what_is_latched(

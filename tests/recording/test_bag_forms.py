@@ -6,13 +6,14 @@ import random
 import re
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
 from mcap.writer import CompressionType, IndexType
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag1 import Writer as Ros1Writer
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -81,8 +82,10 @@ def write_ros1(file: Path) -> Path:
     return file
 
 
-def write_rosbag2(bag: Path, drive: list[Event], storage: StoragePlugin) -> Path:
-    with Writer(bag, version=9, storage_plugin=storage) as writer:
+def write_rosbag2(
+    bag: Path, drive: list[Event], storage: StoragePlugin, writer: Writer | None = None
+) -> Path:
+    with writer or Writer(bag, version=9, storage_plugin=storage) as writer:
         connections: dict[str, Any] = {}
         for log_ns, topic, message in drive:
             kind = message.__msgtype__
@@ -112,6 +115,20 @@ def split_db3(bag: Path, count: int) -> Path:
     return bag
 
 
+def packed(bag: Path, mode: CompressionMode, storage: StoragePlugin, last_is_not: bool) -> Path:
+    """Compressed by the recorder, which died: no metadata.yaml, and the last file as it was."""
+    bag.mkdir()
+    for number, part in enumerate(parts(3, events())):
+        one = bag.parent / f"part{number}"
+        writer = Writer(one, version=9, storage_plugin=storage)
+        if not (last_is_not and number == 2):
+            writer.set_compression(mode, CompressionFormat.ZSTD)
+        write_rosbag2(one, part, storage, writer)
+        (file,) = (file for file in one.iterdir() if file.suffix != ".yaml")
+        file.rename(bag / f"drive_{number}{''.join(file.suffixes)}")
+    return bag
+
+
 def renamed(bag: Path, storage: StoragePlugin) -> Path:
     (file,) = (f for f in write_rosbag2(bag, events(), storage).iterdir() if f.suffix != ".yaml")
     return file.rename(bag / f"monday{file.suffix}").parent
@@ -133,6 +150,7 @@ def shuffled(bag: Path) -> Path:
 
 
 SQLITE, MCAP = StoragePlugin.SQLITE3, StoragePlugin.MCAP
+BY_FILE, BY_MESSAGE = CompressionMode.FILE, CompressionMode.MESSAGE
 USELESS = "metadata.yaml does not fit its files"
 FORMS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "12 MCAP files": (lambda bag: split_mcap(bag, 12), NO_METADATA),
@@ -155,6 +173,9 @@ FORMS: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda bag: write_mcap(bag / "drive.mcap", events(), use_chunking=False),
         "",
     ),
+    "packed db3 files": (lambda bag: packed(bag, BY_FILE, SQLITE, True), NO_METADATA),
+    "packed MCAP files": (lambda bag: packed(bag, BY_FILE, MCAP, True), NO_METADATA),
+    "packed messages": (lambda bag: packed(bag, BY_MESSAGE, SQLITE, False), NO_METADATA),
     "ROS 1": (lambda bag: write_mcap(bag / "drive.mcap", ros1_events(), ros1=True), ""),
     "ROS 1 bag": (lambda bag: write_ros1(bag.with_suffix(".bag")), ""),
 }
@@ -213,6 +234,25 @@ def test_the_last_file_of_a_split_recording_may_be_cut_off(tmp_path: Path) -> No
     assert reader.damage[1].startswith("drive_11.mcap: cut off at byte")
     with pytest.raises(ValueError, match="metadata.yaml is missing"), BagReader(bag):
         pass
+
+
+@pytest.mark.parametrize("mode", [BY_FILE, BY_MESSAGE])
+def test_a_single_packed_file_is_read(mode: CompressionMode, tmp_path: Path) -> None:
+    file = next(packed(tmp_path / "drive", mode, MCAP, False).glob("drive_0*"))
+    with BagReader(file) as reader:
+        read = [reader.decode(message) for message in reader.messages()]
+    assert len(read) == len(parts(3, events())[0])
+    assert not list(Path(gettempdir()).glob("renderocc-bag-*/drive_0*"))
+
+
+def test_a_damaged_packed_file_and_a_metadata_file_are_named(tmp_path: Path) -> None:
+    file = next(packed(tmp_path / "drive", BY_FILE, MCAP, False).glob("drive_0*"))
+    file.write_bytes(b"no zstd at all")
+    with pytest.raises(ValueError, match=r"drive_0.mcap.zstd is broken .*: copy it again"):
+        BagReader(file).__enter__()
+    metadata = tmp_path / "part0" / "metadata.yaml"
+    with pytest.raises(ValueError, match=r"metadata.yaml describes a bag: give its folder"):
+        BagReader(metadata)
 
 
 def test_what_holds_no_ros_messages_is_named(tmp_path: Path) -> None:

@@ -7,21 +7,29 @@ import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
+import zstandard
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 
-from renderocc_ros.outside_data import reason_of
+from renderocc_ros.outside_data import parsing, reason_of
 from renderocc_training.recording.mcap_records import McapChannel, McapRecords, lacks_message_index
 from renderocc_training.recording.typestore import typestore
 
-CURE = (
+MCAP_CURE = (
     "'mcap recover' mends a file, 'ros2 bag reindex' a folder that lacks metadata.yaml; "
     "'renderocc extract' needs neither, it salvages what can be read"
 )
+DATABASE_CURE = "'sqlite3 FILE .recover | sqlite3 NEW' mends a database"
 RECORDINGS = (".mcap", ".db3")
+PACKED = ".zstd"
+ZSTD_FRAME = b"\x28\xb5\x2f\xfd"  # a message in CDR begins with 0
+LARGEST_MESSAGE = 1 << 30
+METADATA = "metadata.yaml"
+RESTORE = "copy it again"
 NO_METADATA = "metadata.yaml is missing: the recorder did not end properly"
 
 
@@ -71,15 +79,22 @@ class BagReader:
         self._records: McapRecords | None = None
         if not self.path.exists():
             raise ValueError(f"there is no bag at {self.path}")
+        if self.path.name == METADATA:
+            raise ValueError(f"{self.path} describes a bag: give its folder, {self.path.parent}")
         if self.path.is_dir() and not _holds_recording(self.path):
             bags = sorted(each.name for each in self.path.iterdir() if _is_bag(each))
             hint = f"; name one of the bags in it: {', '.join(bags)}" if bags else ""
             raise ValueError(f"the folder {self.path} holds no recording{hint}")
         self._files = _recordings(self.path)
+        self._unpacked: TemporaryDirectory[str] | None = None
         self._reader: AnyReader | None = None
 
     def __enter__(self) -> BagReader:
         problem = self._open([self.path])
+        if problem and (self._salvage or self.path.is_file()):
+            self._unpack()
+        if problem and self.path.is_file() and self._files != [self.path]:
+            problem = self._open(self._files)
         if problem and self._salvage and self.path.is_dir():
             # The files themselves, whatever metadata.yaml says of them.
             first_problem, problem = problem, self._open(self._files)
@@ -106,6 +121,8 @@ class BagReader:
     ) -> None:
         if self._reader is not None:
             self._reader.close()
+        if self._unpacked is not None:
+            self._unpacked.cleanup()
 
     @property
     def _bag(self) -> AnyReader:
@@ -113,9 +130,20 @@ class BagReader:
             raise ValueError(f"{self.path} is not open: read it inside of 'with'")
         return self._reader
 
+    def _unpack(self) -> None:
+        """Files that are compressed as a whole, until this is closed; metadata.yaml lists them."""
+        for place, file in enumerate(self._files):
+            if file.suffix == PACKED:
+                if self._unpacked is None:
+                    self._unpacked = TemporaryDirectory(prefix="renderocc-bag-")
+                plain = Path(self._unpacked.name) / file.stem
+                with file.open("rb") as source, plain.open("wb") as target, parsing(file, RESTORE):
+                    zstandard.ZstdDecompressor().copy_stream(source, target)
+                self._files[place] = plain
+
     def _open(self, paths: list[Path]) -> str:
         """Open this with rosbags; what is wrong if it cannot be, else nothing."""
-        if paths[0].is_dir() and not (paths[0] / "metadata.yaml").exists():
+        if paths[0].is_dir() and not (paths[0] / METADATA).exists():
             return NO_METADATA
         if self._is_mcap and lacks_message_index(self._files):
             return "there is no index of its messages"
@@ -188,7 +216,7 @@ class BagReader:
         if self._records is not None:
             wanted = set(self.topics if topics is None else topics)
             for channel, log_time_ns, data in self._records.messages(wanted, start_ns, stop_ns):
-                yield BagMessage(channel.topic, channel.message_type, log_time_ns, data)
+                yield _message(channel.topic, channel.message_type, log_time_ns, data)
             return
         chosen = [
             connection
@@ -200,7 +228,7 @@ class BagReader:
         last_ns = start_ns
         try:
             for connection, log_time_ns, data in self._bag.messages(chosen, start_ns, stop_ns):
-                yield BagMessage(connection.topic, connection.msgtype, log_time_ns, data)
+                yield _message(connection.topic, connection.msgtype, log_time_ns, data)
                 last_ns = log_time_ns + 1
         except Exception as error:
             if not self._salvage:
@@ -210,7 +238,7 @@ class BagReader:
             self.damage.append(f"{self.path.name}: {reason_of(error)}")
             names = {connection.topic for connection in chosen}
             for channel, log_time_ns, data in self._behind_the_damage(names, last_ns, stop_ns):
-                yield BagMessage(channel.topic, channel.message_type, log_time_ns, data)
+                yield _message(channel.topic, channel.message_type, log_time_ns, data)
 
     def decode(self, message: BagMessage) -> Any:
         """The message with its fields, by the definitions that the bag carries."""
@@ -241,7 +269,9 @@ class BagReader:
         return any(file.suffix == ".mcap" for file in self._files)
 
     def _cure(self) -> str:
-        return f"; {CURE}" if self._is_mcap else ""
+        if any(file.suffix == ".db3" for file in self._files):
+            return f"; {DATABASE_CURE}"
+        return f"; {MCAP_CURE}" if self._is_mcap else ""
 
     def _behind_the_damage(
         self, topics: set[str], start_ns: int | None, stop_ns: int | None
@@ -254,9 +284,21 @@ def _recordings(path: Path) -> list[Path]:
     """The files of a bag, in the order of their numbers: 0, 1, 2, … 10, 11."""
     if path.is_file():
         return [path]
-    files = [file for file in path.iterdir() if file.suffix in RECORDINGS]
-    kind = RECORDINGS[0] if any(file.suffix == RECORDINGS[0] for file in files) else RECORDINGS[1]
-    return sorted((file for file in files if file.suffix == kind), key=_by_number)
+    files = {file: _kind(file) for file in path.iterdir() if _kind(file) in RECORDINGS}
+    kind = min(files.values(), key=RECORDINGS.index, default="")
+    return sorted((file for file, each in files.items() if each == kind), key=_by_number)
+
+
+def _kind(file: Path) -> str:
+    """ ".mcap" or ".db3", also of files that are compressed as a whole."""
+    return file.with_suffix("").suffix if file.suffix == PACKED else file.suffix
+
+
+def _message(topic: str, message_type: str, log_time_ns: int, data: bytes) -> BagMessage:
+    """Unpacked, where messages are compressed one by one and no metadata.yaml says so."""
+    if bytes(data[:4]) == ZSTD_FRAME and 0 <= zstandard.frame_content_size(data) < LARGEST_MESSAGE:
+        data = zstandard.ZstdDecompressor().decompress(data)
+    return BagMessage(topic, message_type, log_time_ns, data)
 
 
 def _by_number(file: Path) -> list[tuple[int, str]]:
@@ -266,7 +308,7 @@ def _by_number(file: Path) -> list[tuple[int, str]]:
 
 def _holds_recording(folder: Path) -> bool:
     return any(
-        file.name == "metadata.yaml" or not set(file.suffixes).isdisjoint(RECORDINGS)
+        file.name == METADATA or not set(file.suffixes).isdisjoint(RECORDINGS)
         for file in folder.iterdir()
     )
 
