@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from street_source import GRID, make_source, network_config, recipe
 
 from renderocc_ros.class_set import OCCUPIED_ID, ClassSet
@@ -16,7 +19,7 @@ from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.occupancy.grid_file import describe_grid
 from renderocc_training.samples.truth import TruthFolder
 from renderocc_training.sequences.model import RecordedSequence
-from renderocc_training.trainer.held_out import _look, score_held_out
+from renderocc_training.trainer.held_out import _look, held_out_table, score_held_out
 
 
 class Known(torch.nn.Module):
@@ -82,6 +85,12 @@ def test_held_out_scores_of_what_is_known(
     constant = scores["best constant"].depth
     by_height = scores["best constant"].truth
     assert 0 < by_height["iou_above_ground"] < by_height["iou"] < 1
+    drawn = Console(width=80, record=True, file=io.StringIO())
+    drawn.print(held_out_table(scores, 1))
+    rows = [re.split(r" *│ *", line.strip("│ ")) for line in drawn.export_text().splitlines()]
+    assert rows[4][:3] == ["mIoU, 3D truth, %", "100.0", "0.0"]
+    above = next(row for row in rows if row[0] == "IoU above ground, 3D truth, %")
+    assert float(above[3]) == pytest.approx(100 * by_height["iou_above_ground"], abs=0.05)
     own = source.own_rays(0)
     assert not own.is_auxiliary.any() and constant.pixels == scores["all"].depth.pixels
     inside = own.range_m[np.isfinite(own.range_m) & (own.range_m < 20)]

@@ -93,15 +93,17 @@ def count_voxels(
     confusion = confusion_matrix(truth, predicted, class_set, mask)
     free, depth = class_set.free_id, truth.shape[-1]
     counted = truth != IGNORE_ID if mask is None else (truth != IGNORE_ID) & mask.astype(bool)
-    label = np.minimum(truth, free + 1)  # occupied by an unknown class comes after free
-    place = np.arange(depth) * (free + 2) + label
-    layers = np.bincount(place[counted], minlength=depth * (free + 2))
-    high = counted & (above_ground(truth, class_set) if above is None else above)
-    kind = 4 * np.arange(depth) + 2 * (truth != free) + (predicted != free)
+    layer = np.broadcast_to(np.arange(depth), truth.shape)[counted]
+    true, occupied = truth[counted], predicted[counted] != free
+    label = np.minimum(true, free + 1)  # occupied by an unknown class comes after free
+    high = (above_ground(truth, class_set) if above is None else above)[counted]
+    kind = (4 * layer + 2 * (true != free) + occupied)[high]
+    by_class = np.bincount(layer * (free + 2) + label, minlength=depth * (free + 2))
+    by_occupancy = np.bincount(kind, minlength=4 * depth)
     return VoxelCounts(
         confusion,
-        layers.reshape(depth, free + 2).astype(np.int64),
-        np.bincount(kind[high], minlength=4 * depth).reshape(depth, 2, 2).astype(np.int64),
+        by_class.reshape(depth, free + 2).astype(np.int64),
+        by_occupancy.reshape(depth, 2, 2).astype(np.int64),
     )
 
 

@@ -170,7 +170,8 @@ def held_out_table(scores: Mapping[str, HeldOutScores], title: str) -> Table:
             ("iou", "IoU with ground"),
         ):
             shares = [getattr(one, volumes)[key] for one in each]
-            table.add_row(f"{label}, {against}, %", *map(_percent, shares))
+            if not np.isnan(shares).all():
+                table.add_row(f"{label}, {against}, %", *map(_percent, shares))
         table.add_section()
     table.add_row("rays: mIoU %", *(_percent(one.ray_miou) for one in each))
     table.add_row("ranges: AbsRel", *(f"{one.depth.abs_rel:.3f}" for one in each))
