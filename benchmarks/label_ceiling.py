@@ -1,6 +1,6 @@
 """How much of the exact 3D truth 2D labels can tell: the voxel labels before any network.
 
-    ./run bench label_ceiling DATA
+    ./run bench label_ceiling --data DATA
 
 DATA is what ``extract`` makes of synthetic drives, with depth and class images as labels. For each
 distance of labelled pixels, and for rays of the key frame alone and of seven frames, the labels
@@ -39,7 +39,7 @@ SEVEN_FRAMES = (-3, -2, -1, 1, 2, 3)
 
 
 def main(
-    data: Path,
+    data: Annotated[Path, typer.Option(help="what extract made of synthetic drives")],
     stride_px: Annotated[list[int], typer.Option(help="may be repeated")] = [8, 4, 2, 1],  # noqa: B006
     every: Annotated[int, typer.Option(min=1, help="take every so many-th key frame")] = 6,
     network: str = "nano",
