@@ -86,7 +86,7 @@ def test_held_out_scores_of_what_is_known(
     by_height = scores["best constant"].truth
     assert 0 < by_height["iou_above_ground"] < by_height["iou"] < 1
     drawn = Console(width=80, record=True, file=io.StringIO())
-    drawn.print(held_out_table(scores, 1))
+    drawn.print(held_out_table(scores, "one sample"))
     rows = [re.split(r" *│ *", line.strip("│ ")) for line in drawn.export_text().splitlines()]
     assert rows[4][:3] == ["mIoU, 3D truth, %", "100.0", "0.0"]
     above = next(row for row in rows if row[0] == "IoU above ground, 3D truth, %")
