@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from operator import length_hint
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -67,5 +70,34 @@ def tracked(
     items: Iterable[T], description: str, console: Console, total: int | None = None
 ) -> Iterator[T]:
     """The items, while it is shown how many have been taken."""
+    known = total if total is not None else length_hint(items) or None
     with JobProgress(console, transient=True) as progress:
-        yield from progress.track(items, total=total, description=description)
+        task = progress.add_task(description, total=known)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+@contextmanager
+def working(description: str, console: Console) -> Iterator[None]:
+    """Around a step that does not say how far it is: a moving sign in a terminal, a plain line at
+    its start and every ten seconds elsewhere."""
+    if console.is_terminal:
+        with console.status(description):
+            yield
+        return
+    console.print(f"{description} …", markup=False, highlight=False)
+    done, start_s = threading.Event(), time.monotonic()
+
+    def say() -> None:
+        while not done.wait(LINE_PERIOD_S):
+            passed_s = time.monotonic() - start_s
+            console.print(f"{description}: {passed_s:.0f} s", markup=False, highlight=False)
+
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

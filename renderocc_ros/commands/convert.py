@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from renderocc_ros.checkpoint_convert import convert as convert_file
+from renderocc_ros.progress import working
 
 
 def convert(
@@ -21,7 +23,8 @@ def convert(
 
     Example: renderocc convert renderocc-7frame-12e.pth swinb-stereo.safetensors
     """
-    report, sha256 = convert_file(source, target)
+    with working(f"converting {source}", Console(stderr=True)):
+        report, sha256 = convert_file(source, target)
     for title, names in (
         ("used", report.used),
         ("unused", report.unused),

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from renderocc_ros.export import export_onnx
 from renderocc_ros.prediction.models import load_model
+from renderocc_ros.progress import working
 
 
 def export(
@@ -26,6 +28,7 @@ def export(
     if onnx.suffix != ".onnx":
         raise ValueError(f"--onnx {onnx}: the file to write must end in .onnx")
     onnx.parent.mkdir(parents=True, exist_ok=True)
-    sha256 = export_onnx(load_model(model), onnx, cameras=cameras)
+    with working(f"exporting {model}", Console(stderr=True)):
+        sha256 = export_onnx(load_model(model), onnx, cameras=cameras)
     size_mb = onnx.stat().st_size / 1e6
     typer.echo(f"{onnx}: {cameras} cameras, {size_mb:.1f} MB\nsha256 {sha256}")

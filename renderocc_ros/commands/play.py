@@ -10,8 +10,8 @@ import rclpy
 import typer
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
+from renderocc_ros.progress import JobProgress
 from renderocc_ros.tools.player import BagPlayer, PlayOptions, PlayReport
 
 
@@ -66,12 +66,8 @@ def play(
 
 def _play(player: BagPlayer, console: Console) -> None:
     length_s = (player.end_ns - player.start_ns) * 1e-9 + player.options.start_s
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.1f} of {task.total:.1f} s"),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    amount = "{task.completed:.1f} of {task.total:.1f} s"
+    with JobProgress(console, amount, transient=True) as progress:
         task = progress.add_task("playing", total=length_s)
         player.play(lambda seconds: progress.update(task, completed=seconds))
 

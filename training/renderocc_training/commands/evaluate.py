@@ -21,7 +21,7 @@ from renderocc_ros.prediction import Predictor
 from renderocc_ros.prediction.models import model_file
 from renderocc_ros.prediction.options import PRECISIONS
 from renderocc_ros.processes import workers
-from renderocc_ros.progress import JobProgress, tracked
+from renderocc_ros.progress import JobProgress, tracked, working
 from renderocc_training.commands._label_options import Ray
 from renderocc_training.commands._score_table import percent, score_table
 from renderocc_training.commands._ways_to_truth import ways_to_truth
@@ -230,10 +230,10 @@ def evaluated(
     content = _content(evaluation, predictor, plan, about, name, recordings)
     content["problems"] = problems
     if lidar_at is not None:
-        console.print("casting rays …")
-        content["ray_iou"] = sequence_ray_scores(
-            plan.writer.folder, counted.poses, predictor.grid, predictor.class_set, lidar_at
-        )
+        with working("casting rays", console):
+            content["ray_iou"] = sequence_ray_scores(
+                plan.writer.folder, counted.poses, predictor.grid, predictor.class_set, lidar_at
+            )
     plan.writer.finish(content, predictor.class_set, predictor.grid, counted.frames, counted.counts)
     return content
 
