@@ -1,4 +1,4 @@
-"""The live node beside an ordinary one: CPU, latency, memory, over real DDS, without inference.
+"""The live node beside an ordinary one: CPU and latency, over real DDS, without inference.
 
 A robot of six 1600x900 JPEG cameras at 12 Hz drives; the node under test is a process of its own.
 Its images come as the rig's cameras fire, one after another over 43 ms, or all at once. One JSON
@@ -8,13 +8,11 @@ sets published of those sent, and our node's own account of each stage; then the
 outputs alone.
 
     ./run bench node                  some minutes, both nodes
-    ./run bench node --soak 600       ours alone for ten minutes: memory and counts every 10 s
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -31,6 +29,7 @@ import numpy as np
 import rclpy
 import typer
 from _node_roles import OrdinaryNode, fixed_result
+from _process import cpu_of, cpu_of_others
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -49,28 +48,14 @@ RATE_HZ = 12.0
 WIDTH, HEIGHT = 1600, 900
 RIG = load_rig("nuscenes")
 ROLES = Path(__file__).with_name("_node_roles.py")
-TICKS = os.sysconf("SC_CLK_TCK")
 WARM_UP_S, WINDOW_S = 5.0, 5.0
-# Why a set that was matched may not be published; other reasons tell of cycles that made no set.
-AFTER_MATCHING = (
-    "newer set came",
-    "no transform",
-    "no CameraInfo",
-    "unreadable images",
-    "inference error",
-)
 
 
 def main(
     seconds: Annotated[float, typer.Option(help="measured, per node and way of sending")] = 20.0,
-    soak: Annotated[float, typer.Option(help="seconds; ours alone, memory and counts")] = 0.0,
 ) -> None:
     """Measure and print."""
     rclpy.init()
-    if soak:
-        for line in run_soak(soak):
-            say(**line)
-        return
     measure("ours", "/renderocc", seconds, at_once=True)
     ours = measure("ours", "/renderocc", seconds)
     ordinary = measure("ordinary", "/ordinary", seconds)
@@ -138,15 +123,6 @@ class Robot:
         for status in message.status:
             part = status.name.partition(": ")[2]
             self.said[part] = {pair.key: pair.value for pair in status.values}
-
-    def counts(self, part: str) -> dict[str, int]:
-        """The whole numbers of a part of the diagnostics."""
-        said = self.said.get(part, {})
-        return {key: int(value) for key, value in said.items() if value.isdigit()}
-
-    def is_heard(self) -> bool:
-        """Whether every image topic has a subscriber."""
-        return all(images.get_subscription_count() for images in self.images.values())
 
     def drive(self) -> None:
         """Until stopped."""
@@ -231,65 +207,11 @@ def measure_outputs() -> None:
         )
 
 
-def run_soak(seconds: float) -> Iterator[dict[str, Any]]:
-    """Memory and counts of our node every ten seconds, and whether they add up at the end."""
-    with running("ours", "/renderocc", at_once=False, await_subscribers=True) as (robot, process):
-        wait_for(lambda: len(robot.latencies_ms) > 3)
-        end_s, start_s = time.monotonic() + seconds, time.monotonic()
-        memory = []
-        while time.monotonic() < end_s:
-            time.sleep(10.0)
-            memory.append(memory_mb(process.pid))
-            yield {
-                "what": "soak",
-                "s": round(time.monotonic() - start_s),
-                "memory_mb": memory[-1],
-                "sent": len(robot.sent_s),
-                **{
-                    key: number
-                    for key, number in robot.counts("state").items()
-                    if key.startswith(("sets", "dropped"))
-                },
-            }
-        robot.stop.set()
-        time.sleep(2.0)
-        counts = robot.counts("state")
-        for name in RIG.names:
-            yield image_account(name, len(robot.sent_s), robot.counts(f"camera {name}"))
-    dropped = sum(counts.get(f"dropped.{reason}", 0) for reason in AFTER_MATCHING)
-    matched = counts["sets_complete"] + counts.get("sets_partial", 0)
-    yield {
-        "what": "soak, the whole",
-        "memory_growth_second_half_mb": round(memory[-1] - memory[len(memory) // 2], 1),
-        "sent": len(robot.sent_s),
-        "matched": matched,
-        "published": counts["sets_published"],
-        "dropped": dropped,
-        "unaccounted": matched - counts["sets_published"] - dropped,
-    }
-
-
-def image_account(name: str, sent: int, counts: dict[str, int]) -> dict[str, Any]:
-    """Where all images of a camera went: sent = lost by the middleware + received, and so on."""
-    dropped = {key: number for key, number in counts.items() if key.startswith("dropped.")}
-    received, used, waiting = counts["received"], counts["used"], counts["waiting"]
-    return {
-        "what": f"soak, images of {name}",
-        "sent": sent,
-        "lost_on_the_way": sent - received,
-        "received": received,
-        "used": used,
-        "waiting": waiting,
-        **dropped,
-        "unaccounted": received - used - waiting - sum(dropped.values()),
-    }
-
-
 @contextmanager
 def running(
-    role: str, watched: str, at_once: bool, await_subscribers: bool = False
+    role: str, watched: str, at_once: bool
 ) -> Iterator[tuple[Robot, subprocess.Popen[bytes]]]:
-    """A robot and a node process; the robot starts at once, or when all its topics are heard."""
+    """A robot and a node process."""
     robot = Robot(watched, at_once)
     executor = SingleThreadedExecutor()
     executor.add_node(robot.node)
@@ -301,9 +223,6 @@ def running(
     threads = [threading.Thread(target=work, daemon=True) for work in (spin, robot.drive)]
     process = subprocess.Popen([sys.executable, str(ROLES), role])
     try:
-        if await_subscribers:
-            wait_for(robot.is_heard)
-            time.sleep(1.0)  # until the subscriber, too, knows of the publisher
         for thread in threads:
             thread.start()
         yield robot, process
@@ -349,25 +268,6 @@ def street_like_jpeg() -> bytes:
     noise = draw.normal(0, 4, picture.shape)
     picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
     return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 70])[1].tobytes())
-
-
-def cpu_of(pid: int) -> float:
-    """CPU seconds of a process, all threads, user and system (proc(5), stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def cpu_of_others(pid: int) -> float:
-    """CPU seconds of the whole machine so far, without this process and the given one."""
-    ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    idle = ticks[3] + ticks[4]
-    return (sum(ticks) - idle) / TICKS - cpu_of(pid) - time.process_time()
-
-
-def memory_mb(pid: int) -> float:
-    """Resident memory."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
 def cpu_ms(work: Callable[[], Any], repeats: int) -> float:

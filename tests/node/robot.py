@@ -112,6 +112,7 @@ class Robot:
 
     Attributes:
         cameras: by name.
+        period_s: between two pictures of a camera.
         sends_odom: TF odom → base_link goes out.
         odom_delay_s: how much later than it is measured.
         clock_shift_ns: added to every stamp; a test changes it to make time jump.
@@ -124,8 +125,9 @@ class Robot:
         compressed: bool = True,
         reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE,
         namespace: str = "",
+        period_s: float = PERIOD_S,
     ) -> None:
-        self.node, self.compressed = node, compressed
+        self.node, self.compressed, self.period_s = node, compressed, period_s
         self.sends_odom, self.odom_delay_s, self.clock_shift_ns = True, 0.0, 0
         self.sent: list[SentSet] = []
         self.cycles = 0
@@ -153,8 +155,7 @@ class Robot:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._stop.set()
-        self._thread.join()
+        self.stop()
         for camera in self.cameras.values():
             self.node.destroy_publisher(camera.images)
             self.node.destroy_publisher(camera.infos)
@@ -164,6 +165,11 @@ class Robot:
     def _transport(self) -> tuple[Any, str]:
         """Type of the image messages, and what follows the name of the raw topic."""
         return (CompressedImage, "/compressed") if self.compressed else (Image, "")
+
+    def stop(self) -> None:
+        """Send nothing any more."""
+        self._stop.set()
+        self._thread.join()
 
     def publish_static(self, names: tuple[str, ...]) -> None:
         """Latch where these cameras are."""
@@ -208,7 +214,7 @@ class Robot:
         due_s = time.monotonic()
         while not self._stop.is_set() and self.node.context.ok():
             self.cycle()
-            due_s = max(due_s + PERIOD_S, time.monotonic())
+            due_s = max(due_s + self.period_s, time.monotonic())
             self._stop.wait(due_s - time.monotonic())
 
     def _image(self, camera: FakeCamera, stamp_ns: int, number: int) -> Any:
