@@ -163,7 +163,7 @@ class SyncConfig(StrictModel):
     """How images are matched into sets; see ``renderocc_ros.rig.stamp_matching``."""
 
     period_s: float | None = Field(
-        None, gt=0, description="time between two cycles; learned from the stream if not given"
+        None, ge=0.001, description="time between two cycles; learned from the stream if not given"
     )
     tolerance_s: float | None = Field(
         None,

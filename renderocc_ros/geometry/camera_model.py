@@ -69,6 +69,11 @@ class CameraModel:
                 f"focal lengths fx={intrinsics[0, 0]}, fy={intrinsics[1, 1]} must be above 0; "
                 "K[0] = 0 in a CameraInfo means that the camera is not calibrated: calibrate it"
             )
+        if intrinsics[1, 0] != 0 or intrinsics[2].tolist() != [0.0, 0.0, 1.0]:
+            raise ValueError(
+                "intrinsics must be [[fx, skew, cx], [0, fy, cy], [0, 0, 1]], got "
+                f"{intrinsics.tolist()}"
+            )
         counts = DISTORTION_MODELS.get(self.distortion_model)
         if counts is None:
             known = ", ".join(DISTORTION_MODELS)

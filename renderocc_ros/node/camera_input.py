@@ -40,7 +40,8 @@ DISCOVERY_S = 0.4
 VIDEO_DEPTH = (
     30  # packets kept by the middleware: each that is lost costs all to the next key frame
 )
-MODEL_CHANGES_TO_TELL, MODEL_CHANGES_WITHIN_S = 4, 3.0
+MAX_INFO_BYTES = 65536  # usual are 400: more would hold up all the other messages
+MODEL_CHANGES_TO_TELL, MODEL_CHANGES_WITHIN_S, MODEL_CHANGES_TOLD_S = 4, 3.0, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,8 +159,10 @@ class CameraInput(SimpleFilter):
     def model_alternates(self) -> bool:
         """Whether the calibration has changed several times just now."""
         changes_s = self._model_changes_s
-        whole = len(changes_s) == MODEL_CHANGES_TO_TELL
-        return whole and time.monotonic() - changes_s[0] < MODEL_CHANGES_WITHIN_S
+        if len(changes_s) < MODEL_CHANGES_TO_TELL:
+            return False
+        ended_s, lasted_s = time.monotonic() - changes_s[-1], changes_s[-1] - changes_s[0]
+        return ended_s < MODEL_CHANGES_TOLD_S and lasted_s < MODEL_CHANGES_WITHIN_S
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -261,12 +264,14 @@ class CameraInput(SimpleFilter):
         if self.config.calibration is not None:
             return
         try:
+            if len(serialised) > MAX_INFO_BYTES:
+                raise ValueError(f"{len(serialised)} bytes are no calibration")
             values = calibration_of(deserialize_message(serialised, CameraInfo))
             if values == self._last_info:
                 return
             self._last_info = values
-            self._model_changes_s.append(time.monotonic())
             self.model = camera_model(**values, rectified=self.config.rectified)
+            self._model_changes_s.append(time.monotonic())
             self.info_problem = ""
         except Exception as error:  # of the middleware too: it costs this camera alone
             self.model = self._last_info = None

@@ -17,6 +17,7 @@ FISHEYE = ("equidistant", "fisheye", "kannalabrandt", "kannalabrandt4", "opencvf
 NO_LENS = ("", "none", "pinhole", "perspective")  # where coefficients may stand all the same
 BROWN_COUNTS = (4, 5, 8, 12, 14)
 ASPECT_TOLERANCE = 0.01
+SIGHT_SAMPLES, LEAST_SIGHT = 9, 0.1  # each way; share of the image, of which a fisheye fills half
 # Of the longer side: lenses from 179 degrees to 0.6, and a centre that may lie outside of a crop.
 FOCAL_SIZES, CENTRE_SIZES = np.array((0.005, 100.0)), np.array((-10.0, 11.0))
 
@@ -72,6 +73,7 @@ def camera_model(
     if rectified and any(projection[:2, 3]):  # P (x - centre) = P x + (Tx, Ty)
         tx, ty = projection[:2, 3]
         model = replace(model, centre_m=(-tx / intrinsics[0, 0], -ty / intrinsics[1, 1]))
+    _require_sight(model)
     left, top, roi_width, roi_height = map(int, roi)
     if roi_width and roi_height:
         if left + roi_width > width or top + roi_height > height:
@@ -161,3 +163,18 @@ def _require_plausible(intrinsics: NDArray[np.float64], width: int, height: int)
                 f"{name} = {value:.6g} px cannot be that of an image of {width}x{height}: give "
                 f"{lowest:.6g} to {highest:.6g}"
             )
+    if abs(intrinsics[0, 1]) > intrinsics[0, 0] > 0:
+        raise ValueError(f"skew = {intrinsics[0, 1]:.6g} px is more than fx: no camera's")
+
+
+def _require_sight(model: CameraModel) -> None:
+    """Refuse distortion by which next to no pixel of the image has a ray."""
+    across = np.linspace(0, model.width - 1, SIGHT_SAMPLES)
+    down = np.linspace(0, model.height - 1, SIGHT_SAMPLES)
+    with np.errstate(all="ignore"):
+        rays = model.rays(np.stack(np.meshgrid(across, down), axis=-1))
+    if np.isfinite(rays).all(axis=-1).mean() < LEAST_SIGHT:
+        raise ValueError(
+            f"distortion {list(model.distortion)} of '{model.distortion_model}' leaves next to no "
+            "pixel of the image with a ray: calibrate the camera anew"
+        )
