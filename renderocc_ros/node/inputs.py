@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ class Inputs:
         # a set needs before its images, so it need not wait for them.
         self._buffer = Buffer()
         self._transforms = TransformInput(
-            self._buffer, node, lambda: self._newest_ns, self._on_jump
+            self._buffer, node, lambda: (self._newest_ns, self._images_age_s), self._on_jump
         )
         self.cameras = {
             camera.name: CameraInput(node, camera, qos, self._on_bad) for camera in used.cameras
@@ -116,6 +117,12 @@ class Inputs:
         for camera in self.cameras.values():
             camera.registerCallback(self._watch_time)
         self._clock_jumps = on_backward_jump(node, self._on_jump)
+
+    @property
+    def _images_age_s(self) -> float:
+        """Since the last image of any camera; infinite before the first."""
+        ages_s = [camera.arrivals.age_s for camera in self.cameras.values()]
+        return min((age_s for age_s in ages_s if age_s is not None), default=math.inf)
 
     @property
     def matcher(self) -> StampMatcher[Any]:

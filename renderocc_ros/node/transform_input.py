@@ -8,6 +8,7 @@ looked at first. What is refused, or contradicts another, is a problem until it 
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections import deque
@@ -33,9 +34,13 @@ LEAP_NS, LEAPS_TO_BELIEVE = 5_000_000_000, 3
 MAX_DISTANCE_M = 1e12  # farther than the Sun: no robot's, and squares of it lose all digits
 NORM_TOLERANCE = 0.1
 SAME_PLACE_M, SAME_ROTATION = 1e-3, 1e-3
-# Two sources of one frame: it goes from one place to another and back, faster than anything moves.
-MAX_SPEED_M_S, MIN_JUMP_M = 100.0, 0.2
-JUMPS_SEEN, JUMPS_TO_TELL = 10, 4
+# Two sources of one frame: it goes from one place to another and back, again and again, faster than
+# anything turns round.
+MAX_SPEED_M_S, MIN_JUMP_M = 3.0, 0.2
+STEPS_SEEN, RETURNS_TO_TELL = 10, 3
+PARENT_HOLDS_S = 10.0  # as long as tf2 keeps transforms
+# Some localisations date ahead on purpose, by a second at most.
+MAX_AHEAD_S, AHEAD_FOR_S, IMAGES_COME_S = 1.5, 0.4, 1.0
 
 
 @dataclass
@@ -46,7 +51,9 @@ class _Frame:
     stamp_ns: int
     place_m: Floats
     leaps: list[int] = field(default_factory=list)  # stamps of another time line, one after another
-    jumps: deque[float] = field(default_factory=lambda: deque(maxlen=JUMPS_SEEN))
+    # Metres from one transform to the next, None where it may have moved so fast.
+    steps: deque[Floats | None] = field(default_factory=lambda: deque(maxlen=STEPS_SEEN))
+    ahead_since_s: float | None = None  # of the images
 
 
 class TransformInput:
@@ -55,7 +62,8 @@ class TransformInput:
     Args:
         buffer: to fill.
         node: the rclpy node; callbacks run in its executor.
-        image_time_ns: gives the stamp of the newest image; what lies near it is in time.
+        image_time: gives the stamp of the newest image, nanoseconds, and its age in seconds; what
+            lies near it is in time.
         on_leap: called when the transforms have gone to an earlier time line.
 
     Attributes:
@@ -66,13 +74,14 @@ class TransformInput:
         self,
         buffer: Buffer,
         node: Any,
-        image_time_ns: Callable[[], int],
+        image_time: Callable[[], tuple[int, float]],
         on_leap: Callable[[], None],
     ) -> None:
         self.refused = 0
         self._buffer, self._node = buffer, node
-        self._image_time_ns, self._on_leap = image_time_ns, on_leap
+        self._image_time, self._on_leap = image_time, on_leap
         self._moving: dict[str, _Frame] = {}
+        self._parents: dict[str, tuple[str, float]] = {}  # by frame, and until when it holds
         self._static: dict[str, tuple[str, Floats]] = {}
         self._problems: dict[str, tuple[float, str]] = {}  # by topic and frame: when, and what
         self._contradictions: dict[str, tuple[int, str]] = {}  # by static frame: publishers, what
@@ -132,11 +141,28 @@ class TransformInput:
         if fault := _fault(parent, child, pose, stamp_ns):
             self._refuse(topic, child, f"{parent} ← {child}: {fault}")
             return
-        if topic == "/tf_static":
+        if self._closes_loop(parent, child):
+            self._refuse(topic, child, f"{parent} ← {child} closes a loop of frames")
+            return
+        is_static = topic == "/tf_static"
+        until_s = math.inf if is_static else time.monotonic() + PARENT_HOLDS_S
+        self._parents[child] = parent, until_s
+        if is_static:
             self._compare_static(parent, child, pose)
             self._buffer.set_transform_static(transform, "tf_static")
         elif self._is_in_time(parent, child, stamp_ns, pose):
             self._buffer.set_transform(transform, "tf")
+
+    def _closes_loop(self, parent: str, child: str) -> bool:
+        """Whether a frame is said to hang on one that hangs on it."""
+        if self._parents.get(child, ("", 0.0))[0] == parent:
+            return False
+        now_s, above = time.monotonic(), parent
+        while above != child:
+            above, until_s = self._parents.get(above, ("", 0.0))
+            if until_s < now_s:
+                return False
+        return True
 
     def _compare_static(self, parent: str, child: str, pose: Floats) -> None:
         before = self._static.get(child)
@@ -166,7 +192,7 @@ class TransformInput:
             frame.leaps.append(stamp_ns)
             if abs(stamp_ns - frame.leaps[0]) > LEAP_NS:
                 frame.leaps = [stamp_ns]
-            near_images = abs(stamp_ns - self._image_time_ns()) < LEAP_NS
+            near_images = abs(stamp_ns - self._image_time()[0]) < LEAP_NS
             if len(frame.leaps) < LEAPS_TO_BELIEVE and not near_images:
                 self._refuse(
                     "/tf",
@@ -178,6 +204,7 @@ class TransformInput:
             if distance_ns < 0:  # tf2 would take nothing that is older than what it has
                 self._buffer.clear()
                 self._on_leap()
+            self._problems.pop(f"/tf {child}", None)  # it is time that has leapt
             self._moving[child] = _Frame(parent, stamp_ns, pose[:3])
             return True
         frame.leaps.clear()
@@ -186,21 +213,42 @@ class TransformInput:
             self._note("/tf", child, text)
         else:
             self._compare_place(frame, child, distance_ns, pose)
+        self._compare_with_images(frame, child, stamp_ns)
         frame.parent, frame.place_m = parent, pose[:3]
         frame.stamp_ns = max(frame.stamp_ns, stamp_ns)
         return True
 
     def _compare_place(self, frame: _Frame, child: str, distance_ns: int, pose: Floats) -> None:
-        distance_m = float(np.linalg.norm(pose[:3] - frame.place_m))
+        step_m = pose[:3] - frame.place_m
         fastest_m = max(MIN_JUMP_M, MAX_SPEED_M_S * abs(distance_ns) * 1e-9)
-        frame.jumps.append(distance_m if distance_m > fastest_m else 0.0)
-        jumps = [jump for jump in frame.jumps if jump]
-        if len(jumps) >= JUMPS_TO_TELL:
+        is_fast = math.hypot(*step_m) > fastest_m
+        frame.steps.append(step_m if is_fast else None)
+        if not is_fast:
+            return
+        steps = [step for step in frame.steps if step is not None]
+        returns = sum(float(step @ after) < 0 for step, after in itertools.pairwise(steps))
+        if returns >= RETURNS_TO_TELL:
             self._note(
                 "/tf",
                 child,
-                f"{frame.parent} ← {child} jumps by {max(jumps):.2f} m and back: two sources "
-                "disagree (odometry and a filter, say); stop one of them",
+                f"{frame.parent} ← {child} jumps by {math.hypot(*step_m):.2f} m and back: two "
+                "sources disagree (odometry and a filter, say); stop one of them",
+            )
+
+    def _compare_with_images(self, frame: _Frame, child: str, stamp_ns: int) -> None:
+        image_ns, age_s = self._image_time()
+        ahead_s = (stamp_ns - image_ns) * 1e-9
+        if age_s > IMAGES_COME_S or ahead_s < MAX_AHEAD_S:
+            frame.ahead_since_s = None
+            return
+        now_s = time.monotonic()
+        frame.ahead_since_s = frame.ahead_since_s or now_s
+        if now_s - frame.ahead_since_s > AHEAD_FOR_S:
+            self._note(
+                "/tf",
+                child,
+                f"{frame.parent} ← {child} is {ahead_s:.1f} s ahead of the images: synchronise the "
+                "clocks of cameras and odometry",
             )
 
     def _refuse(self, topic: str, frame: str, text: str) -> None:
