@@ -196,6 +196,17 @@ def standing_clock_finding(now_ns: int, seconds: float) -> Finding:
     )
 
 
+def two_clocks_finding(publishers: int) -> Finding:
+    """Simulated time comes from several sources."""
+    return Finding(
+        "clock",
+        WARN,
+        f"{publishers} publishers on /clock: their times mix, and time goes back again and again; "
+        "stop one",
+        {},
+    )
+
+
 def twins_finding(name: str, count: int) -> Finding:
     """Other nodes have this one's name."""
     return Finding(

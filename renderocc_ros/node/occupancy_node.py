@@ -114,6 +114,8 @@ class OccupancyNode(LifecycleNode):
         )
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/save", self._on_save)
+        for service in self.services:  # those of rclpy as well
+            service.callback = self._answering(service.callback)
 
     # ------------------------------------------------------------------------------- lifecycle
 
@@ -239,6 +241,24 @@ class OccupancyNode(LifecycleNode):
 
     # -------------------------------------------------------------------------------- services
 
+    def _answering(self, callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """A service's callback that answers whatever happens: else who calls waits for ever.
+
+        rclpy raises where a transition does not fit the state.
+        """
+
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return callback(request, response)
+            except RuntimeError as error:
+                text = f"a request was refused in the state '{self._state_label}': {error}"
+                self.get_logger().warning(text)
+            except Exception as error:
+                self.callback_failed(error)
+            return response  # as it is made: of no success
+
+        return answer
+
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._pipeline is not None:
             self._pipeline.reset()
@@ -330,6 +350,8 @@ class OccupancyNode(LifecycleNode):
             findings.append(diagnostics.clock_finding(self.count_publishers("/clock")))
         elif now_s - self._clock_seen[1] > CLOCK_STANDS_S:
             findings.append(diagnostics.standing_clock_finding(now_ns, now_s - self._clock_seen[1]))
+        elif clock.ros_time_is_active and (publishers := self.count_publishers("/clock")) > 1:
+            findings.append(diagnostics.two_clocks_finding(publishers))
         own = self.get_name(), self.get_namespace()
         twins = self.get_node_names_and_namespaces().count(own)
         if twins > 1:
