@@ -8,6 +8,7 @@ The node brings itself up: what is missing is in its log and, within a second, o
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
@@ -101,6 +102,7 @@ def occupancy_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             ],
             arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
             output="screen",
+            additional_env={"RENDEROCC_LAUNCH_PID": str(os.getpid())},
             respawn=respawn,
             respawn_delay=2.0,
             on_exit=ended,

@@ -5,6 +5,7 @@ ros2 launch renderocc_ros replay.launch.py bag:=drive rig:=my_rig.yaml rviz:=tru
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, Shutdown
@@ -60,6 +61,7 @@ def player(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             executable="player",
             arguments=[value["bag"], *options, *switches],
             output="screen",
+            additional_env={"RENDEROCC_LAUNCH_PID": str(os.getpid())},
             on_exit=Shutdown(reason="the recording is over"),
         )
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import re
@@ -24,6 +25,8 @@ HAND_OVER_S = 5e-4
 # Where Fast DDS keeps the shared memory of a process, beside a lock that it holds while it lives.
 SHARED_MEMORY = Path("/dev/shm")
 SEGMENT_LOCK = re.compile(r"(?:fastdds|fastrtps)_[0-9a-f]{16}_el")
+LAUNCH_PID = "RENDEROCC_LAUNCH_PID"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 YOUNG_S = 10.0  # a process that starts makes its lock before it holds it
 
 
@@ -52,6 +55,20 @@ def _unfollowed(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
+def end_with_launch() -> None:
+    """SIGTERM for this process when the launch that started it ends (prctl(2), Linux).
+
+    A launch that is itself ended by SIGTERM, as systemd and containers do, leaves its nodes behind.
+    The launch files set ``LAUNCH_PID``; anybody else's process outlives its parent, as usual.
+    """
+    launch_pid = os.environ.get(LAUNCH_PID, "")
+    if not launch_pid.isdigit() or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if not Path("/proc", launch_pid).exists():  # it has ended while this process started
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def run_until_signalled(run: Callable[[], None]) -> NoReturn:
     """Run in this, the main thread, until it returns, fails, or SIGINT or SIGTERM comes.
 
@@ -70,6 +87,7 @@ def run_until_signalled(run: Callable[[], None]) -> NoReturn:
         signal.signal(number, interrupt)
     status = 0
     try:
+        end_with_launch()
         run()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

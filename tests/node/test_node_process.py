@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -105,3 +109,31 @@ def test_signal_ends_the_process_cleanly_within_a_second(
             process.send_signal(number)
             assert process.wait(10) == 0
             assert time.monotonic() - started_s < 1.0
+
+
+LAUNCH = """
+import os, subprocess, sys
+node = [sys.executable, "-m", "renderocc_ros.node.occupancy_node", "--ros-args"]
+node += ["-r", "__node:=launched", "-p", "autostart:=false"]
+environment = {**os.environ, "RENDEROCC_LAUNCH_PID": str(os.getpid())}
+print(subprocess.Popen(node, env=environment).pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_node_ends_with_the_launch_that_started_it() -> None:
+    """A launch that gets SIGTERM, as from systemd, leaves its processes to themselves."""
+    command = [sys.executable, "-c", LAUNCH]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with ros_node("launch_test") as node, subprocess.Popen(command, **pipes) as launch:
+        listener = Listener(node)
+        assert launch.stdout is not None
+        ended = os.pidfd_open(int(launch.stdout.readline()))
+        try:
+            listener.wait(lambda: "launched" in node.get_node_names(), "the node in the graph")
+            launch.terminate()
+            assert select.select([ended], [], [], 5.0)[0], "the node lives on"
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(ended, signal.SIGKILL)
+            os.close(ended)
