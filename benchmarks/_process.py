@@ -26,14 +26,3 @@ def memory_mb(pid: int) -> float:
     """Resident memory."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
-
-
-def peak_memory_mb(pid: int) -> float:
-    """The most resident memory that the process ever had, or had since ``forget_peak``."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return round(int(status.split("VmHWM:")[1].split()[0]) / 2**10, 1)
-
-
-def forget_peak(pid: int) -> None:
-    """The peak begins anew at what is resident now (proc(5), clear_refs)."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5")

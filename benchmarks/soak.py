@@ -25,13 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import typer
-from _process import cpu_of, cpu_of_others, memory_mb, peak_memory_mb
+from _process import cpu_of, cpu_of_others, memory_mb
 from nav_msgs.msg import OccupancyGrid
 from renderocc_ros.msg import SemanticOccupancy
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from renderocc_ros.node.image_messages import peek_header
+from tests.faults.campaign import peak_mb
 from tests.node import robot as robots
 from tests.node.live import LATCHED, NETWORK, Listener, occupancy_node, ros_node
 
@@ -162,7 +163,7 @@ def soaked(scene: Scene, seconds: float) -> dict[str, Any]:
         "cores_used_by_others": round(others, 2),
         "cpu_ms_per_set": round(cpu_s * 1e3 / max(1, len(latencies_ms)), 1),
         "memory_mb": [samples[0][1], half[0][1], samples[-1][1]],
-        "peak_memory_mb": peak_memory_mb(scene.pid),
+        "peak_memory_mb": peak_mb(scene.pid),
         "memory_slope_second_half_mb_per_min": round(slope(half), 3),
         "latency_ms": {
             name: round(float(np.percentile(latencies_ms, q)), 1)

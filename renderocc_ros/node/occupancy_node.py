@@ -44,7 +44,7 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 STOP_S = 0.6  # an inference that takes longer is left behind at the end of the process
 DEACTIVATE_S = 10.0  # and is waited for so long on deactivate, which is to give its memory back
 
-CLOCK_STANDS_S = 1.0
+CLOCK_STANDS_S = 0.75  # by what each diagnostics see of it
 CALLBACK_ERROR_S = 1.5  # so long it is told
 
 LifecycleCallback = Callable[[Any, LifecycleState], TransitionCallbackReturn]

@@ -17,7 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
@@ -39,10 +39,21 @@ class Control:
 
     def set(self, **values: Any) -> str:
         """Set parameters (``__`` for the dot); returns why it was refused, empty if not."""
+        return self.set_all(
+            [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
+        )
+
+    def set_all(self, wanted: list[Parameter]) -> str:
+        """Set these, each for itself; returns why it was refused, empty if not."""
         assert self._parameters.wait_for_services(PATIENCE_S)
-        wanted = [Parameter(name.replace("__", "."), value=value) for name, value in values.items()]
         results = _result(self._parameters.set_parameters(wanted)).results
         return "; ".join(result.reason for result in results if not result.successful)
+
+    def get(self, name: str) -> Any:
+        """The value of a parameter."""
+        assert self._parameters.wait_for_services(PATIENCE_S)
+        value = _result(self._parameters.get_parameters([name])).values[0]
+        return parameter_value_to_python(value)
 
     def describe(self, names: list[str]) -> list[Any]:
         """The descriptors of parameters."""
@@ -77,6 +88,7 @@ class Listener:
     Attributes:
         messages: all that came, by topic.
         status: the last diagnostics of each part of each node: name to status.
+        heard_ns: when each of its diagnostics came, on the monotonic clock.
         evaluated_ns: when the node evaluated each of its diagnostics, by its own clock.
     """
 
@@ -85,6 +97,7 @@ class Listener:
         self.messages: dict[str, list[Any]] = {}
         self.status: dict[str, DiagnosticStatus] = {}
         self.evaluated_ns: list[int] = []
+        self.heard_ns: list[int] = []
         self._changed = threading.Condition()
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
 
@@ -114,6 +127,11 @@ class Listener:
         status = self.status.get(_name(node, part))
         return "" if status is None else str(status.message)
 
+    def forget(self, part: str, node: str = "/renderocc") -> None:
+        """As if nothing had been said of a part: some are told of only while something is wrong."""
+        with self._changed:
+            self.status.pop(_name(node, part), None)
+
     def values(self, part: str, node: str = "/renderocc") -> dict[str, str]:
         status = self.status.get(_name(node, part))
         return {} if status is None else {pair.key: pair.value for pair in status.values}
@@ -130,6 +148,7 @@ class Listener:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._changed:
+            self.heard_ns.append(time.monotonic_ns())
             self.evaluated_ns.append(stamp_ns_of(message.header.stamp))
             self.status.update({status.name: status for status in message.status})
             self._changed.notify_all()

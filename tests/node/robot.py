@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.occupancy.messages import stamp_ns_of
 from renderocc_ros.occupancy.ros_messages import to_time
 
 WIDTH, HEIGHT, FOCAL_PX = 192, 80, 110.0
@@ -84,8 +85,9 @@ class FakeCamera:
     Attributes:
         alive: sends images.
         sends_info: sends CameraInfo.
-        spoil: changes an image message before it goes out.
-        spoil_info: changes a CameraInfo before it goes out.
+        spoil: changes an image message before it goes out; may return what goes out instead of it:
+            messages, or the bytes of some.
+        spoil_info: the same for a CameraInfo.
     """
 
     name: str
@@ -94,17 +96,22 @@ class FakeCamera:
     offset_ns: int
     alive: bool = True
     sends_info: bool = True
-    spoil: Callable[[Any], None] = lambda message: None
-    spoil_info: Callable[[Any], None] = lambda message: None
+    spoil: Callable[[Any], Any] = lambda message: None
+    spoil_info: Callable[[Any], Any] = lambda message: None
 
 
 @dataclass
 class SentSet:
-    """What went out in one cycle: the reference stamp and each camera's JPEG by name."""
+    """What one cycle took: the reference's true stamp, and each camera's message as it was sent."""
 
     stamp_ns: int
-    jpegs: dict[str, bytes] = field(default_factory=dict)
-    stamps_ns: dict[str, int] = field(default_factory=dict)
+    at_s: float  # on the monotonic clock
+    images: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def stamps_ns(self) -> dict[str, int]:
+        """By camera, as the headers say."""
+        return {name: stamp_ns_of(image.header.stamp) for name, image in self.images.items()}
 
 
 class Robot:
@@ -115,6 +122,7 @@ class Robot:
         period_s: between two pictures of a camera.
         sends_odom: TF odom → base_link goes out.
         odom_delay_s: how much later than it is measured.
+        spoil_odom: changes a transform of it before it goes out.
         clock_shift_ns: added to every stamp; a test changes it to make time jump.
     """
 
@@ -127,8 +135,10 @@ class Robot:
         namespace: str = "",
         period_s: float = PERIOD_S,
     ) -> None:
-        self.node, self.compressed, self.period_s = node, compressed, period_s
+        self.node, self.compressed = node, compressed
+        self.period_s = self._usual_period_s = period_s
         self.sends_odom, self.odom_delay_s, self.clock_shift_ns = True, 0.0, 0
+        self.spoil_odom: Callable[[Any], None] = lambda transform: None
         self.sent: list[SentSet] = []
         self.cycles = 0
         qos = QoSProfile(depth=10, reliability=reliability)
@@ -181,7 +191,8 @@ class Robot:
 
     def heal(self) -> None:
         """Everything works again."""
-        self.sends_odom, self.odom_delay_s = True, 0.0
+        self.sends_odom, self.odom_delay_s, self.period_s = True, 0.0, self._usual_period_s
+        self.spoil_odom = lambda transform: None
         for camera in self.cameras.values():
             camera.alive = camera.sends_info = True
             camera.spoil = camera.spoil_info = lambda message: None
@@ -190,16 +201,15 @@ class Robot:
         """Take one picture with every camera and send all there is to send."""
         now_ns = time.time_ns() + self.clock_shift_ns
         number, self.cycles = self.cycles, self.cycles + 1
-        sent = SentSet(now_ns)
+        sent = SentSet(now_ns, time.monotonic())
         for camera in self.cameras.values():
             stamp_ns = now_ns + camera.offset_ns
             if camera.sends_info:
-                camera.infos.publish(self._info(camera, stamp_ns))
+                info = self.info_of(camera, stamp_ns)
+                _publish(camera.infos, info, camera.spoil_info(info))
             if camera.alive:
-                message = self._image(camera, stamp_ns, number)
-                sent.stamps_ns[camera.name] = stamp_ns
-                sent.jpegs[camera.name] = bytes(message.data) if self.compressed else b""
-                camera.images.publish(message)
+                image = sent.images[camera.name] = self._image(camera, stamp_ns, number)
+                _publish(camera.images, image, camera.spoil(image))
         if self.odom_delay_s:
             self._stop.wait(self.odom_delay_s)
         if self.sends_odom:
@@ -207,6 +217,7 @@ class Robot:
             for stamp_ns in stamps:
                 pose = odom_from_ego(stamp_ns, self.start_ns)
                 message = transform("odom", "base_link", pose, stamp_ns)
+                self.spoil_odom(message)
                 self.tf.publish(TFMessage(transforms=[message]))
         self.sent.append(sent)
 
@@ -228,15 +239,19 @@ class Robot:
             message.data = array("B", pixels.tobytes())
         message.header.frame_id = f"{camera.name}_optical"
         message.header.stamp = to_time(stamp_ns)
-        camera.spoil(message)
         return message
 
-    def _info(self, camera: FakeCamera, stamp_ns: int) -> CameraInfo:
+    def info_of(self, camera: FakeCamera, stamp_ns: int) -> CameraInfo:
+        """A camera's calibration."""
         info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5)
         info.header.frame_id = f"{camera.name}_optical"
         info.header.stamp = to_time(stamp_ns)
         cx, cy = (WIDTH - 1) / 2, (HEIGHT - 1) / 2
         info.k = [FOCAL_PX, 0.0, cx, 0.0, FOCAL_PX, cy, 0.0, 0.0, 1.0]
         info.p = [FOCAL_PX, 0.0, cx, 0.0, 0.0, FOCAL_PX, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-        camera.spoil_info(info)
         return info
+
+
+def _publish(publisher: Any, message: Any, instead: Any) -> None:
+    for each in [message] if instead is None else instead:
+        publisher.publish(each)

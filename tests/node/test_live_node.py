@@ -19,7 +19,6 @@ from sensor_msgs_py import point_cloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
 from renderocc_ros.config import load_class_set
-from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.costmap import VisibleVoxels, blocking_voxels, layers_between, to_costs
 from renderocc_ros.node.obstacles import (
     BLOCKED,
@@ -32,11 +31,11 @@ from renderocc_ros.node.obstacles import (
 from renderocc_ros.occupancy.messages import occupancy_of, stamp_ns_of
 from renderocc_ros.prediction import Predictor
 from renderocc_ros.rendering.camera_view import ViewRenderer
-from renderocc_ros.rig.camera_set import CameraSet, PosedImage
-from renderocc_ros.rig.image_decoding import decode_image, reduced_model
+from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_ros.viewing.colours import class_colours
 from tests.node import robot as robots
+from tests.node.expected import sent_set
 from tests.node.live import LATCHED, NETWORK, Control, Listener, occupancy_node, ros_node
 
 pytestmark = pytest.mark.ros
@@ -81,22 +80,10 @@ def expected(sent: robots.SentSet, start_ns: int) -> Any:
 
 def predicted(sent: robots.SentSet, start_ns: int) -> tuple[Any, Predictor, CameraSet]:
     """That result, the predictor that gave it, and the set of cameras."""
-    matrix = [[robots.FOCAL_PX, 0, (robots.WIDTH - 1) / 2]]
-    matrix += [[0, robots.FOCAL_PX, (robots.HEIGHT - 1) / 2], [0, 0, 1]]
-    model = CameraModel(robots.WIDTH, robots.HEIGHT, np.array(matrix))
     predictor = Predictor.from_preset(NETWORK, threads=1)
     predictor.threshold = THRESHOLD
-    reduction = ImagePreprocessor(predictor.config.image).reduction(model)
-    odom_from_reference = robots.odom_from_ego(sent.stamp_ns, start_ns)
-    posed_images = []
-    for name in robots.NAMES:
-        stamp_ns = sent.stamps_ns[name]
-        moved = odom_from_reference.inverse() @ robots.odom_from_ego(stamp_ns, start_ns)
-        pose = moved @ robots.ego_from_camera(name)
-        image = decode_image(sent.jpegs[name], reduction)
-        reduced = reduced_model(model, reduction)
-        posed_images.append(PosedImage(name, stamp_ns, image, reduced, pose))
-    cameras = CameraSet(sent.stamp_ns, robots.NAMES, tuple(posed_images), odom_from_reference)
+    reduction = ImagePreprocessor(predictor.config.image).reduction
+    cameras = sent_set(sent.stamp_ns, sent.images, start_ns, reduction)
     return predictor.predict(cameras), predictor, cameras
 
 
@@ -208,7 +195,7 @@ def test_rendered_views_are_the_field_seen_from_the_camera(
             stamp_ns = stamp_ns_of(depth.header.stamp)
             sent = next((s for s in robot.sent if s.stamps_ns.get("left") == stamp_ns), None)
             semantics = same_stamp(listener.messages[f"{topic}/semantics"], depth.header.stamp)
-            if semantics and sent and len(sent.jpegs) == 3:
+            if semantics and sent and len(sent.images) == 3:
                 return sent, depth, semantics
         return None
 

@@ -54,7 +54,6 @@ class VideoRobot(robots.Robot):
         message.header.stamp = to_time(stamp_ns)
         for picture in self.decoders[camera.name].decode(message):
             self.pictures[camera.name, stamp_ns] = decode_message(picture)
-        camera.spoil(message)
         return message
 
 

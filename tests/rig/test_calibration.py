@@ -162,22 +162,11 @@ def k(**numbers: float) -> tuple[float, ...]:
         ({"k": k(skew=-600.0)}, "skew = -600 px is more than fx"),
         ({"k": K, "d": (1e200, 0, 0, 0, 0), "distortion_model": "plumb_bob"}, "next to no pixel"),
         ({"k": K, "d": (-1e6, 0, 0, 0), "distortion_model": "equidistant"}, "next to no pixel"),
-        (
-            {"k": K, "roi": (5000, 5000, 100, 50)},
-            r"100x50 at \(5000, 5000\) is not within the 640x360",
-        ),
-        ({"k": K, "roi": (600, 0, 41, 10)}, "is not within"),
-        ({"k": K, "roi": (9000, 0, 640, 360)}, "cx = .* cannot be that of an image of 640x360"),
     ],
 )
 def test_numbers_that_describe_no_camera_are_refused(fields: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         camera_model(width=640, height=360, **fields)
-
-
-def test_window_of_a_driver_that_gives_its_size_as_the_whole_is_taken() -> None:
-    cut = camera_model(width=320, height=180, k=K, roi=(160, 90, 320, 180))
-    assert cut.intrinsics[0, 2] == K[2] - 160
 
 
 def test_k_follows_the_size_of_the_image() -> None:
