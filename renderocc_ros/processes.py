@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from queue import SimpleQueue
 from typing import Any
 
@@ -35,8 +36,17 @@ def worker_processes(
 def _begin(set_up: Callable[..., object] | None, arguments: tuple[Any, ...]) -> None:
     # Ctrl-C reaches every process of the terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
     if set_up is not None:
         set_up(*arguments)
+
+
+def _end_with_the_first() -> None:
+    """A killed first process tells nobody: workers would wait for its work for ever."""
+    first = parent_process()
+    if first is not None:
+        first.join()
+        os._exit(1)
 
 
 # ------------------------------------------------------------------------------------ on a cluster

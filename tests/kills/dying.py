@@ -20,17 +20,16 @@ from typing import Any, Literal
 
 from renderocc_ros.cli import main
 
-How = Literal["kill", "kill in a write", "full disk"]
+How = Literal["kill", "kill in a write", "full disk", "stop"]
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 CHANGES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "os.symlink", "os.truncate"}
-PIPE_BYTES = 1 << 20
-F_SETPIPE_SZ = 1031
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Before the ``event``-th change of a file, counted from 1, the process dies; or from then on
-    no file can grow beyond ``size`` bytes, which kills it or fails the write."""
+    """Before the ``event``-th change of a file, counted from 1, the process dies, or stops until it
+    is told to go on; or from then on no file can grow beyond ``size`` bytes, which kills it or
+    fails the write."""
 
     event: int
     how: How = "kill"
@@ -64,17 +63,31 @@ def renderocc(*words: str | Path) -> Callable[[], None]:
 
 def run(call: Callable[[], object], folder: Path, moment: Moment | None = None) -> End:
     """Call something in a forked process; changes of files below ``folder`` count."""
-    counter = mmap.mmap(-1, 8)
-    reading, writing = os.pipe()
-    os.set_inheritable(writing, True)
-    process = os.fork()
-    if process == 0:
-        _become(call, folder, moment, counter, writing)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        output = pipe.read().decode(errors="replace")
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    return End(code, int.from_bytes(counter[:8], "little"), output)
+    return Running(call, folder, moment).end()
+
+
+class Running:
+    """A forked process that calls something."""
+
+    def __init__(self, call: Callable[[], object], folder: Path, moment: Moment | None) -> None:
+        self._counter = mmap.mmap(-1, 8)
+        self._output, writing = os.pipe()
+        self._process = os.fork()
+        if self._process == 0:
+            _become(call, folder, moment, self._counter, writing)
+        os.close(writing)
+
+    def await_stop(self) -> bool:
+        """Whether it stopped, at its moment, and did not end."""
+        return os.WIFSTOPPED(os.waitpid(self._process, os.WUNTRACED)[1])
+
+    def end(self) -> End:
+        """Let it go on if it stopped, and wait for its end."""
+        os.kill(self._process, signal.SIGCONT)
+        with os.fdopen(self._output, "rb") as pipe:
+            output = pipe.read().decode(errors="replace")
+        code = os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
+        return End(code, int.from_bytes(self._counter[:8], "little"), output)
 
 
 def _become(
@@ -113,8 +126,9 @@ def _hook(folder: str, moment: Moment | None, counter: mmap.mmap) -> Any:
         counter[:8] = count.to_bytes(8, "little")
         if moment is None or count != moment.event:
             return
-        if moment.how == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if moment.how in ("kill", "stop"):
+            os.kill(os.getpid(), signal.SIGKILL if moment.how == "kill" else signal.SIGSTOP)
+            return
         resource.setrlimit(resource.RLIMIT_FSIZE, (moment.size, resource.RLIM_INFINITY))
 
     return hook

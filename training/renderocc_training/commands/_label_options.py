@@ -6,12 +6,14 @@ every command that makes labels takes the same label source and the same ``--set
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from renderocc_ros.files import claim
 from renderocc_ros.settings import Settings, sort_settings, with_settings
 from renderocc_training.sequences.data_sets import DataFormat, open_sequences
 from renderocc_training.sequences.model import RecordedSequence
@@ -95,3 +97,20 @@ def chosen_label_source(
 def label_settings(texts: list[str] | None) -> Settings:
     """The settings of a command that has nothing to set but its label source."""
     return sort_settings(texts or (), {SOURCE_KEYS: LabelSource})[SOURCE_KEYS]
+
+
+@contextmanager
+def claimed(folder: Path, sequences: Iterable[RecordedSequence]) -> Iterator[None]:
+    """Keep other processes from writing what is made of these sequences into a folder.
+
+    Raises:
+        ValueError: another process does; it may write other sequences.
+    """
+    with ExitStack() as claims:
+        for sequence in sequences:
+            refusal = (
+                f"another process writes '{sequence.name}' into {folder}: wait for it, or give "
+                "another --out"
+            )
+            claims.enter_context(claim(folder / f".{sequence.name}.claim", refusal))
+        yield

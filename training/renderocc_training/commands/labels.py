@@ -31,6 +31,7 @@ from renderocc_training.commands._label_options import (
     Set,
     Version,
     chosen_label_source,
+    claimed,
     label_settings,
     opened,
 )
@@ -85,22 +86,24 @@ def make(
     places = [(sequence, frame.number) for sequence in sequences for frame in sequence.frames]
     classes = load_class_set(class_set)
     store = open_store(source, classes, out, device if ray is None else "cpu")
-    todo = [
-        (sequence, number)
-        for sequence, number in places
-        if not store.has(sequence, sequence.frames[number])
-    ]
     console = Console(stderr=True)
-    console.print(f"{len(places)} key frames, {len(places) - len(todo)} of them labelled already")
-    started, pixels = time.perf_counter(), 0
-    pool = None
-    if ray is not None:
-        begin = (_begin_there, (source, classes, out, device))
-        pool = workers(processes, ray, len(todo), *begin, device=device)
-    elif processes > 1:
-        pool = workers(processes, None, len(todo), _begin, (store,))
-    for count in tracked(_made(store, todo, pool), "labels", console, len(todo)):
-        pixels += count
+    with claimed(store.folder or out, sequences):
+        todo = [
+            (sequence, number)
+            for sequence, number in places
+            if not store.has(sequence, sequence.frames[number])
+        ]
+        made = len(places) - len(todo)
+        console.print(f"{len(places)} key frames, {made} of them labelled already")
+        started, pixels = time.perf_counter(), 0
+        pool = None
+        if ray is not None:
+            begin = (_begin_there, (source, classes, out, device))
+            pool = workers(processes, ray, len(todo), *begin, device=device)
+        elif processes > 1:
+            pool = workers(processes, None, len(todo), _begin, (store,))
+        for count in tracked(_made(store, todo, pool), "labels", console, len(todo)):
+            pixels += count
     seconds = time.perf_counter() - started
     if todo:
         console.print(

@@ -33,6 +33,7 @@ from renderocc_training.commands._label_options import (
     Set,
     Version,
     chosen_label_source,
+    claimed,
     label_settings,
     opened,
 )
@@ -95,12 +96,13 @@ def truth(
     )
     given = None if source.semantics == "none" else point_classes(source, classes)
     sequences = opened(root, format, version, scenes or ())
-    for sequence in sequences:  # refused before anything is made
-        source_of = MadeFrom(str(sequence.root.resolve()), sequence.fingerprint)
-        describe_grid(out / sequence.name, cells, classes.name, source_of)
     make = partial(_made, given=given, cells=cells, classes=classes, options=options, out=out)
     each: Iterable[NDArray[np.float64]]
     with ExitStack() as stack:
+        stack.enter_context(claimed(out, sequences))
+        for sequence in sequences:  # refused before anything is made
+            source_of = MadeFrom(str(sequence.root.resolve()), sequence.fingerprint)
+            describe_grid(out / sequence.name, cells, classes.name, source_of)
         if ray is None and processes == 1:
             each = (make(sequence, console=console) for sequence in sequences)
         else:

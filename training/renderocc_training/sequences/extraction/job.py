@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from renderocc_ros.config import RigConfig
-from renderocc_ros.files import file_name, write_bytes
+from renderocc_ros.files import claim, file_name, write_bytes
 from renderocc_training.recording.bag_layout import find_layout
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.sequences.data_sets import DataFormat, open_sequences
@@ -104,6 +104,12 @@ class _Fragment:
         return ExtractionReport.from_json(done["report"] | {"source": str(self.job.source)})
 
     def begin(self) -> None:
+        """Make it, empty; raises ValueError where another process is filling it."""
+        root = self.job.root
+        self._claim = claim(
+            root / FRAGMENTS / f".{self.key}.claim",
+            f"another process extracts {self.job.source} into {root}: wait for it",
+        )
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
 
@@ -141,6 +147,7 @@ class _Fragment:
             "report": report.as_json(),
         }
         write_bytes(self.folder / DONE, json.dumps(content).encode())
+        self._claim.close()
         return report
 
 
