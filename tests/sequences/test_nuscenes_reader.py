@@ -15,7 +15,7 @@ from renderocc_training.sequences.data_sets import open_sequences
 from renderocc_training.sequences.extraction.job import Job
 from renderocc_training.sequences.extraction.options import ExtractOptions
 from renderocc_training.sequences.extraction.pool import extract
-from renderocc_training.sequences.nuscenes_tables import NEEDED
+from renderocc_training.sequences.nuscenes_tables import NEEDED, OF_BOXES
 
 VERSION = "v1.0-mini"
 Records = list[dict[str, Any]]
@@ -71,6 +71,48 @@ def test_annotations_may_be_none(root: Path) -> None:
         edit(root, table, lambda records: [])
     (sequence,) = open_sequences(root)
     assert len(sequence) == 4 and sequence.tracks == {}
+
+
+@pytest.mark.parametrize("lost", [*([table] for table in OF_BOXES), [*OF_BOXES, "instance"]])
+def test_tables_of_boxes_may_be_missing(root: Path, tmp_path: Path, lost: list[str]) -> None:
+    (whole,) = open_sequences(root)
+    for table in lost:
+        (root / VERSION / f"{table}.json").unlink()
+    (sequence,) = open_sequences(root)
+    said = [problem for problem in sequence.problems if problem.startswith("no ")]
+    assert said == [f"no {table}.json: {OF_BOXES[table]}" for table in OF_BOXES if table in lost]
+    boxes = [box for frame in sequence.frames for box in frame.boxes]
+    wanted = [box for frame in whole.frames for box in frame.boxes]
+    assert len(boxes) == (0 if "sample_annotation" in lost else len(wanted)) and wanted
+    for box, other in zip(boxes, wanted, strict=False):
+        assert box.category == other.category and box.size_m == other.size_m
+        assert box.attributes == (() if "attribute" in lost else other.attributes)
+        assert box.visibility == ("" if "visibility" in lost else other.visibility)
+    (report,) = extract([Job(root, tmp_path / "o", None, ExtractOptions(), "nuscenes")], VERSION)
+    assert report.key_frames == 4 and set(said) <= set(report.problems)
+
+
+def test_a_table_that_boxes_need_is_named(root: Path) -> None:
+    (root / VERSION / "category.json").unlink()
+    with pytest.raises(ValueError, match=r"which category.json does not have; unpack the tables"):
+        open_sequences(root)
+
+
+def test_scenes_without_samples_are_left_out_and_said(root: Path) -> None:
+    """Tables that somebody cut down to a few scenes, but for scene.json."""
+    empty = {"token": "0" * 32, "name": "scene-0001"}
+    edit(root, "scene", lambda records: [records[0] | empty, *records])
+    (sequence,) = open_sequences(root)
+    assert sequence.name == "scene-9001"
+    assert sequence.problems[0].endswith("sample.json belongs to them: scene-0001")
+    with pytest.raises(ValueError, match="no record of sample.json belongs to it"):
+        open_sequences(root, names=["scene-0001"])
+
+
+def test_the_cure_of_a_missing_key_frame_is_another_one(root: Path, tmp_path: Path) -> None:
+    next((root / "samples").rglob("*.jpg")).unlink()
+    (report,) = extract([Job(root, tmp_path / "o", None, ExtractOptions(), "nuscenes")], VERSION)
+    assert report.problems[-1].endswith("unpack the data set again")
 
 
 def test_scenes_of_one_name_are_told_apart(root: Path) -> None:
@@ -144,7 +186,7 @@ def test_a_damaged_record_is_named_with_table_and_key(
         read(root)
 
 
-@pytest.mark.parametrize("table", [*NEEDED, "map"])
+@pytest.mark.parametrize("table", [*NEEDED, *OF_BOXES, "instance", "category", "map"])
 def test_whatever_is_damaged_gives_one_line(root: Path, table: str) -> None:
     """Every key of a record missing, null, and of another kind; and tables that are no tables."""
     file = root / VERSION / f"{table}.json"

@@ -46,10 +46,10 @@ def nuscenes_to_bag(
         if existing:
             raise ValueError(f"not overwritten: {', '.join(existing)}; remove or choose another")
         for each in sequences:
-            check_files(
-                each.measurements(key_frames_only),
-                "unpack the blobs, or leave sweeps out with --key-frames-only",
-            )
+            check_files(each.measurements(key_frames_only=True), "unpack the blobs")
+            if not key_frames_only:
+                cure = "unpack the blobs, or leave sweeps out with --key-frames-only"
+                check_files(each.measurements(), cure)
     with JobProgress(console) as progress:
         for each, path in zip(sequences, paths, strict=True):
             measured = each.measurements(key_frames_only)

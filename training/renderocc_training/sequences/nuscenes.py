@@ -58,7 +58,14 @@ def nuscenes_sequences(
         known = ", ".join(sorted(scenes)[:20])
         raise ValueError(f"no scene {', '.join(unknown)}; there are {len(scenes)}: {known}")
     reader = _Reader(tables, images_between)
-    return [reader.sequence(name, scenes[name]) for name in names or scenes]
+    empty = [name for name in scenes if not reader.has_samples(scenes[name])]
+    if len(empty) == len(scenes) or set(empty) & set(names):
+        raise ValueError(f"{scenes[empty[0]]}: no record of sample.json belongs to it")
+    read = [reader.sequence(name, scenes[name]) for name in names or scenes if name not in empty]
+    if empty and not names:
+        problem = f"left out, no record of sample.json belongs to them: {', '.join(empty)}"
+        read[0] = replace(read[0], problems=(problem, *read[0].problems))
+    return read
 
 
 class _Reader:
@@ -73,7 +80,7 @@ class _Reader:
         }
         self._point_labels = {token: file for token, file in named.items() if file.is_file()}
         missing = len(named) - len(self._point_labels)
-        self._problems: list[str] = []
+        self._problems = [*tables.problems]
         if missing:
             self._problems.append(
                 f"{missing} of {len(named)} files of lidarseg.json are missing: unpack them again"
@@ -81,10 +88,12 @@ class _Reader:
         self._mounts: dict[str, tuple[Record, str, str, RigidTransform]] = {}
         self._model = cache(_camera_model)
 
+    def has_samples(self, scene: Record) -> bool:
+        """Whether any key frame belongs to a scene."""
+        return scene.token in self._samples
+
     def sequence(self, name: str, scene: Record) -> RecordedSequence:
         samples = sorted(self._samples[scene.token], key=lambda each: each.integer("timestamp"))
-        if not samples:
-            raise ValueError(f"{scene}: no record of sample.json belongs to it")
         records = [record for sample in samples for record in self._data[sample.token]]
         kinds = {name: kind for _, name, kind, _ in map(self._mount, records)}
         cameras = tuple(sorted(name for name, kind in kinds.items() if kind == "camera"))
@@ -209,16 +218,16 @@ class _Reader:
         instance = self._tables.follow(record, "instance_token", "instance")
         category = self._tables.follow(instance, "category_token", "category")
         visibility = ""
-        if record.has("visibility_token"):
+        if record.has("visibility_token") and self._tables.has("visibility"):
             level = self._tables.follow(record, "visibility_token", "visibility")
             visibility = level.text("level")
+        attributes = record.texts("attribute_tokens") if self._tables.has("attribute") else ()
         width, length, height = record.numbers("size", 3)
         return Box(
             category.text("name"),
             instance.token,
             tuple(
-                self._tables.get(record, token, "attribute").text("name")
-                for token in record.texts("attribute_tokens")
+                self._tables.get(record, token, "attribute").text("name") for token in attributes
             ),
             visibility,
             record.pose,

@@ -10,20 +10,13 @@ from typing import Any
 
 from renderocc_ros.geometry import RigidTransform
 
-NEEDED = (
-    "attribute",
-    "calibrated_sensor",
-    "category",
-    "ego_pose",
-    "instance",
-    "log",
-    "sample",
-    "sample_annotation",
-    "sample_data",
-    "scene",
-    "sensor",
-    "visibility",
-)
+NEEDED = ("calibrated_sensor", "ego_pose", "log", "sample", "sample_data", "scene", "sensor")
+# What boxes lack without a table.
+OF_BOXES = {
+    "sample_annotation": "there are no boxes",
+    "attribute": "boxes have no attributes",
+    "visibility": "how well boxes are seen is not known",
+}
 
 
 class Record:
@@ -114,7 +107,10 @@ class Tables:
         version: its folder of tables.
 
     Raises:
-        ValueError: a table is missing; those of maps and point labels may be.
+        ValueError: a table is missing; those of maps, boxes and point labels may be.
+
+    Attributes:
+        problems: what is not known as a table is missing.
     """
 
     def __init__(self, root: Path, version: str) -> None:
@@ -122,8 +118,15 @@ class Tables:
         missing = [f"{name}.json" for name in NEEDED if not self._file(name).is_file()]
         if missing:
             raise ValueError(f"{self.folder} lacks {', '.join(missing)}: unpack the tables again")
+        self.problems = tuple(
+            f"no {name}.json: {lack}" for name, lack in OF_BOXES.items() if not self.has(name)
+        )
         self.all = cache(self._read)
         self._by_token = cache(self._index)
+
+    def has(self, table: str) -> bool:
+        """Whether there is such a table."""
+        return self._file(table).is_file()
 
     def follow(self, record: Record, key: str, table: str) -> Record:
         """The record of another table that a record names."""

@@ -195,10 +195,11 @@ def _extract_bag(job: Job, reader: BagReader) -> ExtractionReport:
 def _extract_data_set(job: Job, sequences: list[RecordedSequence]) -> ExtractionReport:
     report = ExtractionReport(str(job.source))
     for sequence in sequences:
-        check_files(
-            sequence.measurements(key_frames_only=not job.options.sweeps),
-            "unpack the data set again, or leave out what lies between key frames (--no-sweeps)",
-        )
+        cure = "unpack the data set again"
+        check_files(sequence.measurements(key_frames_only=True), cure)
+        if job.options.sweeps:
+            cure += ", or leave out what lies between key frames (--no-sweeps)"
+            check_files(sequence.measurements(), cure)
     start_ns = min(each.stamp_ns for each in sequences[0].measurements())
     content = [frame.fingerprint for sequence in sequences for frame in sequence.frames]
     first = [content_of(each.file) for each in sequences[0].frames[0].measurements]
