@@ -112,7 +112,8 @@ class CameraInput(SimpleFilter):
         self._video: VideoInput | None = None
         if camera.transport == "ffmpeg":
             qos = QoSProfile(depth=max(qos.depth, VIDEO_DEPTH), reliability=qos.reliability)
-            self._video = VideoInput(node, self._take_picture, partial(on_bad, camera.name))
+            on_packet = partial(on_bad, camera.name)
+            self._video = VideoInput(node, self._take_picture, on_packet, lambda: self.model)
         self._qos = overridden(node, camera.transport_topic, qos)
         self._last_info: dict[str, Any] | None = None
         self._model_changes_s: deque[float] = deque(maxlen=MODEL_CHANGES_TO_TELL)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from renderocc_ros.geometry import CameraModel
 from renderocc_ros.node.image_messages import packet_message
 from renderocc_ros.rig.video_stream import VideoImage, VideoStream
 
@@ -23,6 +24,7 @@ class VideoInput:
         node: its executor calls what follows.
         on_image: takes an image, and when the packet came that it was whole with.
         on_bad: takes the reason why a packet gave no image.
+        model_of: the camera's calibration now; None before it is known.
 
     Raises:
         ValueError: PyAV is not installed.
@@ -33,8 +35,9 @@ class VideoInput:
         node: Any,
         on_image: Callable[[VideoImage, float], None],
         on_bad: Callable[[str], None],
+        model_of: Callable[[], CameraModel | None],
     ) -> None:
-        self._stream = VideoStream()
+        self._stream, self._model_of = VideoStream(), model_of
         self._node, self._on_image, self._on_bad = node, on_image, on_bad
         self._lock = threading.Lock()
         self._waiting = 0
@@ -59,7 +62,7 @@ class VideoInput:
 
     def _decode(self, serialised: bytes, arrived_s: float) -> None:
         try:
-            images = self._stream.decode(packet_message(serialised))
+            images = self._stream.decode(packet_message(serialised), self._model_of())
             self._decoded.extend((image, arrived_s) for image in images)
         except Exception as error:  # whatever one packet does, the others go on
             self._decoded.append((str(error), arrived_s))

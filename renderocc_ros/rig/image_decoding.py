@@ -77,9 +77,11 @@ def model_of_image(model: CameraModel, size: tuple[int, int]) -> CameraModel:
     """The projection of an image of this width and height, which drivers may have scaled.
 
     Raises:
-        ValueError: far larger than the camera's, or of other proportions.
+        ValueError: no size, far larger than the camera's, or of other proportions.
     """
     width, height = size
+    if width <= 0 or height <= 0:
+        raise ValueError(f"an image of {width}x{height} pixels")
     if width > MAX_ENLARGEMENT * model.width:
         raise ValueError(
             f"the image says that it has {width}x{height} pixels, more than {MAX_ENLARGEMENT} "
@@ -200,4 +202,9 @@ def _scan_start(jpeg: bytes) -> int:
 
 def _no_image(encoded: Image) -> ValueError:
     start = encoded[:8].tobytes().hex(" ")
+    if encoded[:3].tobytes() == b"\0\0\1" or encoded[:4].tobytes() == b"\0\0\0\1":
+        return ValueError(
+            f"{encoded.size} bytes that start with '{start}' are a packet of H.264 or H.265, no "
+            "image: send it by ffmpeg_image_transport, and write compressed: ffmpeg in the rig file"
+        )
     return ValueError(f"{encoded.size} bytes that start with '{start}' are no readable image")

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from renderocc_ros.rig.image_decoding import MAX_PIXELS
+from renderocc_ros.geometry import CameraModel
+from renderocc_ros.rig.image_decoding import MAX_PIXELS, model_of_image
 from renderocc_ros.rig.time_line import JUMP_NS
 from renderocc_ros.rig.video_units import H264Units, H265Units
 
@@ -87,14 +88,17 @@ class VideoStream:
         self._last: tuple[int, bytes] = (0, b"")
         self._last_ns = self._step = 0
 
-    def decode(self, packet: Any) -> list[VideoImage]:
+    def decode(self, packet: Any, model: CameraModel | None = None) -> list[VideoImage]:
         """The images that are whole with this packet, in the order of their stamps.
 
         Args:
             packet: anything with the fields of an FFMPEGPacket.
+            model: the camera's calibration, if it is known: another view is not even decoded.
         """
         images: list[VideoImage] = []
         try:
+            if model is not None:
+                model_of_image(model, (int(packet.width), int(packet.height)))
             self._take(packet, images)
         except ValueError as error:
             self.problems.append(str(error))

@@ -213,8 +213,8 @@ def test_a_namespace_has_its_own_transforms(tmp_path: Path) -> None:
         layout = find_layout(reader.topics, rig_with(cameras=cameras), TopicOptions())
     assert [text for text in layout.problems if "--namespace robot1 has its own" in text] == [
         "no ego poses: neither /tf nor an Odometry topic; --namespace robot1 has its own",
-        "no /tf_static: where the sensors are mounted must be in /tf; "
-        "--namespace robot1 has its own",
+        "no /tf_static: where the sensors are mounted must be in /tf, or as 'mount' in "
+        "the rig file; --namespace robot1 has its own",
     ]
 
 

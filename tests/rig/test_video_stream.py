@@ -139,6 +139,11 @@ def test_a_picture_of_another_view_than_the_calibration_is_refused() -> None:
     wide = CameraModel(192, 48, [[40.0, 0, 95.5], [0, 40.0, 23.5], [0, 0, 1]])
     with pytest.raises(ValueError, match="64x48.*192x48.*other proportions"):
         decode_for(image, wide, lambda model: 1)
+    stream = VideoStream()
+    assert not [image for packet in packets() for image in stream.decode(packet, wide)]
+    assert all("other proportions" in problem for problem in stream.problems)
+    assert not stream.decode(changed(packets()[0], width=0), wide)
+    assert stream.problems[-1] == "an image of 0x48 pixels"
     half = CameraModel(128, 96, [[80.0, 0, 63.5], [0, 80.0, 47.5], [0, 0, 1]])
     pixels, model = decode_for(image, half, lambda model: 1)
     assert number_of(pixels) == 0 and (model.width, model.intrinsics[0, 0]) == (64, 40.0)

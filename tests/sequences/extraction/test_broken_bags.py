@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from renderocc_ros.config import RigConfig
+from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
 from tests.sequences.extraction.extracting import extract
 
@@ -31,9 +32,41 @@ def test_a_camera_without_calibration_is_named_and_left_out(
     bag = drive(without=("/front/camera_info",)).write(tmp_path / "bag")
     report = extract(bag, tmp_path / "out", rig)
     assert report.problems == [
-        "FRONT: no CameraInfo on /front/camera_info; its images are left out"
+        "FRONT: no CameraInfo on /front/camera_info; its images are left out: name its info_topic "
+        "or the file of its calibration in the rig file"
     ]
     assert report.key_frames == 6
+
+
+OTHER_TYPES = {
+    "/front/image_raw/compressed": (
+        "/front/image_raw/theora",
+        "FRONT: no images on /front/image_raw; what is on /front/image_raw/theora "
+        "(std_msgs/msg/Header) is none of CompressedImage, FFMPEGPacket, Image",
+    ),
+    "/front/camera_info": ("/front/camera_info", "FRONT: no CameraInfo on /front/camera_info"),
+    "/tf_static": ("/tf_static", "no /tf_static: where the sensors are mounted must be in /tf"),
+}
+
+
+@pytest.mark.parametrize("topic", OTHER_TYPES)
+def test_topics_of_other_types_are_named(
+    drive: Any, rig: RigConfig, tmp_path: Path, topic: str
+) -> None:
+    """They were read as what their names say, and ended the command."""
+    other, problem = OTHER_TYPES[topic]
+
+    class Renamed(drive):  # type: ignore[misc,valid-type]
+        def events(self) -> Any:
+            for log_ns, name, message in super().events():
+                if name == topic:
+                    yield log_ns, other, messages.header(log_ns, "front")
+                else:
+                    yield log_ns, name, message
+
+    report = extract(Renamed(seconds=0.5).write(tmp_path / "bag"), tmp_path / "out", rig)
+    assert any(each.startswith(problem) for each in report.problems)
+    assert bool(report.scenes) == (topic != "/tf_static")
 
 
 def test_without_static_transforms_nothing_is_made_up(

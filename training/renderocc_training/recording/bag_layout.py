@@ -13,7 +13,8 @@ from renderocc_training.recording.bag_reader import Topic
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 RAW = "sensor_msgs/msg/Image"
-TF = "tf2_msgs/msg/TFMessage"
+INFO = "sensor_msgs/msg/CameraInfo"
+TF, OLD_TF = "tf2_msgs/msg/TFMessage", "tf/msg/tfMessage"  # the second of ROS 1 before tf2
 OCCUPANCY = "renderocc_ros/msg/SemanticOccupancy"
 ODOMETRY_KINDS = (
     "nav_msgs/msg/Odometry",
@@ -130,8 +131,9 @@ def _find_poses(layout: BagLayout, topics: dict[str, Topic], options: TopicOptio
     """The namespace's own tf before the robot-wide one, and an odometry that was chosen before."""
     names = [resolved("tf", options.namespace), "/tf"]
     static = [f"{name}_static" for name in names]
-    layout.tf = next((name for name in names if name in topics), None)
-    layout.tf_static = next((name for name in static if name in topics), None)
+    transforms = {name for name, topic in topics.items() if topic.message_type in (TF, OLD_TF)}
+    layout.tf = next((name for name in names if name in transforms), None)
+    layout.tf_static = next((name for name in static if name in transforms), None)
     layout.odometry = options.odometry
     if options.odometry is None and layout.tf is None:
         layout.odometry = _only(topics, "nav_msgs/msg/Odometry", None, "odometry")
@@ -153,7 +155,8 @@ def _find_poses(layout: BagLayout, topics: dict[str, Topic], options: TopicOptio
         layout.problems.append(f"no ego poses: neither {names[0]} nor an Odometry topic{hint}")
     if layout.tf_static is None:
         layout.problems.append(
-            f"no {static[0]}: where the sensors are mounted must be in {names[0]}{hint}"
+            f"no {static[0]}: where the sensors are mounted must be in {names[0]}, or as 'mount' "
+            f"in the rig file{hint}"
         )
 
 
@@ -187,7 +190,7 @@ def _find_camera(
     image = image_topic_of(camera, topics, namespace)
     if image is None:
         plain = resolved(camera.image_topic, namespace)
-        layout.problems.append(f"{camera.name}: no images on {plain}")
+        layout.problems.append(f"{camera.name}: no images on {plain}{_unread(topics, plain)}")
         return
     if camera.mount is not None:
         layout.problems.append(f"{camera.name}: mounted as the rig file says")
@@ -196,11 +199,25 @@ def _find_camera(
         layout.images[image] = camera
         return
     info = resolved(camera.camera_info_topic, namespace)
-    if info not in topics or not topics[info].count:
-        layout.problems.append(f"{camera.name}: no CameraInfo on {info}; its images are left out")
+    if info not in topics or not topics[info].count or topics[info].message_type != INFO:
+        layout.problems.append(
+            f"{camera.name}: no CameraInfo on {info}; its images are left out: name its info_topic "
+            "or the file of its calibration in the rig file"
+        )
         return
     layout.images[image] = camera
     layout.infos.setdefault(info, []).append(camera)
+
+
+def _unread(topics: dict[str, Topic], plain: str) -> str:
+    """What a camera sends in messages that are not read, such as those of other transports."""
+    other = sorted(
+        f"{topic.name} ({topic.message_type})"
+        for topic in topics.values()
+        if (topic.name == plain or topic.name.startswith(f"{plain}/")) and topic.count
+    )
+    kinds = ", ".join(kind.rpartition("/")[2] for kind in IMAGE_KINDS.values())
+    return f"; what is on {', '.join(other)} is none of {kinds}" if other else ""
 
 
 def resolved(topic: str, namespace: str) -> str:
@@ -253,7 +270,7 @@ def _find_labels(layout: BagLayout, topics: dict[str, Topic], options: TopicOpti
                     f"labels: {topic} cannot be of both {other} and {camera.name}: write "
                     "{camera} where their names stand in the topics"
                 )
-            if topic in topics:
+            if topic in topics and topics[topic].message_type in (RAW, COMPRESSED):
                 layout.labels[topic] = (kind, camera.name)
             else:
                 layout.problems.append(

@@ -200,7 +200,9 @@ class FrameSets:
         camera = self._layout.images[message.topic]
         decoded = self._reader.decode(message)
         if camera.name in self._videos:
-            yield from self._take_pictures(camera, self._videos[camera.name].decode(decoded))
+            model, _ = self._infos.get(camera.name, (None, ""))
+            pictures = self._videos[camera.name].decode(decoded, model)
+            yield from self._take_pictures(camera, pictures)
         else:
             yield from self._match(camera, decoded)
 
