@@ -15,6 +15,7 @@ from renderocc_ros.class_set import ClassSet
 from renderocc_ros.cli import app
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import describe_grid
+from renderocc_training.commands.demo import _beside_constant
 from renderocc_training.evaluation.ray_scores import count_rays, ray_scores
 from renderocc_training.evaluation.voxel_scores import confusion_matrix, no_counts, voxel_scores
 
@@ -216,3 +217,12 @@ def test_ray_origins_that_cannot_be_read_are_named(
     path.write_bytes(content)
     code, _, err = run(*folders, "--rays", str(path))
     assert code == 1 and "broken.npz is broken" in err
+
+
+def test_the_demo_gives_the_constant_in_brackets(folders: tuple[Path, Path]) -> None:
+    scores = json.loads(run(*folders, "--json")[1])
+    lines = _beside_constant(scores)
+    names = ("mIoU", "IoU above ground", "IoU with ground")
+    for name, key, line in zip(names, ("miou", "iou_above_ground", "iou"), lines, strict=True):
+        value, constant = scores[key], scores["best_constant"][key]
+        assert line == f"{name} {100 * value:.1f} % ({100 * constant:.1f} %)"
