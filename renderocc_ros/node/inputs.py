@@ -236,8 +236,14 @@ def rig_in_use(rig: RigConfig, parameters: NodeParameters) -> RigConfig:
     """The rig with the chosen cameras and the synchronisation that parameters override.
 
     Raises:
-        ValueError: the parameters and the rest of the rig's synchronisation do not go together.
+        ValueError: the parameters and the rest of the rig's synchronisation do not go together, or
+            a map is wanted without odometry.
     """
+    if parameters.map_enabled and rig.odom_frame is None:
+        raise ValueError(
+            f"map.enabled = true, but rig '{rig.name}' has no odom_frame, in which the map would "
+            "stand still: name it in the rig file, or set map.enabled to false"
+        )
     chosen = parameters.cameras or rig.names
     cameras = tuple(camera for camera in rig.cameras if camera.name in chosen)
     overrides: dict[str, Any] = {}

@@ -34,7 +34,6 @@ from renderocc_ros.node.pipeline import Pipeline
 from renderocc_ros.node.process import remove_stale_segments, run_until_signalled
 from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS
 from renderocc_ros.node.statistics import Counters, StageTimes
-from renderocc_ros.occupancy.occ3d_files import write_prediction
 from renderocc_ros.paths import shipped_weights
 
 if TYPE_CHECKING:
@@ -114,6 +113,7 @@ class OccupancyNode(LifecycleNode):
         )
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/save", self._on_save)
+        self.create_service(Trigger, "~/save_map", self._on_save_map)
         for service in self.services:  # those of rclpy as well
             service.callback = self._answering(service.callback)
 
@@ -262,19 +262,30 @@ class OccupancyNode(LifecycleNode):
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._pipeline is not None:
             self._pipeline.reset()
-        response.success, response.message = True, "past frames are forgotten with the next set"
+        response.success = True
+        response.message = "past frames and the map are forgotten with the next set"
         return response
 
     def _on_save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        result = self._configured.outputs.last_result if self._configured else None
-        if result is None:
+        return self._save(response, lambda outputs, folder: outputs.save(folder))
+
+    def _on_save_map(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        suffix = self._settings.map_save_as
+        return self._save(response, lambda outputs, folder: outputs.map.save(folder, suffix))
+
+    def _save(
+        self, response: Trigger.Response, write: Callable[[Outputs, Path], Path]
+    ) -> Trigger.Response:
+        """Write into the folder for results; the answer says where, or why not."""
+        if self._configured is None:
             response.message = "no result yet; /diagnostics says why"
             return response
         try:
             folder = Path(self._settings.save_folder).expanduser()
-            path = folder / f"{result.stamp_ns}.npz"
-            write_prediction(path, result)
-            response.success, response.message = True, str(path)
+            response.message = str(write(self._configured.outputs, folder))
+            response.success = True
+        except ValueError as error:
+            response.message = str(error)
         except (OSError, RuntimeError) as error:  # such as '~nobody', who has no home
             response.message = f"{error}; set the parameter 'save_folder'"
         return response

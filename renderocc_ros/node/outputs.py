@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nav_msgs.msg import OccupancyGrid
@@ -19,6 +20,7 @@ from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.node.costmap import VisibleVoxels
 from renderocc_ros.node.diagnostics import OK, WARN, Finding
 from renderocc_ros.node.heights import to_heights
+from renderocc_ros.node.mapping import MapOverTime
 from renderocc_ros.node.navigation import Navigation
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.node.qos import NO_PUBLISHER_EVENTS, QOS_OVERRIDES, mismatch
@@ -26,6 +28,7 @@ from renderocc_ros.node.rendered_views import RenderedViews
 from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.occupancy import markers
 from renderocc_ros.occupancy.messages import to_classes_message, to_message
+from renderocc_ros.occupancy.occ3d_files import write_prediction
 from renderocc_ros.occupancy.point_cloud import Unseen
 from renderocc_ros.occupancy.ros_messages import make, to_cloud
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
@@ -46,7 +49,11 @@ TYPES: Mapping[str, Any] = {
     "obstacles": PointCloud2,
     "clearing": PointCloud2,
     "heights": Image,
+    "map": SemanticOccupancyMessage,
+    "map_points": PointCloud2,
+    "map_costmap": OccupancyGrid,
 }
+LATCHED_OUTPUTS = ("costmap", "map_costmap")
 
 
 class Outputs:
@@ -58,22 +65,23 @@ class Outputs:
         image: the network's, which says how much of a camera's image it looks at.
 
     Attributes:
-        last_result: what was published last; None before the first.
+        map: of all sets, if one is wanted.
     """
 
     def __init__(
         self, node: Any, rig: RigConfig, image: ImageConfig, times: StageTimes, counters: Counters
     ) -> None:
-        self._node, self._frame = node, rig.base_frame
+        self._node, self._frame, self._map_frame = node, rig.base_frame, rig.odom_frame or ""
+        self.map = MapOverTime(image)
         self._visible_voxels = VisibleVoxels(image)
-        self.last_result: SemanticOccupancy | None = None
+        self._last_result: SemanticOccupancy | None = None
         self._views = RenderedViews(node, rig.names, times)
         self._times, self._counters = times, counters
         self._publishers = {
             name: node.create_lifecycle_publisher(
                 kind,
                 f"~/{name}",
-                LATCHED if name == "costmap" else RELIABLE,
+                LATCHED if name in LATCHED_OUTPUTS else RELIABLE,
                 qos_overriding_options=QOS_OVERRIDES,
                 event_callbacks=NO_PUBLISHER_EVENTS,
             )
@@ -109,9 +117,14 @@ class Outputs:
             frames: their optical frames by name.
             last_arrival_s: when its last image came, ``time.perf_counter()``.
         """
-        self.last_result = occupancy
+        self._last_result = occupancy
         posed_images = [posed for posed in cameras.images if posed is not None]
         stamps_ns = {posed.name: posed.stamp_ns for posed in posed_images}
+        if parameters.map_enabled:
+            with self._times.stage("map"):
+                self.map.update(occupancy, predictor, cameras, parameters)
+        elif self.map.exists:
+            self.map.reset()
         navigation = Navigation(occupancy, cameras, self._visible_voxels, self._frame, parameters)
         builders: dict[str, Callable[[], Any]] = {
             "points": lambda: to_cloud(
@@ -135,8 +148,15 @@ class Outputs:
             "clearing": navigation.clearing,
             "heights": lambda: to_heights(occupancy, self._frame),
         }
+        if self.map.exists:
+            builders |= {
+                "map": lambda: to_message(make, self.map.current(), self._map_frame, {}),
+                "map_points": lambda: to_cloud(self.map.current(), self._map_frame),
+                "map_costmap": lambda: self.map.costmap(self._map_frame, parameters),
+            }
         for name, publisher in self._publishers.items():
-            if name in parameters.outputs and publisher.get_subscription_count() > 0:
+            wanted = name in builders and name in parameters.outputs
+            if wanted and publisher.get_subscription_count() > 0:
                 with self._times.stage(f"publish {name}"):
                     publisher.publish(builders[name]())
                 since_ms = (time.perf_counter() - last_arrival_s) * 1e3
@@ -144,6 +164,19 @@ class Outputs:
                 self._counters.add(f"published.{name}")
         if "rendered" in parameters.outputs:
             self._views.publish(predictor, cameras, frames, parameters)
+
+    def save(self, folder: Path) -> Path:
+        """Write the last result as .npz, named by its stamp; returns the file.
+
+        Raises:
+            ValueError: there is none yet.
+            OSError: it cannot be written.
+        """
+        if self._last_result is None:
+            raise ValueError("no result yet; /diagnostics says why")
+        path = folder / f"{self._last_result.stamp_ns}.npz"
+        write_prediction(path, self._last_result)
+        return path
 
     def finding(self) -> Finding:
         """Subscribers per topic, and those whose QoS does not fit, for diagnostics."""

@@ -17,7 +17,7 @@ from renderocc_ros.occupancy.point_cloud import Unseen
 
 OUTPUTS = (
     *("points", "markers", "occupancy", "costmap", "obstacles", "clearing", "heights"),
-    "rendered",
+    *("map", "map_points", "map_costmap", "rendered"),
 )
 AS_IN_RIG = "as the rig file says"
 
@@ -226,6 +226,29 @@ class NodeParameters:
         lowest=0.0,
         highest=10.0,
     )
+    map_enabled: bool = _parameter(
+        False, "keep a map of all sets in the rig's odom_frame", name="map.enabled"
+    )
+    map_size_m: float = _parameter(
+        100.0,
+        "length and width of the map around the robot, metres; another size begins a new map",
+        name="map.size_m",
+        lowest=1.0,
+        highest=1000.0,
+    )
+    map_moving_half_life_s: float = _parameter(
+        0.5,
+        "seconds in which what moves loses half its evidence in the map while nobody looks",
+        name="map.moving_half_life_s",
+        lowest=0.05,
+        highest=3600.0,
+    )
+    map_save_as: str = _parameter(
+        "npz",
+        "format in which the service ~/save_map writes the map; bt is OctoMap's",
+        name="map.save_as",
+        choices=("npz", "ply", "pcd", "bt"),
+    )
     rendered_classes: tuple[str, ...] = _parameter(
         (),
         "classes in rendered, by name; empty: all. Of the others neither class nor depth is shown",
@@ -239,7 +262,8 @@ class NodeParameters:
         highest=1024,
     )
     save_folder: str = _parameter(
-        "~/.ros/renderocc", "where the service ~/save writes the last result, as .npz"
+        "~/.ros/renderocc",
+        "where the services ~/save (.npz of the last result) and ~/save_map write",
     )
     diagnostics_period_s: float = _parameter(
         0.5, "seconds between two messages on /diagnostics", lowest=0.05, highest=10.0

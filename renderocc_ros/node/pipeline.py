@@ -194,6 +194,7 @@ class Pipeline:
         if self._reset_wanted:
             self._reset_wanted = False
             self._predictor.reset()
+            self._outputs.map.reset()
         processor.process(posed, self._settings.threshold)
         self._problem = ""
 

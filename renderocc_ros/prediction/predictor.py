@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, require_match
 from renderocc_ros.class_set import ClassSet
@@ -69,6 +70,7 @@ class Predictor:
         self.grid: VoxelGrid = header.config.grid.build()
         self.device = device
         self.field: OccupancyField | None = None
+        self._alone: OccupancyField | None = None
         self.threshold = self.config.opacity_threshold
         self._runner = runner
         # To a GPU the bytes go as they are, and are normalised there.
@@ -147,6 +149,12 @@ class Predictor:
         return cls(engine.header, runner, engine.device, timer)
 
     @property
+    def probabilities(self) -> Tensor:
+        """(X, Y, Z, K + 1) ``class_probabilities`` of the last set alone, without the memory."""
+        assert self._alone is not None, "no set yet"
+        return class_probabilities(self._alone, self.grid.resolution_m)[0]
+
+    @property
     def timings_ms(self) -> dict[str, float]:
         """Duration of each stage of the last prediction, milliseconds."""
         return dict(self._timer.milliseconds)
@@ -208,6 +216,7 @@ class Predictor:
     ) -> tuple[OccupancyField, DecodedField]:
         """The field with what is remembered in it, and what is read out of it."""
         resolution_m, by = self.grid.resolution_m, self.config.read_out
+        self._alone = field
         if self._memory is None:
             with self._timer.stage("read_out"):
                 return field, decode_field(field, resolution_m, self.threshold, by)

@@ -74,6 +74,7 @@ def _three_d(node: ViewedNode) -> dict[str, Any]:
         "topics": {
             node.topic("~/markers"): {"visible": True},
             node.topic("~/points"): {"visible": False, **points},
+            node.topic("~/map_points"): {"visible": False, **points},
             node.topic("~/costmap"): {"visible": False, "colorMode": "costmap"},
             node.topic("~/obstacles"): {"visible": False, **obstacles},
         },

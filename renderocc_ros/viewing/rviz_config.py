@@ -19,7 +19,7 @@ BEHIND_RAD = math.pi
 
 
 def rviz_config(node: ViewedNode) -> str:
-    """The text of an .rviz file: voxels as boxes of their own size, cameras, costmap, obstacles."""
+    """The text of an .rviz file: voxels as boxes of their own size, cameras, map, obstacles."""
     content = {
         "Panels": _panels(),
         "Visualization Manager": {
@@ -57,6 +57,8 @@ def _displays(node: ViewedNode) -> list[dict[str, Any]]:
         | {"Reference Frame": node.rig.base_frame},
         _display("TF", "TF") | {"Marker Scale": 2, "Show Arrows": False, "Show Names": True},
         _cloud("Voxels", _topic(node.topic("~/points")), enabled=True)
+        | {"Style": "Boxes", "Size (m)": node.grid.resolution_m, "Color Transformer": "RGB8"},
+        _cloud("Map over time", _topic(node.topic("~/map_points")), enabled=False)
         | {"Style": "Boxes", "Size (m)": node.grid.resolution_m, "Color Transformer": "RGB8"},
         _display("MarkerArray", "Voxels as markers", enabled=False)
         | {"Topic": _topic(node.topic("~/markers"))},

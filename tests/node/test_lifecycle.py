@@ -167,7 +167,7 @@ def test_parameters_change_while_it_runs_or_say_why_not(node: Any, rig: str) -> 
             "rig": ("nuscenes", "'unconfigured'"),
             "threshold": (1.5, "out of range"),
             "cameras": (["frnt"], "did you mean 'front'?"),
-            "outputs": (["voxels"], "'obstacles', 'clearing', 'heights', 'rendered'"),
+            "outputs": (["voxels"], "'heights', 'map', 'map_points', 'map_costmap', 'rendered'"),
             "sync__missing": ("guess", "'wait', 'skip', 'mask', 'reuse'"),
             "costmap__height_m": ([2.0, 0.3], "the lower one first"),
             "points__classes": (

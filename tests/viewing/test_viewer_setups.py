@@ -72,6 +72,7 @@ def test_rviz_follows_node_rig_and_voxels() -> None:
     topics = {name: each["Topic"]["Value"] for name, each in by_name.items() if "Topic" in each}
     assert topics == {
         "Voxels": "/robot/eyes/points",
+        "Map over time": "/robot/eyes/map_points",
         "Voxels as markers": "/robot/eyes/markers",
         "Costmap": "/robot/eyes/costmap",
         "Obstacles": "/robot/eyes/obstacles",

@@ -1,0 +1,248 @@
+"""A map of the robot's surroundings that stays: what all sets said, fused in the odometry frame.
+
+Each look at a cell is evidence: the log-odds of being occupied, against those of the network's
+threshold, add up to a bound (Moravec and Elfes 1985; OctoMap, Hornung et al. 2013, eq. 2), and so
+do the logarithms of the classes' shares. Looks from nearby weigh more, and a look says less of free
+space than of what is occupied, since a network misses what it does not know. Free counts only where
+a camera sees past what is occupied, occupied wherever a camera looks. What moves is taken as the
+last look says, and fades while nobody looks; so a car that has left leaves no ghost.
+
+The map is a window around the robot that follows it by whole cells and never turns. Its cells lie
+in memory as in a ring: when the robot moves on, those that fall behind are cleared and become the
+new ones ahead, and nothing is copied.
+
+Notation: W window cells, K classes, M cells that a set says something new of.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.geometry import RigidTransform, VoxelGrid
+from renderocc_ros.network.occupancy_field import class_against_free
+from renderocc_ros.network_config import ReadOut
+from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+
+MIN_PROBABILITY, MIN_SHARE = 1e-3, 0.2  # of a look: no class is ruled out by one
+LOOK_BOUNDS = (-0.5, 2.0)  # log-odds of one look
+MIN_EVIDENCE = 1e-4  # log-odds: less is none
+FORGOTTEN = 0.05  # log-odds: what moved and has faded to less is not known any more
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """How a map is made.
+
+    Attributes:
+        size_m: length and width of the window around the robot, metres.
+        trusted_m: distance from which a look weighs half as much as one from nearby.
+        look_weight: of one look from nearby; sets that follow each other are alike, so below 1.
+        max_evidence: bound of the evidence of a cell, nats: how sure the map may become.
+        moving_half_life_s: time in which what moves loses half its evidence while nobody looks.
+    """
+
+    size_m: tuple[float, float] = (100.0, 100.0)
+    trusted_m: float = 12.0
+    look_weight: float = 0.25
+    max_evidence: float = 3.0
+    moving_half_life_s: float = 0.5
+
+
+class OccupancyMap:
+    """The map of one stream; feed it sets in order of time.
+
+    Args:
+        grid: of the sets; the window has its cells, and its height.
+        class_set: meaning of the classes.
+        threshold: of the network; a cell of evidence as strong as that is on the brink.
+        read_out: what the threshold is compared with.
+    """
+
+    def __init__(
+        self,
+        grid: VoxelGrid,
+        class_set: ClassSet,
+        threshold: float,
+        read_out: ReadOut,
+        options: MapOptions,
+        device: torch.device,
+    ) -> None:
+        self._grid, self._class_set, self._options, self._device = grid, class_set, options, device
+        self._read_out: ReadOut = read_out
+        self._brink = math.log(threshold / (1 - threshold))
+        across = [max(1, math.ceil(size_m / grid.resolution_m)) for size_m in options.size_m]
+        self._size = (across[0], across[1], grid.size[2])
+        self._moving = torch.zeros(256, dtype=torch.bool, device=device)
+        self._moving[sorted(class_set.moving_ids)] = True
+        distance_m = torch.from_numpy(np.linalg.norm(grid.centres()[..., :2], axis=-1)).flatten()
+        weight = options.look_weight / (1 + (distance_m / options.trusted_m) ** 2)
+        self._weight = weight.to(device, torch.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        count = math.prod(self._size)
+        self._odds = torch.zeros(count, device=self._device)
+        self._classes = torch.zeros(count, len(self._class_set), device=self._device)
+        self._labels = torch.full((count,), IGNORE_ID, dtype=torch.uint8, device=self._device)
+        self._confidence = torch.zeros(count, dtype=torch.uint8, device=self._device)
+        self._low: NDArray[np.int64] | None = None  # cell of the odometry frame at the corner
+        self._stamp_ns = 0
+
+    def update(
+        self,
+        probabilities: Tensor,
+        in_view: NDArray[np.bool_],
+        visible: NDArray[np.bool_],
+        stamp_ns: int,
+        odom_from_ego: RigidTransform,
+    ) -> None:
+        """Take in what a set says.
+
+        Args:
+            probabilities: (X, Y, Z, K + 1) of ``class_probabilities``, of this set alone.
+            in_view: (X, Y, Z) bool, cells that a camera looks into.
+            visible: (X, Y, Z) bool, those of them that it sees past what is occupied.
+        """
+        before_ns, self._stamp_ns = self._stamp_ns, stamp_ns
+        self._follow(odom_from_ego)
+        self._fade((stamp_ns - before_ns) * 1e-9)
+        looks = probabilities.to(self._device).flatten(0, 2)
+        occupied = 1 - looks[:, -1] if self._read_out == "opacity" else class_against_free(looks)
+        odds = (occupied.logit(MIN_PROBABILITY) - self._brink).clamp(*LOOK_BOUNDS)
+        solid = odds > 0
+        moves = torch.zeros_like(solid)
+        moves[solid] = self._moving[looks[solid, :-1].argmax(dim=1)]
+        see, look_into = (
+            torch.from_numpy(mask).to(self._device).flatten() for mask in (visible, in_view)
+        )
+        cells, seen = self._cells_of(see | look_into & solid, odom_from_ego)
+        stays = ~moves[seen] & ~self._moving[self._labels[cells].long()]
+        self._classes[cells[~stays]] = 0.0
+        weight, solid = self._weight[seen], solid[seen]
+        shares = looks[seen[solid], :-1]
+        shares = shares / shares.sum(dim=1, keepdim=True)
+        classes = shares.clamp(min=MIN_SHARE).log() * (occupied[seen] * weight)[solid, None]
+        self._classes[cells[solid]] = self._bounded(self._classes[cells[solid]] + classes)
+        self._write(cells, odds[seen] * weight + self._odds[cells] * stays)
+
+    def occupancy(self) -> SemanticOccupancy:
+        """The window in the odometry frame; unknown where no camera ever looked."""
+        assert self._low is not None, "no set yet"
+        origin_m = tuple((self._low * self._grid.resolution_m).tolist())
+        grid = VoxelGrid(origin_m, self._grid.resolution_m, self._size)
+        shift = [int(low % size) for low, size in zip(self._low, self._size, strict=True)]
+        labels, confidence = (
+            np.roll(ring.cpu().numpy().reshape(self._size), [-s for s in shift], axis=(0, 1, 2))
+            for ring in (self._labels, self._confidence)
+        )
+        known = labels != IGNORE_ID
+        return SemanticOccupancy(self._stamp_ns, grid, self._class_set, labels, confidence, known)
+
+    def around(self, odom_from_ego: RigidTransform) -> SemanticOccupancy:
+        """The same on the grid of the sets, at a pose of the robot."""
+        everything = self.occupancy()
+        points = odom_from_ego.apply(self._grid.centres())
+        index, inside = everything.grid.index_of(points)
+        place = everything.grid.flat_index(index)
+        labels = np.where(inside, everything.labels.reshape(-1)[place], np.uint8(IGNORE_ID))
+        confidence = everything.confidence.reshape(-1)[place] * inside
+        return SemanticOccupancy(
+            self._stamp_ns, self._grid, self._class_set, labels, confidence.astype(np.uint8),
+            labels != IGNORE_ID,
+        )  # fmt: skip
+
+    def _follow(self, odom_from_ego: RigidTransform) -> None:
+        """Move the window after the robot; cells that it comes to are not known."""
+        x, y, z = odom_from_ego.translation
+        resolution_m = self._grid.resolution_m
+        corner_m = (x, y, z + self._grid.origin_m[2] + resolution_m / 2)
+        low = np.floor(np.array(corner_m) / resolution_m).astype(np.int64)
+        low[:2] -= np.array(self._size[:2]) // 2
+        before, self._low = self._low, low
+        if before is None:
+            return
+        for axis, size in enumerate(self._size):
+            moved = int(low[axis] - before[axis])
+            if not moved:
+                continue
+            new = np.arange(low[axis], low[axis] + size)
+            new = new[(new < before[axis]) | (new >= before[axis] + size)]
+            planes = torch.from_numpy(new % size).to(self._device)
+            for ring, empty in (
+                (self._odds, 0.0),
+                (self._classes, 0.0),
+                (self._labels, IGNORE_ID),
+                (self._confidence, 0),
+            ):
+                ring.view(*self._size, -1).index_fill_(axis, planes, empty)
+
+    def _fade(self, seconds: float) -> None:
+        """What moves is less and less sure while nobody looks."""
+        moving = self._moving[self._labels.long()].nonzero()[:, 0]
+        if len(moving):
+            half_lives = max(seconds, 0.0) / self._options.moving_half_life_s
+            odds = self._odds[moving] * 0.5**half_lives
+            self._write(moving, odds.masked_fill(odds < FORGOTTEN, 0.0))
+
+    def _bounded(self, classes: Tensor) -> Tensor:
+        """(M, K) evidence of classes, of which the likeliest has 0."""
+        classes = classes - classes.amax(dim=1, keepdim=True)
+        return classes.clamp(min=-self._options.max_evidence)
+
+    def _write(self, cells: Tensor, odds: Tensor) -> None:
+        """(M,) flat cells of the ring, and the log-odds (M,) that they are occupied."""
+        odds = odds.clamp(-self._options.max_evidence, self._options.max_evidence)
+        known, solid = odds.abs() > MIN_EVIDENCE, odds > 0
+        labels = torch.full_like(cells, len(self._class_set), dtype=torch.uint8)
+        labels[solid] = self._classes[cells[solid]].argmax(dim=1).to(torch.uint8)
+        self._odds[cells] = odds
+        self._labels[cells] = labels.masked_fill(~known, IGNORE_ID)
+        self._confidence[cells] = (odds.sigmoid() * known * 255).round().to(torch.uint8)
+
+    def _cells_of(
+        self, chosen_of_set: Tensor, odom_from_ego: RigidTransform
+    ) -> tuple[Tensor, Tensor]:
+        """Cells of the ring (M,) and of the set's grid (M,), flat, where some of these are chosen.
+
+        Args:
+            chosen_of_set: (X·Y·Z,) bool.
+        """
+        assert self._low is not None
+        grid, ego_from_odom = self._grid, odom_from_ego.inverse()
+        sides = zip(grid.origin_m, grid.upper_m, strict=True)
+        corners = np.array(list(itertools.product(*sides)))
+        reach = odom_from_ego.apply(corners) / grid.resolution_m
+        first = np.maximum(np.floor(reach.min(axis=0)).astype(np.int64), self._low)
+        last = np.minimum(np.ceil(reach.max(axis=0)).astype(np.int64), self._low + self._size)
+        axes = [np.arange(a, max(a, b)) for a, b in zip(first, last, strict=True)]
+        # The set's coordinates are linear in each of the cell's: sums of three small tables.
+        x, y, z = (
+            torch.from_numpy(np.outer(ego_from_odom.rotation[:, number], axis + 0.5))
+            for number, axis in enumerate(axes)
+        )
+        start = (ego_from_odom.translation - grid.origin_m) / grid.resolution_m
+        x = x + torch.from_numpy(start)[:, None]
+        x, y, z = (table.to(self._device, torch.float32) for table in (x, y, z))
+        chosen = torch.ones(*map(len, axes), dtype=torch.bool, device=self._device)
+        flat = torch.zeros(*map(len, axes), dtype=torch.int32, device=self._device)
+        for row, size in enumerate(grid.size):
+            index = (x[row][:, None, None] + y[row][:, None] + z[row]).floor_().int()
+            chosen &= (index >= 0) & (index < size)
+            flat = flat * size + index
+        chosen &= chosen_of_set[flat.clamp(0, len(chosen_of_set) - 1)]
+        rings = (
+            torch.from_numpy(axis % size).to(self._device)
+            for axis, size in zip(axes, self._size, strict=True)
+        )
+        ring_x, ring_y, ring_z = rings
+        ring = (ring_x[:, None, None] * self._size[1] + ring_y[:, None]) * self._size[2] + ring_z
+        return ring[chosen], flat[chosen].long()

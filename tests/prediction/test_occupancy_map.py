@@ -1,0 +1,210 @@
+"""The map over time, on scenes whose every cell is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from renderocc_ros.class_set import IGNORE_ID, ClassSet
+from renderocc_ros.geometry import RigidTransform, VoxelGrid
+from renderocc_ros.prediction.occupancy_map import LOOK_BOUNDS, MapOptions, OccupancyMap
+
+GRID = VoxelGrid((-8.0, -8.0, -1.0), 1.0, (16, 16, 4))
+ALL = np.ones(GRID.size, bool)
+SECOND = 1_000_000_000
+WALL, CAR = 15, 4  # manmade, car
+
+
+def make_map(occ3d: ClassSet, size_m: float = 30.0, **options: float) -> OccupancyMap:
+    return OccupancyMap(
+        GRID, occ3d, 0.5, "opacity", MapOptions((size_m, size_m), **options), torch.device("cpu")
+    )
+
+
+def pose(x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> RigidTransform:
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    return RigidTransform(
+        np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1.0]]), np.array([x, y, z])
+    )
+
+
+def look(occupied: np.ndarray, class_id: int = WALL, sure: float = 0.8) -> torch.Tensor:
+    """Class probabilities of a set that sees some cells occupied, and is so sure of all."""
+    probabilities = np.full((*GRID.size, 18), (1 - sure) / 17, np.float32)
+    probabilities[..., -1] = np.where(occupied, 1 - sure, sure)
+    probabilities[..., class_id] = np.where(occupied, sure - 16 * (1 - sure) / 17, 1e-3)
+    return torch.from_numpy(probabilities / probabilities.sum(axis=-1, keepdims=True))
+
+
+def scene(odom_from_ego: RigidTransform) -> np.ndarray:
+    """(X, Y, Z) whether a cell's centre lies in a wall from x = 4 to 6 m of the odometry frame."""
+    x = odom_from_ego.apply(GRID.centres())[..., 0]
+    return (x > 4) & (x < 6)
+
+
+def at(result: object, point: tuple[float, float, float]) -> int:
+    (index,), (inside,) = result.grid.index_of([point])  # type: ignore[attr-defined]
+    assert inside
+    return int(result.labels[tuple(index)])  # type: ignore[attr-defined]
+
+
+def test_a_wall_seen_from_two_places_is_at_one(occ3d: ClassSet) -> None:
+    mapped = make_map(occ3d)
+    for number, robot in enumerate((pose(), pose(2.0, 1.0, yaw=0.6))):
+        mapped.update(look(scene(robot)), ALL, ALL, number * SECOND, robot)
+    result = mapped.occupancy()
+    known = result.labels != IGNORE_ID
+    x = result.grid.centres()[..., 0]
+    inside = (x > 4) & (x < 6)
+    # Where both looks fell into cells of the same kind; a turned grid rounds at its edges.
+    sure = known & ((np.abs(x - 4) > 1) & (np.abs(x - 6) > 1))
+    assert sure.sum() > 500
+    assert np.array_equal(result.labels[sure] == WALL, inside[sure])
+    assert (result.labels[known & ~inside & sure] == occ3d.free_id).all()
+
+
+def test_many_unsure_looks_are_surer_than_one(occ3d: ClassSet) -> None:
+    mapped, confidences = make_map(occ3d), []
+    for number in range(20):
+        mapped.update(look(scene(pose()), sure=0.6), ALL, ALL, number * SECOND, pose())
+        confidences.append(int(mapped.occupancy().confidence.max()))
+    assert confidences == sorted(confidences) and confidences[0] < 140 < 200 < confidences[-1]
+    odds = np.log(confidences[-1] / (255 - confidences[-1]))
+    assert odds < 3.1  # bounded: it can change its mind
+
+
+def test_a_wrong_look_is_outvoted(occ3d: ClassSet) -> None:
+    mapped = make_map(occ3d)
+    for number in range(9):
+        mapped.update(look(scene(pose())), ALL, ALL, number * SECOND, pose())
+    mapped.update(look(~scene(pose())), ALL, ALL, 9 * SECOND, pose())
+    assert np.array_equal(mapped.around(pose()).labels == WALL, scene(pose()))
+
+
+def test_a_car_that_has_left_leaves_no_ghost_and_one_that_arrives_is_there(occ3d: ClassSet) -> None:
+    mapped = make_map(occ3d)
+    here, there = np.zeros(GRID.size, bool), np.zeros(GRID.size, bool)
+    here[10, 8, 1], there[13, 8, 1] = True, True
+    for number, cells in enumerate((here, here, here, there, there)):
+        mapped.update(look(cells, CAR), ALL, ALL, number * SECOND, pose())
+        assert np.array_equal(mapped.around(pose()).labels == CAR, cells), number
+
+
+def test_what_moves_fades_while_nobody_looks(occ3d: ClassSet) -> None:
+    mapped = make_map(occ3d, moving_half_life_s=1.0)
+    car = np.zeros(GRID.size, bool)
+    car[10, 8, 1] = True
+    wall = scene(pose())
+    probabilities = look(wall & ~car)
+    probabilities[10, 8, 1] = look(car, CAR)[10, 8, 1]
+    mapped.update(probabilities, ALL, ALL, 0, pose())
+    first = mapped.around(pose())
+    assert first.labels[10, 8, 1] == CAR
+    mapped.update(probabilities, ~ALL, ~ALL, 1 * SECOND, pose())
+    second = mapped.around(pose())
+    assert second.labels[10, 8, 1] == CAR
+    assert second.confidence[10, 8, 1] < first.confidence[10, 8, 1]
+    mapped.update(probabilities, ~ALL, ~ALL, 30 * SECOND, pose())
+    last = mapped.around(pose())
+    assert last.labels[10, 8, 1] == IGNORE_ID and last.confidence[10, 8, 1] == 0
+    assert np.array_equal(last.labels == WALL, wall & ~car)  # what stands stays
+
+
+def test_what_no_camera_sees_stays_as_it_is(occ3d: ClassSet) -> None:
+    mapped = make_map(occ3d)
+    seen = np.zeros(GRID.size, bool)
+    seen[:8] = True
+    mapped.update(look(scene(pose())), seen, seen, 0, pose())
+    known = mapped.around(pose()).labels != IGNORE_ID
+    assert np.array_equal(known, seen)
+    mapped.update(look(~scene(pose())), ~ALL, ~ALL, SECOND, pose())
+    assert np.array_equal(mapped.around(pose()).labels != IGNORE_ID, seen)
+
+
+def test_the_ring_is_a_window_of_an_endless_map(occ3d: ClassSet) -> None:
+    """Beside a dictionary of cells that forgets nothing but what leaves the window."""
+    random = np.random.default_rng(0)
+    mapped, plain = make_map(occ3d, size_m=20.0), {}
+    robot = np.zeros(3)
+    for number in range(30):
+        robot = robot + random.uniform(-3, 5, 3) * (1, 1, 0.2)
+        odom_from_ego = pose(*robot)  # no turn: a cell of the set is one of the map
+        occupied, visible = random.random((2, *GRID.size)) < 0.3
+        probabilities = look(occupied)
+        mapped.update(probabilities, visible, visible, number * SECOND, odom_from_ego)
+        result = mapped.occupancy()
+        low = np.round(np.array(result.grid.origin_m)).astype(int)
+        high = low + result.grid.size
+        plain = {c: v for c, v in plain.items() if ((c >= low) & (c < high)).all()}
+        distance_m = np.linalg.norm(GRID.centres()[..., :2], axis=-1)
+        for cell in np.ndindex(*result.grid.size):
+            centre = low + np.array(cell) + 0.5
+            (index,), (inside,) = GRID.index_of([odom_from_ego.inverse().apply(centre)])
+            index = tuple(index)
+            if not inside or not visible[index]:
+                continue
+            weight = 0.25 / (1 + (distance_m[index] / 12) ** 2)
+            p = float(1 - probabilities[index][-1])
+            place = tuple((low + cell).tolist())
+            odds = plain.get(place, 0.0) + weight * np.clip(np.log(p / (1 - p)), *LOOK_BOUNDS)
+            plain[place] = float(np.clip(odds, -3, 3))
+        if number % 10:
+            continue
+        expected = np.full(result.grid.size, IGNORE_ID)
+        for place, odds in plain.items():
+            expected[tuple(np.array(place) - low)] = WALL if odds > 0 else occ3d.free_id
+        unsure = np.zeros(result.grid.size, bool)
+        for place, odds in plain.items():
+            unsure[tuple(np.array(place) - low)] = abs(odds) < 1e-3
+        assert np.array_equal(result.labels[~unsure], expected[~unsure]), number
+    assert len(plain) > 300
+
+
+def test_reset_and_a_robot_that_is_suddenly_elsewhere(occ3d: ClassSet) -> None:
+    mapped = make_map(occ3d)
+    mapped.update(look(scene(pose())), ALL, ALL, 0, pose())
+    mapped.update(look(scene(pose())), ~ALL, ~ALL, SECOND, pose(1000.0))
+    assert (mapped.occupancy().labels == IGNORE_ID).all()
+    mapped.update(look(scene(pose())), ALL, ALL, 2 * SECOND, pose())
+    mapped.reset()
+    mapped.update(look(scene(pose())), ~ALL, ~ALL, 3 * SECOND, pose())
+    assert (mapped.occupancy().labels == IGNORE_ID).all()
+
+
+@pytest.mark.parametrize("threshold", [0.16, 0.5, 0.8])
+@pytest.mark.parametrize("read_out", ["opacity", "class"])
+def test_one_look_is_read_as_the_network_reads_it(
+    occ3d: ClassSet, threshold: float, read_out: str
+) -> None:
+    from renderocc_ros.network.occupancy_field import decode_probabilities
+
+    probabilities = torch.from_numpy(
+        np.random.default_rng(1).dirichlet(np.full(18, 0.3), GRID.size).astype(np.float32)
+    )
+    mapped = OccupancyMap(
+        GRID,
+        occ3d,
+        threshold,
+        read_out,
+        MapOptions((30, 30)),
+        torch.device("cpu"),  # type: ignore[arg-type]
+    )
+    mapped.update(probabilities, ALL, ALL, 0, pose())
+    result = mapped.around(pose())
+    alone = decode_probabilities(probabilities, threshold, read_out).labels.numpy()  # type: ignore[arg-type]
+    known = result.labels != IGNORE_ID
+    assert known.mean() > 0.95
+    assert np.array_equal((result.labels < 17)[known], (alone < 17)[known])
+    clear = known & (probabilities.numpy()[..., :-1].max(axis=-1) > 0.3)
+    assert clear.mean() > 0.3 and np.array_equal(result.labels[clear], alone[clear])
+
+
+def test_what_stands_behind_something_counts_and_free_space_there_does_not(
+    occ3d: ClassSet,
+) -> None:
+    mapped = make_map(occ3d)
+    mapped.update(look(scene(pose())), ALL, ~ALL, 0, pose())
+    result = mapped.around(pose())
+    assert np.array_equal(result.labels == WALL, scene(pose()))
+    assert (result.labels[~scene(pose())] == IGNORE_ID).all()
