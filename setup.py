@@ -82,7 +82,9 @@ setup(
         "renderocc_ros.share.weights": ["*.safetensors", "*.md"],
     },
     install_requires=requirements("core"),
-    extras_require={name: requirements(name) for name in EXTRAS},
+    # Ray shares out the work of commands that come with training.
+    extras_require={name: requirements(name) for name in EXTRAS}
+    | {"ray": requirements("train") + requirements("ray")},
     entry_points={
         "console_scripts": [
             "renderocc = renderocc_ros.cli:main",

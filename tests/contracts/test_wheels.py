@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         not os.environ.get("RENDEROCC_WHEELS"),
-        reason="installs PyTorch five times: RENDEROCC_WHEELS=1 runs it",
+        reason="installs PyTorch nine times: RENDEROCC_WHEELS=1 runs it",
     ),
 ]
 Run = Callable[..., str]
@@ -37,6 +37,7 @@ def clean_environment(folder: Path) -> dict[str, str]:
     """This process's environment without Python's and ROS's search paths."""
     ours = ("PYTHONPATH", "AMENT_PREFIX_PATH", "LD_LIBRARY_PATH", "ROS_DISTRO", "DISPLAY")
     kept = {name: value for name, value in os.environ.items() if name not in ours}
+    kept.setdefault("PIP_CACHE_DIR", str(Path.home() / ".cache" / "pip"))
     return kept | {"HOME": str(folder), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
 
@@ -72,12 +73,15 @@ def install(built: Path, tmp_path: Path) -> Callable[..., Run]:
     """Installs the wheel or the sdist with extras into an empty environment."""
 
     def installed(extras: str, pattern: str = "*.whl") -> Run:
-        venv.create(tmp_path / "venv", with_pip=True)
+        venv.create(tmp_path / "venv", with_pip=shutil.which("uv") is None)
         programs = tmp_path / "venv" / "bin"
         (package,) = built.glob(pattern)
         (tmp_path / "pins.txt").write_text("\n".join(PINS))
-        pip = [str(programs / "python"), "-m", "pip", "install", "-q", "-c", "pins.txt"]
-        call([*pip, f"{package}{extras}"], tmp_path)
+        python = str(programs / "python")
+        pip = [python, "-m", "pip", "install"]
+        if uv := shutil.which("uv"):  # links what it has in its cache: seconds for minutes
+            pip = [uv, "pip", "install", "--python", python]
+        call([*pip, "-q", "-c", "pins.txt", f"{package}{extras}"], tmp_path)
 
         def run(program: str, *arguments: str) -> str:
             return call([str(programs / program), *arguments], tmp_path)
@@ -88,11 +92,14 @@ def install(built: Path, tmp_path: Path) -> Callable[..., Run]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("pattern", ["*.whl", "*.tar.gz"])
-def test_training_alone_goes_from_a_drive_to_a_report(
-    install: Callable[..., Run], tmp_path: Path, pattern: str
+@pytest.mark.parametrize(
+    ("extras", "pattern"),
+    [("[train]", "*.whl"), ("[train]", "*.tar.gz"), ("[train,label,view,export]", "*.whl")],
+)
+def test_training_goes_from_a_drive_to_a_report(
+    install: Callable[..., Run], tmp_path: Path, extras: str, pattern: str
 ) -> None:
-    run = install("[train]", pattern)
+    run = install(extras, pattern)
     tiny = ("--preset", "tiny", "--seconds", "2", "--rig", "two_cameras")
     run("renderocc", "simulate", "drive", *tiny)
     run("renderocc", "check-truth", "drive")
@@ -107,6 +114,11 @@ def test_training_alone_goes_from_a_drive_to_a_report(
     run("renderocc", "evaluate", TRAINED, "drive", "--rig", "two_cameras", "--out", "results")
     run("renderocc-train", "report", "results", "--out", "report")
     assert (tmp_path / "report" / "index.html").stat().st_size > 50_000
+    if "view" in extras:
+        run("renderocc", "view", "results", "--save", "results.png")
+        run("renderocc", "export", TRAINED, "--onnx", "trained.onnx", "--cameras", "2")
+        assert (tmp_path / "results.png").stat().st_size > 10_000
+        assert (tmp_path / "trained.onnx").is_file()
 
 
 @pytest.mark.timeout(900)
@@ -141,6 +153,26 @@ def test_labels_of_models_alone(install: Callable[..., Run]) -> None:
     modules = ("segmentation", "mono_depth", "label_source")
     names = ", ".join(f"renderocc_training.supervision.labels.{name}" for name in modules)
     run("python", "-c", f"import {names}")
+
+
+@pytest.mark.timeout(900)
+def test_ray_alone_extracts_on_a_cluster(install: Callable[..., Run], tmp_path: Path) -> None:
+    run = install("[ray]")
+    tiny = ("--preset", "tiny", "--seconds", "1", "--rig", "two_cameras")
+    for name in ("monday", "tuesday"):
+        run("renderocc", "simulate", name, *tiny)
+    run(
+        "renderocc", "extract", "monday", "tuesday", "--rig", "two_cameras", "--out", "data",
+        "--ray", "local",
+    )  # fmt: skip
+    assert (tmp_path / "data" / "v1.0-trainval" / "scene.json").is_file()
+
+
+@pytest.mark.timeout(900)
+def test_test_alone_brings_what_checks_the_code(install: Callable[..., Run]) -> None:
+    run = install("[test]")
+    for program in ("pytest", "mypy", "ruff"):
+        run(program, "--version")
 
 
 @pytest.mark.timeout(900)
