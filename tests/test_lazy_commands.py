@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import typer
+import typer.core
+import typer.main
 from typer.testing import CliRunner
 
 from renderocc_ros import __version__
@@ -204,17 +208,71 @@ def test_every_command_stands_in_a_group() -> None:
     assert {file.stem for file in files if not file.name.startswith("_")} == shown
 
 
-@pytest.mark.parametrize("command", [name for names in GROUPS_OF_OURS.values() for name in names])
-def test_help_shows_an_example_and_fits_eighty_columns(
-    command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
-    shown = CliRunner().invoke(our_app, [command, "--help"])
+COMMANDS_OF_OURS = [
+    *(name for names in GROUPS_OF_OURS.values() for name in names),
+    *("labels make", "labels show"),
+]
+
+
+def help_of(command: str, columns: int) -> str:
+    environment = {"COLUMNS": str(columns)}
+    shown = CliRunner().invoke(our_app, [*command.split(), "--help"], env=environment)
     assert shown.exit_code == 0, shown.output
-    assert f"renderocc {command} " in shown.output.split("Options:")[0].split("\n\n", 1)[1]
-    assert max(map(len, shown.output.splitlines())) <= 80
-    assert "…\n" not in shown.output  # cut
+    return shown.output
+
+
+@pytest.mark.parametrize("command", COMMANDS_OF_OURS)
+def test_help_shows_an_example_and_fits_eighty_columns(command: str) -> None:
+    pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
+    shown = help_of(command, 80)
+    assert f"renderocc {command} " in re.split("Options:|Arguments:", shown)[0].split("\n\n", 1)[1]
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…\n" not in shown  # cut
+    cut = {*shown.split()} - {*help_of(command, 300).split()}
+    assert {word for word in cut if len(word.strip("─")) > 0} == set()  # no word on two lines
+
+
+@pytest.mark.parametrize("command", COMMANDS_OF_OURS)
+def test_a_path_that_is_not_there_is_a_line_and_no_traceback(command: str, tmp_path: Path) -> None:
+    pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
+    words = command.split()
+    context = our_command().make_context("renderocc", [], resilient_parsing=True)
+    found = our_command().resolve_command(context, words[:1])[1]
+    found = found.commands[words[1]] if words[1:] else found
+    needed = [parameter for parameter in found.params if parameter.required]
+    if not needed:
+        pytest.skip("needs nothing")
+    (tmp_path / "file").touch()
+    for number, parameter in enumerate(needed):
+        option = [parameter.opts[0]] if parameter.param_type_name == "option" else []
+        words += [*option, str(tmp_path / "file" / f"absent{number}")]
+    done = CliRunner().invoke(our_app, words)
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code in (1, 2) and "rror" in done.output
+    assert "Traceback" not in done.output and "should not happen" not in done.output
+
+
+def our_command() -> typer.core.TyperGroup:
+    command = typer.main.get_command(our_app)
+    assert isinstance(command, typer.core.TyperGroup)
+    return command
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("ev", "evaluate"), ("simulate --pre", "--preset"), ("labels m", "make")]
+)
+def test_the_shell_completes(typed: str, offered: str) -> None:
+    words = f"renderocc {typed}"
+    completion = {
+        "_RENDEROCC_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "renderocc_ros.cli"],
+        env={**os.environ, **completion}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert offered in done.stdout.split(), done.stderr
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.export import export_onnx
 from renderocc_ros.geometry import CameraModel, RigidTransform
-from renderocc_ros.prediction.models import is_file_name, load_model
+from renderocc_ros.prediction.models import is_file_name, load_model, model_config
 from renderocc_ros.prediction.predictor import Predictor
 from renderocc_ros.processes import worker_processes
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
@@ -90,6 +90,8 @@ def run_benchmark(source: str, backends: Sequence[str], plan: Plan) -> Iterator[
     if is_file_name(source):
         load = Predictor.from_checkpoint if exported else load_model
         load(source)  # a broken file is told at once
+    else:
+        model_config(source)  # and so is a network that there is not
     reference: _Measured | None = None
     with TemporaryDirectory() as folder:
         for name in order:
