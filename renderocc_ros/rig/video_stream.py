@@ -139,13 +139,14 @@ class VideoStream:
         coded = self._av.Packet(data)
         coded.pts = self._count
         self._count += 1
+        self._inside[coded.pts] = header, encoding
         try:
             frames = self._decoder.decode(coded)
         except self._av.FFmpegError as error:
+            del self._inside[coded.pts]
             reason = f"a packet is damaged, or one before it was lost: {error.strerror}"
             self.problems.append(reason)
             return self._begin_anew(reason)
-        self._inside[coded.pts] = header, encoding
         images = self._images(frames)
         delay = MAX_DELAY if self._decoder.has_b_frames else 0
         for late in list(self._inside)[: max(0, len(self._inside) - delay)]:
@@ -157,7 +158,9 @@ class VideoStream:
         assert self._form is not None
         images, width, height = [], self._form.width, self._form.height
         for frame in frames:
-            header, encoding = self._inside.pop(frame.pts)
+            header, encoding = self._inside.pop(frame.pts, (None, ""))
+            if header is None:
+                continue  # its packet was found damaged
             if frame.is_corrupt:
                 self.problems.append("the picture is damaged")
             elif (frame.width, frame.height) != (width, height):

@@ -116,6 +116,18 @@ def test_damaged_packets_cost_what_depends_on_them() -> None:
     assert "damaged" in problems[0]
 
 
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_whatever_is_damaged_every_packet_is_accounted_for(codec: str, b_frames: int) -> None:
+    sent, draw = packets(codec, b_frames=b_frames), np.random.default_rng(5)
+    for place in range(0, GROUP + 2):
+        data = sent[place].data.copy()
+        data[draw.integers(0, len(data), 3)] ^= 1 << draw.integers(0, 8)
+        spoilt = changed(sent[place], data=data[: draw.integers(1, 2 * len(data))])
+        seen, problems = decoded([*sent[:place], spoilt, *sent[place + 1 :]])
+        assert len(seen) + len(problems) == len(sent)
+
+
 def test_sizes_are_compared_before_and_after_decoding() -> None:
     sent = packets()
     _, problems = decoded([changed(packet, width=0) for packet in sent])
