@@ -18,6 +18,7 @@ from renderocc_ros.commands._installation import attempt, installation
 from renderocc_ros.config import load_rig
 from renderocc_ros.files import write_whole
 from renderocc_ros.outside_data import one_line
+from renderocc_ros.progress import working
 from renderocc_ros.rig.checkup import Check
 
 MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
@@ -80,7 +81,8 @@ def _look_into(
             raise ValueError(f"--write-rig {write_rig}: rig files end in .yaml")
         if write_rig.exists():
             raise ValueError(f"{write_rig} exists and is not overwritten: name another file")
-    report = look_into(bag, rig, namespace, write_rig)
+    with working(f"looking into {bag}", Console(stderr=True)):
+        report = look_into(bag, rig, namespace, write_rig)
     if write_rig is not None and report.rig_text:
         with write_whole(write_rig) as file:
             file.write(report.rig_text.encode())

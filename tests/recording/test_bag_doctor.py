@@ -34,8 +34,10 @@ def doctor(*words: str | Path) -> tuple[int, str]:
 
 
 def report(*words: str | Path) -> tuple[int, dict[str, Any]]:
-    code, output = doctor(*words, "--json")
-    return code, json.loads(output)
+    result = CliRunner().invoke(app, ["doctor", *map(str, words), "--json"])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, json.loads(result.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +78,8 @@ def test_topics_their_use_and_what_to_do_next(drive: Path, tmp_path: Path) -> No
 
 
 def test_lines_fit_a_terminal_and_nothing_is_cut(drive: Path) -> None:
-    code, output = doctor("--bag", drive)
-    assert code == 0
+    words = ["doctor", "--bag", str(drive)]
+    output = CliRunner().invoke(app, words, env={"COLUMNS": "80"}).stdout
     lines = output.split("renderocc extract")[0].splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in output and "/front/image_raw/compressed" in output
@@ -148,6 +150,34 @@ def test_of_several_clouds_the_sensors_own_is_named_for_extract(tmp_path: Path) 
     robot = RobotBag([FRONT], lidars=clouds)
     _, shown = report("--bag", robot.write(tmp_path / "bag"))
     assert "--lidar /velodyne_points" in shown["commands"][0]
+
+
+def test_a_depth_cameras_cloud_is_no_lidar(tmp_path: Path) -> None:
+    robot = RobotBag([FRONT], lidars=[("/camera/depth/color/points", "depth_optical")])
+    _, shown = report("--bag", robot.write(tmp_path / "bag"))
+    (check,) = [check for check in shown["checks"] if check["subject"] == "LiDAR"]
+    assert check["level"] == "note" and "--lidar /camera/depth/color/points" in check["cure"]
+    assert "--lidar ''" in shown["commands"][0]
+
+
+def test_a_broken_first_message_is_not_the_camera(tmp_path: Path) -> None:
+    """A recorder may begin with a cut off JPEG, a driver with an empty calibration."""
+
+    def broken(topic: str, number: int, message: Any) -> Any:
+        if number == 0 and topic == "/front/image_raw/compressed":
+            message.data = message.data[:100]
+        if number == 0 and topic == "/rear/camera_info":
+            message.k = 0 * message.k
+        return message
+
+    bag = Drive(seconds=1.0, edit=broken).write(tmp_path / "bag")
+    code, shown = report("--bag", bag)
+    assert code == 0
+    wrong = Drive(seconds=1.0, edit=lambda t, n, m: broken(t, 0, m)).write(tmp_path / "wrong")
+    code, shown = report("--bag", wrong)
+    assert code == 1
+    subjects = [check["subject"] for check in shown["checks"] if check["level"] == "wrong"]
+    assert subjects == ["front: calibration", "rear: calibration"]
 
 
 def test_a_long_recording_is_not_read_to_its_end(

@@ -136,6 +136,12 @@ def _lidar(survey: BagSurvey, base: str, result: BagCheckup) -> None:
     for topic in clouds:
         used = "LiDAR: labels, truth" if topic is chosen else f"a cloud; {chosen.name} is used"
         result.uses[topic.name] = used
+    if _is_derived(chosen):
+        result.uses[chosen.name] = "a cloud, of no LiDAR by its name or frame"
+        result.options += ["--lidar", ""]
+        cure = f"if it is one after all, extract with --lidar {chosen.name}"
+        result.checks.append(Check("note", "LiDAR", f"{chosen.name} is none by its name", cure))
+        return
     if survey.several(CLOUD):
         result.options += ["--lidar", chosen.name]
     result.checks += _scans(survey, base, chosen)
@@ -145,13 +151,17 @@ def _lidar(survey: BagSurvey, base: str, result: BagCheckup) -> None:
         result.checks.append(Check("ok", "point labels", f"field 'label' of {chosen.name}", cure))
 
 
-def _likeness(cloud: SurveyedTopic) -> tuple[bool, bool, int, str]:
+def _likeness(cloud: SurveyedTopic) -> tuple[bool, int, str]:
     """How much a cloud is like a LiDAR's scans: the largest of what no name or frame speaks
     against."""
-    derived = bool(set(DERIVED) & set(words_of(cloud.name))) or is_world(cloud.frame)
-    optical = "optical" in cloud.frame
     points = 0 if cloud.first is None else int(cloud.first.width) * int(cloud.first.height)
-    return not derived, not optical, points, cloud.name
+    return not _is_derived(cloud), points, cloud.name
+
+
+def _is_derived(cloud: SurveyedTopic) -> bool:
+    """Whether a cloud is a map, computed, or a depth camera's."""
+    words = set(DERIVED) & set(words_of(cloud.name))
+    return bool(words) or is_world(cloud.frame) or "optical" in cloud.frame
 
 
 def _scans(survey: BagSurvey, base: str, cloud: SurveyedTopic) -> Iterator[Check]:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from renderocc_ros.rig.image_decoding import image_header
 from renderocc_ros.rig.stamp_learning import camera_period_ns, median_ns
 from renderocc_ros.rig.video_stream import PACKET, VideoStream
 from renderocc_training.recording import message_content as content
@@ -41,7 +42,8 @@ class SurveyedTopic:
     """What is known of a topic.
 
     Attributes:
-        first: its first message, decoded, of a video its first picture; None if none was read.
+        first: its first message that can be used, decoded, of a video its first picture; else its
+            first one; None if none was read.
         frame: the frame_id of its first header, without a leading slash.
         stamps_ns, logged_ns: of the messages that were decoded; stamps are those of headers.
         problem: why none could be decoded.
@@ -50,6 +52,7 @@ class SurveyedTopic:
 
     topic: Topic
     first: Any = None
+    first_is_broken: bool = False
     frame: str = ""
     stamps_ns: list[int] = field(default_factory=list)
     logged_ns: list[int] = field(default_factory=list)
@@ -263,8 +266,22 @@ def _take(reader: BagReader, known: SurveyedTopic, message: BagMessage) -> None:
     known.logged_ns.append(message.log_time_ns)
     if header is not None and len(known.logged_ns) == 1:
         known.frame = str(header.frame_id).lstrip("/")
-    if known.first is None:
-        known.first = _picture(known, decoded) if known.message_type == PACKET else decoded
+    if known.message_type == PACKET:
+        known.first = known.first or _picture(known, decoded)
+    elif known.first is None or known.first_is_broken:
+        known.first, known.first_is_broken = decoded, not _is_whole(decoded, known.message_type)
+
+
+def _is_whole(message: Any, message_type: str) -> bool:
+    """Whether an image or a calibration can be used: a recorder may begin with a broken one."""
+    try:
+        if message_type == CAMERA_INFO:
+            content.model_of_info(message)
+        elif message_type in IMAGE_KINDS.values():
+            image_header(message)
+    except ValueError:
+        return False
+    return True
 
 
 def _picture(known: SurveyedTopic, packet: Any) -> Any:
