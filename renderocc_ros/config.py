@@ -35,13 +35,14 @@ ConfigFolder = Literal[
 MissingPolicy = Literal["wait", "skip", "mask", "reuse"]
 Backend = Literal["eager", "compile", "cuda_graph"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Transport = Literal["raw", "compressed", "ffmpeg"]
+Transport = Literal["raw", "compressed", "as_named", "ffmpeg"]
 TOPIC = re.compile(r"(~?/)?[A-Za-z0-9_{}]+(/[A-Za-z0-9_{}]+)*")  # absolute, private or relative
 OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # body_from_optical
 # Of image_transport: what follows the name of the raw topic.
 TRANSPORT_SUFFIXES: dict[Transport, str] = {
     "raw": "",
     "compressed": "/compressed",
+    "as_named": "",  # files where image_transport would have raw images
     "ffmpeg": "/ffmpeg",
 }
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -87,10 +88,11 @@ class CameraConfig(StrictModel):
 
     name: str = Field(min_length=1, description="unique name, used in messages and reports")
     image_topic: str = Field(min_length=1, description="raw image topic, without /compressed")
-    compressed: bool | Literal["ffmpeg"] = Field(
+    compressed: bool | Literal["as_named", "ffmpeg"] = Field(
         True,
-        description="subscribe to <image_topic>/compressed; ffmpeg: to <image_topic>/ffmpeg, the "
-        "H.264 or H.265 of ffmpeg_image_transport",
+        description="subscribe to <image_topic>/compressed; as_named: CompressedImage on "
+        "<image_topic> itself; ffmpeg: to <image_topic>/ffmpeg, the H.264 or H.265 of "
+        "ffmpeg_image_transport",
     )
     info_topic: str | None = Field(
         None, description="CameraInfo topic; the image topic's sibling camera_info if not given"
@@ -141,9 +143,14 @@ class CameraConfig(StrictModel):
     @property
     def transport(self) -> Transport:
         """How its images are sent."""
-        if self.compressed == "ffmpeg":
-            return "ffmpeg"
+        if isinstance(self.compressed, str):
+            return self.compressed
         return "compressed" if self.compressed else "raw"
+
+    @property
+    def sends_files(self) -> bool:
+        """Whether its images are sensor_msgs/CompressedImage."""
+        return self.transport in ("compressed", "as_named")
 
     @property
     def transport_topic(self) -> str:

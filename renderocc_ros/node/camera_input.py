@@ -15,7 +15,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 
-from renderocc_ros.config import TRANSPORT_SUFFIXES, CameraConfig
+from renderocc_ros.config import TRANSPORT_SUFFIXES, CameraConfig, Transport
 from renderocc_ros.node.image_messages import (
     image_message,
     message_type,
@@ -223,11 +223,11 @@ class CameraInput(SimpleFilter):
     def _other_form(self) -> str:
         """A hint where the images are sent, only not as the rig file says."""
         raw = self.topic.removesuffix(TRANSPORT_SUFFIXES[self.config.transport])
-        cures = {"raw": "false", "compressed": "true", "ffmpeg": "ffmpeg"}
-        for transport, suffix in TRANSPORT_SUFFIXES.items():
-            count = self._node.count_publishers(other := raw + suffix)
+        cures: dict[Transport, str] = {"raw": "false", "compressed": "true", "ffmpeg": "ffmpeg"}
+        for transport, cure in cures.items():
+            count = self._node.count_publishers(other := raw + TRANSPORT_SUFFIXES[transport])
             if count and transport != self.config.transport:
-                return f"; {other} has {_publishers(count)}: set compressed: {cures[transport]}"
+                return f"; {other} has {_publishers(count)}: set compressed: {cure}"
         return ""
 
     def _take_image(self, serialised: bytes, info: MessageInfo) -> None:
@@ -253,7 +253,7 @@ class CameraInput(SimpleFilter):
             stamp_ns, frame = header()
             self.frame = self.config.frame or frame
             self.watch.note(stamp_ns, frame, received, arrived_s)
-            compressed = self.config.transport == "compressed"
+            compressed = self.config.sends_files
             self.signalMessage(ArrivedImage(stamp_ns, self.frame, content, compressed, arrived_s))
         except ValueError as error:
             self._on_bad(self.config.name, str(error))

@@ -53,7 +53,7 @@ def message_type(transport: Transport) -> Any:
         ValueError: its package is not installed.
     """
     if transport != "ffmpeg":
-        return CompressedImage if transport == "compressed" else Image
+        return Image if transport == "raw" else CompressedImage
     try:
         from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
     except ImportError as error:

@@ -139,7 +139,7 @@ class DemoWatch:
             for stamp_ns, content in self._recent[camera.name]:
                 if stamps.get(camera.name) == stamp_ns:
                     if not isinstance(content, VideoImage):
-                        content = image_message(content, camera.transport == "compressed")
+                        content = image_message(content, camera.sends_files)
                     images[camera.name] = decode_message(content)
         if self.snapshot is None or len(images) >= len(self.snapshot.images):
             self.snapshot = Snapshot(message, images)

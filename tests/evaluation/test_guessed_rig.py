@@ -29,7 +29,7 @@ reference: Nase
 cameras:
   - {name: Nase, image_topic: /kamera/a7/bild, frame: "auge:vorn", offset_ms: 0.0}
   - {name: Schwanz, image_topic: /hinten, frame: auge/hinten, offset_ms: 30.0,
-     info_topic: /eichung_hinten}
+     info_topic: /eichung_hinten, compressed: as_named}
 sync: {period_s: 0.25}
 """
 SIMULATED = """
@@ -78,6 +78,7 @@ def test_the_written_rig_names_what_the_one_by_hand_names(folder: Path) -> None:
     assert [(c.image_topic, c.frame, c.camera_info_topic) for c in rig.cameras] == [
         (c.image_topic, c.frame, c.camera_info_topic) for c in by_hand.cameras
     ]
+    assert [camera.compressed for camera in rig.cameras] == [True, "as_named"]
     assert rig.names == ("kamera_a7_bild", "hinten") and rig.reference == rig.names[0]
     assert (rig.base_frame, rig.odom_frame) == ("base_link", "odom")
 
@@ -115,6 +116,6 @@ def test_the_live_node_runs_on_it(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     agreement = json.loads(done.stdout.strip().splitlines()[-1])["live_agreement"]
-    # The first ones come before the first CameraInfo and transforms, or wait until all is learned.
-    assert agreement["sets"] >= SETS // 2
+    # The first ones wait until offsets are learned; of these a slow machine takes the newest.
+    assert agreement["sets"] >= 3
     assert agreement["sets_identical"] == agreement["sets"]

@@ -9,18 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mcap.writer import Writer as McapWriter
 from typer.testing import CliRunner
 
 from renderocc_ros.cli import app
 from renderocc_ros.config import load_rig
-from renderocc_training.recording import bag_survey
+from renderocc_training.recording import bag_survey, messages
 from renderocc_training.recording.bag_reader import BagMessage, BagReader
 from renderocc_training.recording.bag_writer import BagWriter
 from renderocc_training.recording.typestore import typestore
-from tests.recording.robot_bag import Camera, RobotBag
+from tests.recording.robot_bag import START_NS, Camera, RobotBag
 from tests.recording.test_bag_forms import FORMS
+from tests.recording.test_rig_guess import sets_of
 from tests.sequences.extraction.conftest import Drive
 
 FRONT = Camera("/front/image_raw", "front")
@@ -134,15 +136,32 @@ def test_a_recording_without_cameras_is_described(tmp_path: Path) -> None:
     assert code == 1 and [topic["topic"] for topic in shown["topics"]] == ["/odom"]
 
 
-def test_what_no_rig_can_name_is_said_with_the_cure(tmp_path: Path) -> None:
-    bag = tmp_path / "bag"
+def test_files_may_be_where_raw_images_would_be(tmp_path: Path) -> None:
+    """As many converters of data sets write them: CompressedImage on /b/jpegs."""
+    bag, rig = tmp_path / "bag", tmp_path / "rig.yaml"
     events = sorted(RobotBag([FRONT, Camera("/b", "b")]).events(), key=lambda event: event[0])
     with BagWriter(bag) as writer:
         for log_ns, topic, message in events:
             writer.write(topic.replace("/b/compressed", "/b/jpegs"), message, log_ns)
-    _, shown = report("--bag", bag)
+    _, shown = report("--bag", bag, "--write-rig", rig)
     uses = {topic["topic"]: topic["use"] for topic in shown["topics"]}
-    assert uses["/b/jpegs"] == "rename it to /b/jpegs/compressed: rigs look there"
+    assert uses["/b/jpegs"] == "camera b_jpegs"
+    cameras = {camera.image_topic: camera.compressed for camera in load_rig(str(rig)).cameras}
+    assert cameras == {"/b/jpegs": "as_named", "/front/image_raw": True}
+    sets, left_out = sets_of(bag, load_rig(str(rig)))
+    assert [len(each.images) for each in sets] == [2] * 10 and not left_out
+
+
+def test_video_that_no_rig_can_name_is_said_with_the_cure(tmp_path: Path) -> None:
+    packet = messages.make(
+        "ffmpeg_image_transport_msgs/msg/FFMPEGPacket", header=messages.header(START_NS, "c"),
+        width=64, height=48, encoding="h264", pts=0, flags=1, is_bigendian=False,
+        data=np.zeros(9, np.uint8),
+    )  # fmt: skip
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write("/c/video", packet, START_NS)
+    _, shown = report("--bag", tmp_path / "bag")
+    assert shown["topics"][0]["use"] == "rename it to /c/video/ffmpeg: rigs look there"
 
 
 def test_of_several_clouds_the_sensors_own_is_named_for_extract(tmp_path: Path) -> None:

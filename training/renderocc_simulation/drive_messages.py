@@ -202,7 +202,9 @@ class DriveMessages:
             if "jpeg-corruption" in struck:
                 damaged = corrupted(image.data.tobytes(), number)
                 image = replace(image, data=np.frombuffer(damaged, np.uint8))
-            yield stamp, topic if frame.image is not None else f"{topic}/compressed", image
+            if frame.image is None and camera.config.transport != "as_named":
+                topic = f"{topic}/compressed"
+            yield stamp, topic, image
         folder = f"{TRUTH}/{camera.name.lower()}"
         if frame.depth_mm is not None and frame.class_id is not None:
             depth = messages.image(header, camera.frame, frame.depth_mm, "16UC1")

@@ -23,7 +23,12 @@ ODOMETRY_KINDS = (
     "geometry_msgs/msg/TransformStamped",
 )
 TRUTH_TOPIC = "/ground_truth/occupancy"
-IMAGE_KINDS: dict[Transport, str] = {"compressed": COMPRESSED, "ffmpeg": PACKET, "raw": RAW}
+IMAGE_KINDS: dict[Transport, str] = {
+    "compressed": COMPRESSED,
+    "as_named": COMPRESSED,
+    "ffmpeg": PACKET,
+    "raw": RAW,
+}
 LABEL_KINDS = ("depth", "classes")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from renderocc_ros.config import TRANSPORT_SUFFIXES, Transport
 from renderocc_ros.rig.image_decoding import decode_message, image_header
+from renderocc_ros.rig.video_stream import PACKET
 from renderocc_training.recording.bag_layout import COMPRESSED, IMAGE_KINDS
 from renderocc_training.recording.bag_survey import BagSurvey, SurveyedTopic
 
@@ -32,7 +33,8 @@ WORDS: dict[PictureKind, tuple[str, ...]] = {
 RECTIFIED = frozenset(("rect", "rectified"))
 # Words that name a form of a picture and not a camera.
 FORMS = RECTIFIED | {"image", "images", "img", "raw", "color", "colour", "preview", "compressed"}
-PREFERRED: tuple[Transport, ...] = ("compressed", "raw", "ffmpeg")
+PREFERRED: tuple[Transport, ...] = ("compressed", "as_named", "raw", "ffmpeg")
+DEPTH_FILES = "/compressedDepth"
 NO_COLOURS = ("mono8", "mono16", "8UC1")
 DEPTHS = ("16UC1", "32FC1", "16SC1")
 
@@ -75,9 +77,11 @@ def pictures(survey: BagSurvey) -> list[Picture]:
 
 def image_topic(topic: SurveyedTopic) -> str:
     """The name that a rig file has for a topic of images; empty if it can have none."""
+    if topic.name.endswith(DEPTH_FILES) or not topic.topic.count:
+        return ""
     for transport, kind in IMAGE_KINDS.items():
         suffix = TRANSPORT_SUFFIXES[transport]
-        if topic.message_type == kind and topic.topic.count and topic.name.endswith(suffix):
+        if topic.message_type == kind and topic.name.endswith(suffix):
             return topic.name.removesuffix(suffix)
     return ""
 
@@ -85,13 +89,11 @@ def image_topic(topic: SurveyedTopic) -> str:
 def not_pictures(survey: BagSurvey) -> dict[str, str]:
     """Image topics that no rig file can name, and why, with the cure."""
     reasons = {}
-    suffixes = {IMAGE_KINDS[transport]: suffix for transport, suffix in TRANSPORT_SUFFIXES.items()}
     for each in survey.topics.values():
-        suffix = suffixes.get(each.message_type, "")
-        if each.name.endswith("/compressedDepth"):
+        if each.name.endswith(DEPTH_FILES):
             reasons[each.name] = "depth"
-        elif not each.name.endswith(suffix):
-            reasons[each.name] = f"rename it to {each.name}{suffix}: rigs look there"
+        elif each.message_type == PACKET and not image_topic(each):
+            reasons[each.name] = f"rename it to {each.name}/ffmpeg: rigs look there"
         elif each.message_type.endswith("/CompressedVideo"):
             reasons[each.name] = "not read: record ffmpeg_image_transport's or the images' topic"
     return reasons

@@ -26,9 +26,10 @@ from renderocc_training.recording.robot_frames import RobotFrames, body_root, fi
 
 SAME_AXIS_DEG, SAME_PLACE_M = 30.0, 1.0  # a grey camera so near a colour one sees the same
 CAR_HEIGHT_M = 1.3  # sensors of a car, or of what is as large, sit higher than this
-COMPRESSED_KEY: dict[Transport, bool | Literal["ffmpeg"]] = {
+COMPRESSED_KEY: dict[Transport, bool | Literal["as_named", "ffmpeg"]] = {
     "raw": False,
     "compressed": True,
+    "as_named": "as_named",
     "ffmpeg": "ffmpeg",
 }
 RATES_DIFFER = 1.3
