@@ -225,6 +225,18 @@ def test_a_long_recording_is_not_read_to_its_end(
     assert "of the first 9.0 s" in seen.read or "of the first 10.0 s" in seen.read
 
 
+def test_odometry_may_begin_after_what_is_read(tmp_path: Path) -> None:
+    robot = RobotBag([Camera("/front/image_raw", "front", rate_hz=2.0)], seconds=20.0)
+    with BagWriter(tmp_path / "bag") as writer:
+        for log_ns, topic, message in sorted(robot.events(), key=lambda event: event[0]):
+            if topic != "/tf" or log_ns - START_NS > 15 * 10**9:
+                writer.write(topic, message, log_ns)
+    code, shown = report("--bag", tmp_path / "bag")
+    assert code == 0 and "odom_frame: odom" in shown["rig_text"]
+    checks = {check["subject"]: check for check in shown["checks"]}
+    assert checks["odometry odom ← base_link"]["found"].startswith("it begins late")
+
+
 def test_five_gigabytes_are_not_read(tmp_path: Path) -> None:
     """A file with a hole of that size behind its first seconds, which no disk has to hold."""
     hole, store = 5 * 2**30, typestore()

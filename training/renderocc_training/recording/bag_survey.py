@@ -1,8 +1,8 @@
 """A first look into a recording of any length: its topics, and who is mounted on whom.
 
 Time and memory are bounded: names and counts come from the recording's index, messages from its
-first seconds. Topics that begin later are looked up by their first message, static transforms are
-read to the end.
+first seconds. Topics that begin later are looked up by their first message, odometry by the first
+transforms of it, and static transforms are read to the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BOXES = "vision_msgs/msg/Detection3DArray"
 READ = (*IMAGE_KINDS.values(), CAMERA_INFO, CLOUD, ODOMETRY, BOXES, OCCUPANCY)
 WINDOW_NS, WINDOW_BYTES = 10_000_000_000, 400_000_000
 MESSAGES = 30  # of one topic that are decoded
-STATIC_MESSAGES = 10_000
+STATIC_MESSAGES, LATE_TRANSFORMS = 10_000, 2_000
 # Frames that the world has, and no robot: where a robot's own frames end.
 WORLD = frozenset(("odom", "map", "world", "earth", "utm"))
 
@@ -243,6 +243,11 @@ def _read_window(
     if tf is not None and size > WINDOW_BYTES:
         for message in reader.messages([tf], last_ns + 1, start_ns + WINDOW_NS):
             _put(reader, message, tree, False, left_out)
+    if tf is not None and not any(map(is_world, tree.frames)):  # odometry may begin later
+        for message in islice(reader.messages([tf], start_ns + WINDOW_NS), LATE_TRANSFORMS):
+            _put(reader, message, tree, False, left_out)
+            if any(map(is_world, tree.frames)):
+                break
     return (last_ns - start_ns) * 1e-9, count, size
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,7 +52,6 @@ class Picture:
         size: (width, height), pixels; zeros if no image could be read.
         encoding: of its pixels, or of its files.
         rectified: its name says so.
-        problem: why it cannot be read; empty if it can.
     """
 
     image_topic: str
@@ -61,7 +61,6 @@ class Picture:
     size: tuple[int, int]
     encoding: str
     rectified: bool
-    problem: str
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -106,20 +105,12 @@ def words_of(topic: str) -> list[str]:
 
 def _picture(name: str, survey: BagSurvey) -> Picture:
     transport, topic = _preferred(name, survey)
-    size, encoding, problem = (0, 0), "", topic.problem or "no message of it could be read"
-    if topic.first is not None:
-        encoding = _encoding(topic)
-        try:
-            _, size = image_header(topic.first)
-            problem = ""
-        except ValueError as error:
-            problem = str(error)
+    size, encoding = (0, 0), _encoding(topic)
     kind = _kind(name, encoding)
-    if kind == "colour" and not problem:
-        try:
-            kind = _kind_of_pixels(topic, encoding)
-        except ValueError as error:
-            problem = str(error)
+    with suppress(ValueError):  # where it is a camera's, its check-up says so
+        if topic.first is not None:
+            _, size = image_header(topic.first)
+            kind = _kind_of_pixels(topic, encoding) if kind == "colour" else kind
     return Picture(
         image_topic=name,
         topic=topic,
@@ -128,7 +119,6 @@ def _picture(name: str, survey: BagSurvey) -> Picture:
         size=size,
         encoding=encoding,
         rectified=not RECTIFIED.isdisjoint(words_of(name)),
-        problem=problem,
     )
 
 
@@ -147,6 +137,8 @@ def _preferred(name: str, survey: BagSurvey) -> tuple[Transport, SurveyedTopic]:
 
 def _encoding(topic: SurveyedTopic) -> str:
     """Of raw pixels; of files their format, such as "bgr8; jpeg compressed bgr8" or "jpeg"."""
+    if topic.first is None:
+        return ""
     return str(topic.first.format if topic.message_type == COMPRESSED else topic.first.encoding)
 
 
