@@ -114,6 +114,21 @@ def test_the_page_shows_the_scores_and_the_worst_frame(before: Path, tmp_path: P
 
 
 @needs_chromium
+def test_results_of_before_there_were_constants_are_shown_without(
+    before: Path, tmp_path: Path
+) -> None:
+    path = before / "results.json"
+    content = json.loads(path.read_text())
+    for scores in (content["scores"], *content["rings"]):
+        del scores["best_constant"]
+    path.write_text(json.dumps(content))
+    assert report(before, "--out", tmp_path / "page")[0] == 0
+    dom, _ = opened(tmp_path / "page" / "index.html")
+    assert "best constant –" in text_of(dom, "tiles")
+    assert f"{100 * content['scores']['miou']:.1f}" in text_of(dom, "tiles")
+
+
+@needs_chromium
 def test_voxels_are_drawn_cell_by_cell(before: Path, tmp_path: Path) -> None:
     assert report(before, "--out", tmp_path / "page.html")[0] == 0
     _, seen = opened(tmp_path / "page.html", fragment="#frame=1")
