@@ -353,7 +353,7 @@ def test_one_of_several_folders_of_tables_must_be_chosen(tmp_path: Path) -> None
     code, _, err = evaluate(tmp_path, "--out", tmp_path / "out")
     assert code == 1 and "has tables of v1.0-mini, v1.0-trainval: give one of" in err
     code, _, err = evaluate(tmp_path / "v1.0-mini", "--out", tmp_path / "other")
-    assert code == 1 and "v1.0-mini lacks attribute.json" in err
+    assert code == 1 and "v1.0-mini lacks calibrated_sensor.json" in err
 
 
 def pose_of(record: dict[str, Any]) -> np.ndarray:
