@@ -143,3 +143,4 @@ def test_voxels_of_semantickitti(tmp_path: Path) -> None:
     assert code == 0, err
     assert scores["class_iou"]["driveable_surface"] == pytest.approx(7 / 8)
     assert scores["class_iou"]["car"] == 1.0 and scores["samples"] == 1
+    assert scores["mask"] == "invalid"  # not that of the cameras, which there is none of

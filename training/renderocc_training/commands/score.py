@@ -120,10 +120,11 @@ def score(
         numbering,
     )
     counts = total(tracked(counting, "scoring", console, len(files.pairs)))
+    counted = "invalid" if files.pairs[0][2].suffix == ".label" else mask
     if as_json:
-        typer.echo(json.dumps(without_nan(scores_as_json(counts, classes, mask))))
+        typer.echo(json.dumps(without_nan(scores_as_json(counts, classes, counted))))
     else:
-        _print(counts, classes, mask)
+        _print(counts, classes, counted)
 
 
 def _grid(files: FilePairs, voxel_m: float | None) -> VoxelGrid:
@@ -166,7 +167,7 @@ def _report_unmatched(files: FilePairs, partial: bool, console: Console) -> None
         )
 
 
-def _print(counts: SampleCounts, class_set: ClassSet, mask: Mask) -> None:
+def _print(counts: SampleCounts, class_set: ClassSet, mask: str) -> None:
     rays = None
     if counts.rays is not None:
         cast = ray_scores(counts.rays)

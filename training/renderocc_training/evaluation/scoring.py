@@ -147,8 +147,12 @@ def total(counts: Iterable[SampleCounts]) -> SampleCounts:
     return summed
 
 
-def scores_as_json(counts: SampleCounts, class_set: ClassSet, mask: Mask) -> dict[str, Any]:
-    """Scores as a JSON object, shares from 0 to 1; NaN where a score is undefined."""
+def scores_as_json(counts: SampleCounts, class_set: ClassSet, mask: str) -> dict[str, Any]:
+    """Scores as a JSON object, shares from 0 to 1; NaN where a score is undefined.
+
+    Args:
+        mask: what people call the choice of voxels.
+    """
     scores: dict[str, Any] = {
         "samples": counts.samples,
         "mask": mask,
