@@ -139,6 +139,7 @@ class Changes:
         if cameras and all(camera.silent for camera in cameras):
             wrong = {name: text for name, text in wrong.items() if not name.startswith("camera ")}
             wrong.pop("clock", None)  # it stands, or has not begun, as well
+            wrong.pop("results", None)
             wrong[ALL_CAMERAS] = f"no camera sends images; {cameras[0].message}"
         for name in LOGGED_ELSEWHERE:
             wrong.pop(name, None)

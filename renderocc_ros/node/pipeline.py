@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Job = tuple[SetProcessor, PosedSet]
 
 SETTLED_S = 0.5  # parameters that change faster have the cameras subscribed to anew only once
-STALL_S = 1.0  # without a result, though images come
+STALL_S = 1.0  # without a result
 PAUSE_FACTOR = 3.0  # times the usual duration of a set: a network may need longer
 START_S = 3.0  # until the first result: rate and offsets of the cameras are learned
 
@@ -59,7 +59,8 @@ class Pipeline:
         self._last_start_s = float("-inf")
         self._last_counts = Counter(counters.snapshot())  # when the last result came
         self._grace_s = START_S
-        self._result_due_s = time.monotonic() + START_S
+        self._last_result_s = self._result_seen_s = time.monotonic()
+        self._result_due_s = self._last_result_s + START_S
         self._reopen_timer = node.create_timer(
             SETTLED_S,
             self._reopen,
@@ -91,17 +92,19 @@ class Pipeline:
         return [*failed, *self._inputs.findings(blind_s), self._results_finding(blind_s)]
 
     def _results_finding(self, blind_s: float) -> Finding:
-        """Whether results come; if none does although images do, what holds them up."""
+        """Whether results come, and if not, what holds them up."""
         now_s, counts = time.monotonic(), Counter(self._counters.snapshot()) + self.sets_dropped()
-        if counts["sets_published"] != self._last_counts["sets_published"]:
+        if self._last_result_s != self._result_seen_s:
+            self._result_seen_s = self._last_result_s
             self._last_counts, self._grace_s = counts, STALL_S
-            self._result_due_s = now_s + self._longest_pause_s()
+            self._result_due_s = self._last_result_s + self._longest_pause_s()
+        pause_s = now_s - self._last_result_s
         ages_s = [camera.arrivals.age_s for camera in self._inputs.cameras.values()]
-        images_come = any(age_s is not None and age_s < STALL_S for age_s in ages_s)
-        if not images_come:
+        if not any(age_s is not None and age_s < STALL_S + blind_s for age_s in ages_s):
             self._result_due_s = max(self._result_due_s, now_s + self._grace_s)
-        late_s = now_s - self._result_due_s - blind_s
-        if late_s < 0:
+            if pause_s > max(self._grace_s, self._longest_pause_s()) + blind_s:
+                return _no_result(pause_s, "no camera sends images")
+        if now_s < self._result_due_s + blind_s:
             return Finding("results", OK, "as images come", {})
         name, seconds = self._times.running
         if seconds > STALL_S / 2:
@@ -113,8 +116,7 @@ class Pipeline:
                 for reason, number in grown.most_common()
                 if reason.startswith("dropped.")
             )
-        pause_s = late_s + self._longest_pause_s()
-        return problem("results", f"no result for {pause_s:.1f} s: {why or 'no set is matched'}")
+        return _no_result(pause_s, why or "no set is matched")
 
     def _longest_pause_s(self) -> float:
         """How long after one result the next may come."""
@@ -203,6 +205,7 @@ class Pipeline:
         self._outputs.publish(
             occupancy, self._predictor, cameras, frames, self._settings, posed.last_arrival_s
         )
+        self._last_result_s = time.monotonic()
 
     def _on_error(self, job: Job, error: Exception) -> None:
         if not self._node.context.ok():  # the process is ending: nothing can be published any more
@@ -210,3 +213,7 @@ class Pipeline:
         self._counters.add("dropped.inference error")
         self._problem = f"inference failed: {type(error).__name__}: {error}"
         self._node.get_logger().error(self._problem, throttle_duration_sec=5.0)
+
+
+def _no_result(seconds: float, why: str) -> Finding:
+    return problem("results", f"no result for {seconds:.1f} s: {why}")

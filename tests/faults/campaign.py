@@ -25,6 +25,8 @@ RECOVERED_S = 2.0
 LASTS_S, ANSWER_LASTS_S = 2.0, 0.3  # a fault, after it has been named
 GIVE_UP_S = 10.0
 START_S = 60.0
+RESULTS_STOP_S = 1.0  # for so long they must have stopped
+NOT_ACTIVE = ("state", "lifecycle")  # parts that tell of a node that is to give no results
 GROWN_MB = 300.0  # bounded: what a message claims to need is gigabytes
 
 
@@ -80,6 +82,7 @@ def tried(fault: Fault, on: Running, lasts_s: float = LASTS_S) -> Outcome:
     outcome = Outcome(fault.name, ", ".join(fault.says) or "none")
     del scene.results[:], robot.sent[:-3]
     listener.forget(fault.part)
+    listener.forget("results")
     forget_peak(on.process.pid)
     before_mb = peak_mb(on.process.pid)
     reports, started_s = len(listener.heard_ns) - 1, time.monotonic()
@@ -89,6 +92,10 @@ def tried(fault: Fault, on: Running, lasts_s: float = LASTS_S) -> Outcome:
         if _within(scene, named, GIVE_UP_S) and fault.part:
             outcome.named_s = time.monotonic() - started_s
         outcome.said = answer or listener.message(fault.part)
+        if _stops_results(fault) and _within(
+            scene, listener.says("results", "no result for"), GIVE_UP_S
+        ):
+            outcome.no_result_s = time.monotonic() - started_s
         cycles = len(robot.sent) + round(
             (ANSWER_LASTS_S if fault.part == ANSWER else lasts_s) / robots.PERIOD_S
         )
@@ -110,6 +117,11 @@ def tried(fault: Fault, on: Running, lasts_s: float = LASTS_S) -> Outcome:
     _check_results(outcome, on)
     outcome.problems = list(_problems(fault, outcome))
     return outcome
+
+
+def _stops_results(fault: Fault) -> bool:
+    """Whether an active node is to say that no results come."""
+    return not fault.used and fault.part not in NOT_ACTIVE
 
 
 def _within(scene: Scene, condition: Callable[[], Any], seconds: float) -> bool:
@@ -162,6 +174,10 @@ def _problems(fault: Fault, outcome: Outcome) -> Iterator[str]:
         yield "not named"
     elif fault.part and float(outcome.named_s or 0) > NAMED_S + fault.shows_after_s + slack_s:
         yield f"named after {outcome.named_s:.1f} s"
+    if _stops_results(fault):
+        told_s = outcome.no_result_s
+        if told_s is None or told_s > NAMED_S + RESULTS_STOP_S + slack_s:
+            yield f"that results have stopped is told after {told_s} s"
     if outcome.recovered_s is None:
         yield "no results after it"
     elif outcome.recovered_s > RECOVERED_S + outcome.late_s:

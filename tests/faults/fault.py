@@ -57,6 +57,7 @@ class Outcome:
 
     Attributes:
         named_s: from the first moment of the fault until it is named; None if it never is.
+        no_result_s: until it is told that no results come, where none do.
         published, expected: results stamped while it lasted, and cycles.
         wrong: results that are not the network's for the images, poses and calibration sent.
         mixed: results of images of two cycles.
@@ -73,6 +74,7 @@ class Outcome:
     fault: str
     expected_finding: str
     named_s: float | None = None
+    no_result_s: float | None = None
     published: int = 0
     expected: int = 0
     wrong: int = 0

@@ -242,9 +242,7 @@ STAMP_FAULTS = (
     Fault(
         "link that lets images through in bursts of four",
         of_new_image("left", lambda: in_bursts(4)),
-        LEFT,
-        ("camera left: ",),
-        OTHERS,
+        used=OTHERS,
     ),
     Fault("time goes back by 30 s", time_jumps(-30), least=0.3, goes_back=1, in_ci=True),
     Fault("time goes back by 2 s", time_jumps(-2), least=0.3, goes_back=1),

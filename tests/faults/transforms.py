@@ -213,7 +213,6 @@ TRANSFORM_FAULTS = (
         of_odometry(shifting(3.0)),
         PART,
         ("s ahead of the images",),
-        used=(),
         own_poses=True,
         in_ci=True,
     ),

@@ -52,6 +52,7 @@ def test_that_no_camera_sends_is_told_in_one_line_and_not_as_a_warning() -> None
     good = [finding("camera a", OK, "10 Hz"), finding("camera b", OK, "10 Hz")]
     gone = [Finding(f"camera {n}", ERROR, f"nothing of {n}", {}, silent=True) for n in "ab"]
     gone.append(finding("clock", ERROR, "no time came on /clock"))
+    gone.append(finding("results", ERROR, "no result for 2.0 s: no camera sends images"))
     assert changes.of(gone) == ([], [])
     assert changes.of(gone) == ([], ["no camera sends images; nothing of a"])
     assert changes.of(gone) == ([], [])
