@@ -11,7 +11,7 @@ from renderocc_ros.rig.matched_set import DropReason, MatchCounters
 
 KEPT = 8  # images that the smallest latency is taken over: below a second at 10 Hz
 MIN_REPEATS, MIN_REVERSALS, REVERSALS_SEEN = 3, 3, 10
-FROZEN_S, FROZEN_IMAGES = 1.0, 5
+FROZEN_S, FROZEN_IMAGES = 0.85, 5
 # Transport of cameras differs by less; a clock that is off by more pairs images of two cycles.
 MAX_CLOCK_DIFFERENCE_S = 0.035
 PACE_TOLERANCE = 0.1  # of a recording that is not played at its own pace arrivals tell nothing

@@ -39,8 +39,9 @@ SAME_PLACE_M, SAME_ROTATION = 1e-3, 1e-3
 MAX_SPEED_M_S, MIN_JUMP_M = 3.0, 0.2
 STEPS_SEEN, RETURNS_TO_TELL = 10, 3
 PARENT_HOLDS_S = 10.0  # as long as tf2 keeps transforms
-# Some localisations date ahead on purpose, by a second at most.
-MAX_AHEAD_S, AHEAD_FOR_S, IMAGES_COME_S = 1.5, 0.4, 1.0
+# Some localisations date ahead on purpose, by a second, and images may come late.
+MAX_AHEAD_S, AHEAD_FOR_S, IMAGES_COME_S = 2.0, 0.4, 1.0
+BACK_NS = 1_000_000_000
 
 
 @dataclass
@@ -155,9 +156,10 @@ class TransformInput:
 
     def _closes_loop(self, parent: str, child: str) -> bool:
         """Whether a frame is said to hang on one that hangs on it."""
-        if self._parents.get(child, ("", 0.0))[0] == parent:
-            return False
         now_s, above = time.monotonic(), parent
+        known, until_s = self._parents.get(child, ("", 0.0))
+        if known == parent and until_s >= now_s:
+            return False
         while above != child:
             above, until_s = self._parents.get(above, ("", 0.0))
             if until_s < now_s:
@@ -188,6 +190,10 @@ class TransformInput:
             self._moving[child] = _Frame(parent, stamp_ns, pose[:3])
             return True
         distance_ns = stamp_ns - frame.stamp_ns
+        if self._is_back_from_ahead(frame, distance_ns):
+            self._buffer.clear()  # what was told of the time to come lies among what is true
+            self._moving[child] = _Frame(parent, stamp_ns, pose[:3])
+            return True
         if abs(distance_ns) > LEAP_NS:
             frame.leaps.append(stamp_ns)
             if abs(stamp_ns - frame.leaps[0]) > LEAP_NS:
@@ -217,6 +223,12 @@ class TransformInput:
         frame.parent, frame.place_m = parent, pose[:3]
         frame.stamp_ns = max(frame.stamp_ns, stamp_ns)
         return True
+
+    def _is_back_from_ahead(self, frame: _Frame, distance_ns: int) -> bool:
+        """Whether a source that was ahead of the images for a while has now the right time."""
+        since_s = frame.ahead_since_s
+        was_ahead = since_s is not None and time.monotonic() - since_s > AHEAD_FOR_S
+        return was_ahead and distance_ns < -BACK_NS
 
     def _compare_place(self, frame: _Frame, child: str, distance_ns: int, pose: Floats) -> None:
         step_m = pose[:3] - frame.place_m
