@@ -58,6 +58,7 @@ def whole(tried: list[tuple[Fault, Outcome]]) -> dict[str, Any]:
         "expected": sum(outcome.expected for fault, outcome in tried if fault.used),
         "wrong": sum(outcome.wrong for fault, outcome in tried if not fault.own_poses),
         "mixed": sum(outcome.mixed for fault, outcome in tried if not fault.own_mixing),
+        "wrong_after": sum(outcome.wrong_after for outcome in outcomes),
         "stale": sum(max(0, outcome.stale - fault.goes_back) for fault, outcome in tried),
         "deaths": sum(outcome.died for outcome in outcomes),
         "memory_mb_least": min((outcome.peak_mb for outcome in outcomes), default=None),

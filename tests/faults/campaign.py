@@ -25,6 +25,7 @@ RECOVERED_S = 2.0
 LASTS_S, ANSWER_LASTS_S = 2.0, 0.3  # a fault, after it has been named
 GIVE_UP_S = 10.0
 START_S = 60.0
+SETTLED_NS = 300_000_000
 RESULTS_STOP_S = 1.0  # for so long they must have stopped
 NOT_ACTIVE = ("state", "lifecycle")  # parts that tell of a node that is to give no results
 GROWN_MB = 300.0  # bounded: what a message claims to need is gigabytes
@@ -114,7 +115,7 @@ def tried(fault: Fault, on: Running, lasts_s: float = LASTS_S) -> Outcome:
     outcome.peak_mb = 0.0 if outcome.died else peak_mb(on.process.pid)
     outcome.grown_mb = outcome.peak_mb - before_mb
     outcome.late_s = _late_s(scene, reports)
-    _check_results(outcome, on)
+    _check_results(outcome, on, ended_ns + SETTLED_NS)
     outcome.problems = list(_problems(fault, outcome))
     return outcome
 
@@ -155,14 +156,23 @@ def _late_s(scene: Scene, reports: int) -> float:
     return late + float(scene.listener.values("latency").get("total.p95_ms", 0)) * 1e-3
 
 
-def _check_results(outcome: Outcome, on: Running) -> None:
-    """All that came from the beginning of the fault to after its end."""
+def _check_results(outcome: Outcome, on: Running, settled_ns: int) -> None:
+    """All that came from the beginning of the fault to after its end.
+
+    Args:
+        settled_ns: from this stamp on nothing is left of the fault.
+    """
     messages, sent = list(on.scene.results), list(on.scene.robot.sent)
     stamps_ns = [stamp_ns_of(message.header.stamp) for message in messages]
     outcome.stale = sum(after <= before for before, after in itertools.pairwise(stamps_ns))
     verdicts = [on.checker.verdict(message, sent) for message in messages]
     outcome.mixed = verdicts.count(Verdict.MIXED)
     outcome.wrong = verdicts.count(Verdict.WRONG)
+    outcome.wrong_after = sum(
+        verdict is not Verdict.RIGHT
+        for verdict, stamp_ns in zip(verdicts, stamps_ns, strict=True)
+        if stamp_ns > settled_ns
+    )
 
 
 def _problems(fault: Fault, outcome: Outcome) -> Iterator[str]:
@@ -190,6 +200,8 @@ def _problems(fault: Fault, outcome: Outcome) -> Iterator[str]:
         yield f"{outcome.published} of {outcome.expected} published"
     if outcome.wrong and not fault.own_poses:
         yield f"{outcome.wrong} wrong poses"
+    if outcome.wrong_after:
+        yield f"{outcome.wrong_after} wrong results after it"
     if outcome.mixed and not fault.own_mixing:
         yield f"{outcome.mixed} mixed sets"
     if outcome.stale > fault.goes_back:

@@ -61,6 +61,7 @@ class Outcome:
         published, expected: results stamped while it lasted, and cycles.
         wrong: results that are not the network's for the images, poses and calibration sent.
         mixed: results of images of two cycles.
+        wrong_after: results that are not right although the fault is over.
         stale: results whose stamp is no newer than that of one before.
         recovered_s: from its end to the next result of all cameras.
         cleared_s: from its end until the diagnostics are all well.
@@ -79,6 +80,7 @@ class Outcome:
     expected: int = 0
     wrong: int = 0
     mixed: int = 0
+    wrong_after: int = 0
     stale: int = 0
     recovered_s: float | None = None
     cleared_s: float | None = None

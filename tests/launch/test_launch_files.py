@@ -27,6 +27,7 @@ def test_launch_files_parse_and_tell_how_to_use_them(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     compile(text, str(file), "exec")
     assert f"ros2 launch renderocc_ros {file.name}" in text
+    assert '"RENDEROCC_LAUNCH_PID": str(os.getpid())' in text  # what it starts ends with it
     assert not re.search(r"\beval\(|\bexec\(|os\.system|urllib|requests", text)
 
 
