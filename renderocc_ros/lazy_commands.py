@@ -34,7 +34,6 @@ from renderocc_ros.paths import DISTRIBUTION
 EXTRA_OF_MODULE = {
     "rosbags": "train",
     "renderocc_training": "train",
-    "nuscenes": "train",
     "pyquaternion": "train",
     "torch": "train",
     "lightning": "train",
@@ -206,8 +205,6 @@ def _cure(error: ModuleNotFoundError) -> str:
         return f"{need}: source ROS 2 and this workspace, or call it through ./run"
     if missing == "renderocc_ros" and str(error.name).endswith(".msg"):
         return f"{need}.msg: source the built workspace, or call it through ./run"
-    if missing == "nuscenes" and sys.version_info >= (3, 13):
-        return f"{need}: nuscenes-devkit is made for Python 3.12 and earlier, use one of those"
     extra = EXTRA_OF_MODULE.get(missing)
     if extra is None:
         return f"{need}: {Path(sys.executable).name} -m pip install '{missing}'"

@@ -32,7 +32,7 @@ def installation() -> Iterator[Check]:
     for name, module, use in (
         ("rosbags", "rosbags", "play recordings"),
         ("pyvista", "pyvista", "render pictures of voxels"),
-        ("nuscenes-devkit", "nuscenes", "read nuScenes"),
+        ("nuscenes-devkit", "nuscenes", "look at data sets with nuScenes' own tools"),
         ("onnxruntime", "onnxruntime", "run exported models"),
     ):
         importable = _importable(name, module, f"to {use}: pip install {name}")

@@ -111,6 +111,12 @@ def test_every_part_has_its_place_in_the_order(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+def test_nuscenes_is_read_without_its_devkit(package: str) -> None:
+    """Which asks for numpy 1 and is not to be had for Python 3.13 and later."""
+    assert [str(e) for e in all_imports(package) if e.module.split(".")[0] == "nuscenes"] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_arrows_go_one_way(package: str) -> None:
     wrong = [
         str(entry)
