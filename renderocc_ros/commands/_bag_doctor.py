@@ -89,7 +89,7 @@ def look_into(bag: Path, rig: str | None, namespace: str, rig_file_path: Path | 
         *_topics(seen, uses | rest.uses),
         (*_frames(guess), *guess.checks(), *rest.checks),
         _commands(bag, file, rest.options) if guess.usable else (),
-        rig_file(guess, bag.name),
+        rig_file(guess, bag.resolve().name),
     )
 
 

@@ -295,6 +295,8 @@ def test_transforms_in_a_namespace_are_read_there(tmp_path: Path) -> None:
     robot = RobotBag([Camera("/robot1/front/image_raw", "front")], tf="/robot1/tf")
     seen = survey(robot.write(tmp_path / "bag"))
     assert (seen.namespace, seen.tf) == ("robot1", "/robot1/tf")
+    with pytest.raises(ValueError, match="namespace 'robot2' has no topic"):
+        survey(tmp_path / "bag", "robot2")
     rig = written(guess_rig(seen, "robot"), tmp_path)
     sets, left_out = sets_of(tmp_path / "bag", rig, namespace="robot1")
     assert len(sets) == 10 and not left_out
@@ -303,7 +305,10 @@ def test_transforms_in_a_namespace_are_read_there(tmp_path: Path) -> None:
 def test_how_the_robot_moves_may_be_on_a_topic_alone(tmp_path: Path) -> None:
     robot = RobotBag([Camera("/f/image_raw", "f")], odom=None, odometry="/wheels/odom")
     guess = guessed(robot, tmp_path)
-    assert (guess.frames.odom, guess.frames.odometry) == ("odom", "/wheels/odom")
+    assert (guess.frames.odom, guess.frames.odom_reason) == (
+        "odom",
+        "the frame of /wheels/odom; no transform says it",
+    )
     sets, _ = sets_of(tmp_path / "bag", written(guess, tmp_path), odometry="/wheels/odom")
     assert len(sets) >= 9
 

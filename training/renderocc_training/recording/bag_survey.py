@@ -139,11 +139,14 @@ def survey(path: Path, namespace: str = "") -> BagSurvey:
             /tf, the one with most images.
 
     Raises:
-        ValueError: not a recording, or nothing of it can be read.
+        ValueError: not a recording, or nothing of it can be read; or no topic in the namespace.
     """
     with BagReader(path, salvage=True) as reader:
         topics = {name: SurveyedTopic(topic) for name, topic in sorted(reader.topics.items())}
-        namespace = namespace.strip("/") or _namespace(topics)
+        namespace = namespace.strip("/")
+        if namespace and not any(name.startswith(f"/{namespace}/") for name in topics):
+            raise ValueError(f"{path}: namespace '{namespace}' has no topic in it")
+        namespace = namespace or _namespace(topics)
         tf, tf_static, others = _transform_topics(topics.values(), namespace)
         tree, left_out = TransformTree(), LeftOut()
         looked = [each.name for each in topics.values() if is_read(each.message_type)]

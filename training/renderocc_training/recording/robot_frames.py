@@ -25,7 +25,6 @@ class RobotFrames:
         base, odom: as the rig names them; no odom where the robot's motion is not recorded.
         base_reason, odom_reason: what they were chosen for.
         base_is_sure: it has a name that robots give it, and carries the cameras.
-        odometry: topic that alone says how the robot moves, where no transform does.
         others: base frames of other robots, whose cameras are not of this rig.
     """
 
@@ -34,7 +33,6 @@ class RobotFrames:
     base_reason: str
     odom_reason: str
     base_is_sure: bool
-    odometry: str | None
     others: tuple[str, ...]
 
 
@@ -52,8 +50,8 @@ def find_frames(survey: BagSurvey, sensors: Collection[str]) -> RobotFrames:
     (root, _), *rest = roots.most_common()
     base, reason, is_sure = _base(survey, root)
     others = tuple(_base(survey, other)[0] for other, _ in rest)
-    odom, odom_reason, odometry = _odom(survey, base)
-    return RobotFrames(base, odom, reason, odom_reason, is_sure, odometry, others)
+    odom, odom_reason = _odom(survey, base)
+    return RobotFrames(base, odom, reason, odom_reason, is_sure, others)
 
 
 def body_root(tree: TransformTree, frame: str) -> str:
@@ -95,8 +93,8 @@ def _is_called(frame: str, name: str) -> bool:
     return last == name or ("_" in name and last.endswith(f"_{name}"))
 
 
-def _odom(survey: BagSurvey, base: str) -> tuple[str | None, str, str | None]:
-    """The frame that does not jump, why, and the odometry topic where only that knows."""
+def _odom(survey: BagSurvey, base: str) -> tuple[str | None, str]:
+    """The frame that does not jump, and why."""
     tree = survey.tree
     above = [frame for frame in tree.frames if frame != base and tree.hangs_below(base, frame)]
     world = [frame for frame in above if is_world(frame)]
@@ -104,16 +102,15 @@ def _odom(survey: BagSurvey, base: str) -> tuple[str | None, str, str | None]:
         if frames:
             nearest = max(frames, key=lambda frame: sum(tree.hangs_below(frame, f) for f in above))
             jumps = "" if "odom" in nearest.lower() else "; it may jump, odometry would not"
-            return nearest, f"transforms link it to {base}{jumps}", None
+            return nearest, f"transforms link it to {base}{jumps}"
     moving = [parent for parent, static in tree.parents(base).items() if not static]
     if moving:
-        return moving[0], f"{base} moves in it", None
+        return moving[0], f"{base} moves in it"
     odometries = _odometries(survey)
     if odometries:
         topic = odometries[0]
-        reason = f"the frame of {topic.name}; no transform says it"
-        return topic.frame or "odom", reason, topic.name
-    return None, "neither transforms nor an Odometry topic say how the robot moves", None
+        return topic.frame or "odom", f"the frame of {topic.name}; no transform says it"
+    return None, "neither transforms nor an Odometry topic say how the robot moves"
 
 
 def _odometries(survey: BagSurvey) -> list[SurveyedTopic]:
@@ -129,5 +126,5 @@ def _without_cameras(survey: BagSurvey, known: Collection[str]) -> RobotFrames:
     candidates = [*named, *filter(None, children)]
     base = candidates[0] if candidates else "base_link"
     reason = "its name says so; no transform links it to a camera" if candidates else "a guess"
-    odom, odom_reason, odometry = _odom(survey, base)
-    return RobotFrames(base, odom, reason, odom_reason, False, odometry, ())
+    odom, odom_reason = _odom(survey, base)
+    return RobotFrames(base, odom, reason, odom_reason, False, ())
