@@ -16,7 +16,7 @@ pytest.importorskip("ffmpeg_image_transport_msgs", reason="its messages are not 
 from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
 from renderocc_ros.msg import SemanticOccupancy
 
-from renderocc_ros.config import load_class_set
+from renderocc_ros.config import load_class_set, load_rig
 from renderocc_ros.geometry import CameraModel
 from renderocc_ros.occupancy.messages import occupancy_of, stamp_ns_of
 from renderocc_ros.occupancy.ros_messages import to_time
@@ -24,6 +24,7 @@ from renderocc_ros.prediction import Predictor
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_message
 from renderocc_ros.rig.video_stream import VideoStream
+from renderocc_ros.tools.demo_watch import DemoWatch
 from tests.node import robot as robots
 from tests.node.live import NETWORK, Control, Listener, occupancy_node, ros_node
 from tests.node.scene import ALL, Scene
@@ -58,11 +59,15 @@ class VideoRobot(robots.Robot):
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def rig(tmp_path_factory: pytest.TempPathFactory) -> str:
     content = robots.rig_content()
     for camera in content["cameras"]:
         camera["compressed"] = "ffmpeg"
-    rig = robots.write_rig(tmp_path_factory.mktemp("rig") / "rig.yaml", content)
+    return robots.write_rig(tmp_path_factory.mktemp("rig") / "rig.yaml", content)
+
+
+@pytest.fixture(scope="module")
+def scene(rig: str) -> Iterator[Scene]:
     with ros_node("video_robot") as node:
         listener = Listener(node)
         results = listener.listen(SemanticOccupancy, "/renderocc/occupancy")
@@ -98,6 +103,18 @@ def test_the_result_is_that_of_the_pictures_that_were_sent(scene: Scene) -> None
     assert 0.01 < truth.occupied.mean() < 0.9
     result = occupancy_of(message, load_class_set("occ3d"))
     assert (result.labels != truth.labels).mean() < 1e-3
+
+
+def test_an_onlooker_of_the_demo_sees_the_same_pictures(scene: Scene, rig: str) -> None:
+    assert isinstance(scene.robot, VideoRobot)
+    watch = DemoWatch(scene.listener.node, load_rig(rig), "/renderocc")
+    snapshot = scene.listener.wait(
+        lambda: watch.snapshot if watch.snapshot and len(watch.snapshot.images) == 3 else None,
+        "a result with its pictures",
+    )
+    stamps = map(stamp_ns_of, snapshot.message.camera_stamps)
+    for name, stamp_ns in zip(snapshot.message.cameras_used, stamps, strict=True):
+        assert np.array_equal(snapshot.images[name], scene.robot.pictures[name, stamp_ns])
 
 
 def test_a_lost_packet_is_named_and_the_next_key_frame_heals(scene: Scene) -> None:

@@ -120,14 +120,14 @@ def test_extracted_tables_say_what_the_files_are(tmp_path: Path) -> None:
         for name in ("sample_data", "calibrated_sensor")
     }
     mounts = {each["token"]: each for each in tables["calibrated_sensor"]}
-    found = []
+    sizes = []
     for record in tables["sample_data"]:
         if record["fileformat"] == "png":
             image = cv2.imread(str(out / record["filename"]))
             assert image.shape[1::-1] == (record["width"], record["height"])
             focal_px = mounts[record["calibrated_sensor_token"]]["camera_intrinsic"][0][0]
-            found.append((image.shape[1], focal_px))
-    assert sorted(found) == [(HALF[0], 80.0), (HALF[0], 80.0), (LENS.width, 160.0)]
+            sizes.append((image.shape[1], focal_px))
+    assert sorted(sizes) == [(HALF[0], 80.0), (HALF[0], 80.0), (LENS.width, 160.0)]
 
 
 def test_scaled_images_of_kitti_are_refused(tmp_path: Path) -> None:

@@ -79,8 +79,8 @@ def test_tables_of_boxes_may_be_missing(root: Path, tmp_path: Path, lost: list[s
     for table in lost:
         (root / VERSION / f"{table}.json").unlink()
     (sequence,) = open_sequences(root)
-    said = [problem for problem in sequence.problems if problem.startswith("no ")]
-    assert said == [f"no {table}.json: {OF_BOXES[table]}" for table in OF_BOXES if table in lost]
+    lacks = [problem for problem in sequence.problems if problem.startswith("no ")]
+    assert lacks == [f"no {table}.json: {OF_BOXES[table]}" for table in OF_BOXES if table in lost]
     boxes = [box for frame in sequence.frames for box in frame.boxes]
     wanted = [box for frame in whole.frames for box in frame.boxes]
     assert len(boxes) == (0 if "sample_annotation" in lost else len(wanted)) and wanted
@@ -89,7 +89,7 @@ def test_tables_of_boxes_may_be_missing(root: Path, tmp_path: Path, lost: list[s
         assert box.attributes == (() if "attribute" in lost else other.attributes)
         assert box.visibility == ("" if "visibility" in lost else other.visibility)
     (report,) = extract([Job(root, tmp_path / "o", None, ExtractOptions(), "nuscenes")], VERSION)
-    assert report.key_frames == 4 and set(said) <= set(report.problems)
+    assert report.key_frames == 4 and set(lacks) <= set(report.problems)
 
 
 def test_a_table_that_boxes_need_is_named(root: Path) -> None:
