@@ -23,6 +23,10 @@ from renderocc_ros.rig.calibration import scaled_to_image
 from renderocc_ros.rig.raw_images import raw_pixels
 
 REDUCTIONS = (1, 2, 4, 8)
+END = b"\xff\xd9"  # of a JPEG
+MAX_UNENDED = 1 << 24  # pixels of a JPEG without an end marker
+NOISE = b"\xa5\x3c\x96\x71" * 16
+NOISE += b"".join(bytes([0xFF, 0xD0 + k]) + NOISE for k in range(8)) * 4
 JPEGS = ("JPEG", "MPO")  # formats of which OpenCV decodes a fraction
 MAX_ENLARGEMENT = 4  # times that an image may be as wide as its CameraInfo says
 MAX_PIXELS = 178_956_970  # of an image: what Pillow takes unless told otherwise
@@ -127,7 +131,8 @@ def read_header(data: Any) -> tuple[str, tuple[int, int]]:
     if size[0] * size[1] > MAX_PIXELS:  # Pillow's own limit is raised by some who import it
         raise ValueError(f"this is no camera's image: it has {size[0] * size[1]} pixels")
     # A decoder would fill up with grey what a cut off file lacks.
-    if kind in JPEGS and content.find(b"\xff\xd9", _scan_start(content)) < 0:
+    is_small = size[0] * size[1] <= MAX_UNENDED  # it is decoded before its size is compared
+    if kind in JPEGS and _lacks_end(content) and not (is_small and _lacks_end_alone(content)):
         raise ValueError(f"the {kind} is cut off: it has no end marker")
     if kind == "PNG" and b"IEND" not in content:
         raise ValueError("the PNG is cut off: it has no end marker")
@@ -155,7 +160,7 @@ def decode_image(data: Any, reduction: int = 1) -> Image:
 
 def _file_rgb(data: Any, kind: str, reduction: int) -> Image:
     in_decoder = reduction if kind in JPEGS else 1
-    encoded = np.frombuffer(data, np.uint8)
+    encoded = np.frombuffer(completed(data, kind), np.uint8)
     try:
         image = cv2.imdecode(encoded, FLAGS[in_decoder])
     except cv2.error as error:
@@ -190,6 +195,33 @@ def reduced_model(model: CameraModel, reduction: int) -> CameraModel:
     width, height = -(-model.width // reduction), -(-model.height // reduction)
     blocks = model.cropped(0, 0, width * reduction, height * reduction)
     return blocks.resized(width, height)
+
+
+def completed(data: Any, kind: str) -> bytes:
+    """The bytes of a file that ``read_header`` took; a JPEG without an end marker gets one."""
+    content = bytes(memoryview(data).cast("B"))
+    lacks_end = kind in JPEGS and _lacks_end(content)
+    return content.rstrip(b"\xff") + END if lacks_end else content
+
+
+def _lacks_end(jpeg: bytes) -> bool:
+    return jpeg.find(END, _scan_start(jpeg)) < 0
+
+
+def _lacks_end_alone(jpeg: bytes) -> bool:
+    """Whether all pixels are there: what follows then changes none of them, in a single scan.
+
+    Cameras leave out the marker. Noise, and every restart marker, would go on where pixels end.
+    """
+    with Pillow.open(io.BytesIO(jpeg)) as image:
+        if image.info.get("progressive"):
+            return False
+    pixels = jpeg.rstrip(b"\xff")  # half a marker
+    decoded = [
+        cv2.imdecode(np.frombuffer(pixels + tail + END, np.uint8), FLAGS[1])
+        for tail in (b"", NOISE)
+    ]
+    return decoded[0] is not None and np.array_equal(*decoded)
 
 
 def _scan_start(jpeg: bytes) -> int:

@@ -139,6 +139,7 @@ def compressed_messages() -> dict[str, Any]:
     pair = {"save_all": True, "append_images": [Pillow.fromarray(RGB)]}
     files = {
         "JPEG": jpeg,
+        "JPEG without an end marker": jpeg[:-2],
         "progressive JPEG": saved(RGB, "JPEG", quality=95, progressive=True),
         "CMYK JPEG": saved(RGB, "JPEG", "CMYK", quality=95),
         "JPEG that EXIF turns": saved(RGB, "JPEG", quality=95, exif=turned),

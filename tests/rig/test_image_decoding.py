@@ -58,7 +58,27 @@ def with_thumbnail() -> bytes:
     """A JPEG without its end, in whose header lies a whole one."""
     jpeg = pictures.saved(pictures.RGB, "JPEG", quality=95)
     exif = b"Exif\x00\x00" + jpeg
-    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:-2]
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:-20]
+
+
+@pytest.mark.parametrize("restarts", [{}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 3}])
+def test_without_an_end_marker_all_or_nothing_is_there(restarts: dict[str, int]) -> None:
+    """Cameras leave the marker out; of pixels that are missing none is made up."""
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    pixels = cv2.resize(coarse, (148, 117), interpolation=cv2.INTER_CUBIC)
+    jpeg = pictures.saved(pixels, "JPEG", quality=90, **restarts)
+    whole = decode_image(jpeg)
+    for reduction in (1, 2, 8):
+        reduced = decode_image(jpeg[:-2], reduction)
+        assert np.array_equal(reduced, decode_image(jpeg, reduction))
+    assert image_file(pictures.compressed(jpeg[:-2])).content == jpeg
+    markers = [at for at in range(700, len(jpeg) - 2) if 0xD0 <= jpeg[at + 1] <= 0xD7]
+    markers = [at for at in markers if jpeg[at] == 0xFF]
+    assert bool(markers) == bool(restarts)
+    for length in (*markers[::4], *(len(jpeg) - cut for cut in (4, 7, 12, 50, 400))):
+        with pytest.raises(ValueError, match="cut off"):
+            decode_image(jpeg[:length])
+    assert whole.shape == pixels.shape
 
 
 def other_encoding(**changes: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
-from renderocc_ros.rig.image_decoding import decode_message, image_header
+from renderocc_ros.rig.image_decoding import completed, decode_message, image_header
 from renderocc_ros.rig.raw_images import raw_pixels, raw_rows
 
 SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}  # by what Pillow calls a format
@@ -59,12 +59,14 @@ class ImageFile:
 def image_file(message: Any) -> ImageFile:
     """The file of an image message: JPEG and PNG as they are, all else encoded once as JPEG.
 
+    A JPEG without an end marker gets one.
+
     Raises:
         ValueError: not an image that the node could read, or cut off.
     """
     kind, (width, height) = image_header(message)
     if kind in SUFFIXES:
-        return ImageFile(message.data.tobytes(), SUFFIXES[kind], width, height)
+        return ImageFile(completed(message.data, kind), SUFFIXES[kind], width, height)
     pixels = decode_message(message) if kind else raw_pixels(message)
     stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     kept, content = cv2.imencode(".jpg", stored, (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
