@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import cache
+from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from tests.fuzz.damage import damaged_bytes
 from tests.fuzz.file_targets import CLASSES, MODEL, image_file, occupancy
 from tests.fuzz.target import Target
 
+FUZZ_DOMAIN = 99  # in which nobody else talks
 STAMP_NS = 1_700_000_000_000_000_000
 CLOUD = np.zeros(20, dtype=[("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("ring", "<u2")])
 BOX = Box(
@@ -135,7 +139,39 @@ def _look_into(folder: Path) -> None:
     assert report.topics or report.unread
 
 
+@cache
+def _node() -> Any:
+    import rclpy
+
+    rclpy.init(args=[], domain_id=FUZZ_DOMAIN)
+    return rclpy.create_node("fuzzed_player", enable_rosout=False, start_parameter_services=False)
+
+
+def _play(folder: Path) -> None:
+    """All that the player does but wait: publishers, QoS, schedule, and the first messages."""
+    from renderocc_ros.tools.player import BagPlayer, PlayOptions
+
+    with ExitStack() as stack:
+        for options in (PlayOptions(clock=True), PlayOptions(start_s=1e-9, topics=("/tf*",))):
+            player = BagPlayer(_node(), folder / "bag", options)
+            stack.callback(player.close)
+            player._publish_latched()
+            for _, connection, data in islice(player._schedule(), 100):
+                if connection is not None:
+                    player._publish(connection, data)
+
+
+def _player(file: str, make: Callable[[Path], None]) -> Target:
+    return Target(f"bag/{file}", make, damaged_bytes, _play, inputs=6)
+
+
+PLAYER = {
+    "player: MCAP": _player("bag.mcap", write_mcap),
+    "player: SQLite": _player("bag.db3", _write_db3),
+    "player: metadata.yaml": _player("metadata.yaml", write_mcap),
+}
 BAGS = {
+    **(PLAYER if find_spec("rclpy") else {}),
     "SQLite, looked into": Target("bag/bag.db3", _write_db3, damaged_bytes, _look_into, inputs=6),
     "MCAP, looked into": Target("bag/bag.mcap", write_mcap, damaged_bytes, _look_into, inputs=6),
     "MCAP": _bag("bag.mcap"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from renderocc_training.sequences.data_sets import DataFormat, open_sequences
 from renderocc_training.sequences.sensor_files import read_point_labels, read_points
 from renderocc_training.supervision.labels.label_images import label_image_file, read_label_image
+from renderocc_training.supervision.labels.picture_crop import read_crop
 from tests.fuzz.damage import damaged_bytes, damaged_json
 from tests.fuzz.target import Target
 from tests.sequences.conftest import VERSION, TinyNuscenes
@@ -69,7 +72,39 @@ def _read_label_image(folder: Path) -> object:
     return read_label_image(sequence, "classes", camera)
 
 
+def _damaged_map(sound: bytes) -> st.SearchStrategy[bytes]:
+    """Its bytes, or what its header says of its size and kind."""
+    sizes = st.sampled_from((0, 1, 39, 41, 10**5, 2**31 - 1, 2**32 - 1))
+    kinds = st.tuples(*(st.integers(0, 17) for _ in range(5)))
+    headers = st.builds(
+        lambda width, height, kind: struct.pack(">II5B", width, height, *kind),
+        sizes | st.just(40),
+        sizes | st.just(40),
+        st.just((8, 0, 0, 0, 0)) | kinds,
+    )
+    return damaged_bytes(sound) | headers.map(
+        lambda header: (
+            sound[:16] + header + struct.pack(">I", zlib.crc32(sound[12:16] + header)) + sound[33:]
+        )
+    )
+
+
+def _read_map(folder: Path) -> None:
+    """As labels from boxes do, around the drive and at the map's edges."""
+    sequence = open_sequences(folder / "data", "nuscenes")[0]
+    assert sequence.road_mask is not None
+    for left, bottom, right, top in ((0, 0, 40, 40), (10, 5, 20, 30), (35, 35, 90, 90)):
+        crop = read_crop(sequence.road_mask, left, bottom, right, top)
+        assert crop.ndim == 2 and crop.shape[0] <= top - bottom and crop.shape[1] <= right - left
+
+
 DATA_SETS = {
+    "nuScenes road map": Target(
+        "data/maps/map.png",
+        lambda at: TinyNuscenes(at / "data").write() and None,
+        _damaged_map,
+        _read_map,
+    ),
     **{
         f"nuScenes {name}.json": _target(
             f"{VERSION}/{name}.json",

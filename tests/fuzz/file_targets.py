@@ -40,6 +40,7 @@ from renderocc_ros.rig.calibration import camera_model
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_decoding import decode_for, decode_image
 from renderocc_training.evaluation.results import FrameResult, ResultsWriter, read_results
+from renderocc_training.evaluation.voxel_counts import VoxelCounts
 from renderocc_training.recipe import load_recipe
 from renderocc_training.supervision.labels.label_source import load_label_source
 from renderocc_training.supervision.labels.mapping import load_boxes, load_names, load_numbers
@@ -153,7 +154,8 @@ def _make_results(folder: Path) -> None:
     frames = [FrameResult(f"t{n}", "bag", n, (), {"total": 1.0}, "", {"miou": 0.5}) for n in (1, 2)]
     for frame in frames:
         writer.add(frame.token, occupancy(), _truth(), {"front": posed.pixels}, cameras)
-    counts = np.ones((3, 3), np.int64)
+    counts = VoxelCounts.none(len(CLASSES), GRID.size[2])
+    iou = {"class_iou": {"ground": 0.5, "car": 0.5}}
     content = {
         "name": "first",
         "model": {},
@@ -163,8 +165,8 @@ def _make_results(folder: Path) -> None:
         "mask": "camera",
         "frames_evaluated": 2,
         "frames_scored": 2,
-        "scores": {"class_iou": {"ground": 0.5, "car": 0.5}},
-        "confusion": counts.tolist(),
+        "scores": {**iou, "best_constant": iou},
+        "confusion": counts.confusion.tolist(),
         "rings": [],
         "calibration": {},
         "latency_ms": {},

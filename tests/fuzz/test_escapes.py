@@ -253,3 +253,25 @@ def test_results_of_brackets(brackets: bytes, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_bytes(brackets)
     with refused(r"results\.json is broken"):
         read_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [((2**31, 2**31), "2147483648 x"), ((40, 0), "40 x 0"), ((10**7, 9), "x 9")]
+)
+def test_a_road_map_that_says_it_is_huge_is_not_inflated(
+    size: tuple[int, int], reason: str, tmp_path: Path
+) -> None:
+    sound = Sound(TARGETS["nuScenes road map"], tmp_path)
+    content = sound.file.read_bytes()
+    sound.file.write_bytes(content[:16] + struct.pack(">II", *size) + content[24:])
+    with refused(rf"map\.png is broken .*{reason}"):
+        sound.target.read(tmp_path)
+
+
+def test_a_road_map_whose_chunk_says_it_is_huge_is_refused(tmp_path: Path) -> None:
+    sound = Sound(TARGETS["nuScenes road map"], tmp_path)
+    content = sound.file.read_bytes()
+    header = struct.pack(">II5B", 40, 2621440, 0, 40, 8, 0, 0)
+    sound.file.write_bytes(content[:16] + header + content[29:])
+    with refused(r"map\.png is broken"):
+        sound.target.read(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,8 +27,9 @@ def claim(folder: Path) -> IO[bytes]:
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Write the state beside the old one, then take its place: a kill leaves one of the two."""
-    with files.write_whole(folder / STATE_FILE) as file:
-        torch.save(state, file)
+    buffer = io.BytesIO()  # to a full disk PyTorch's own writer says what nobody understands
+    torch.save(state, buffer)
+    files.write_bytes(folder / STATE_FILE, buffer.getbuffer())
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:

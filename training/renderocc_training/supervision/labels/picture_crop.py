@@ -17,8 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.outside_data import parsing
+from renderocc_ros.rig.image_decoding import read_header
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY_OF_8_BITS = (8, 0, 0, 0, 0)  # depth, colour, compression, filter, interlacing
+MAX_SIDE = 1 << 20  # pixels; a row is held in memory as a whole
 STRIP_BYTES = 16 << 20
 READ_BYTES = 1 << 20
 
@@ -36,7 +40,7 @@ def read_crop(path: Path, left: int, bottom: int, right: int, top: int) -> Grey:
         ValueError: no picture that can be read.
     """
     left, bottom = max(left, 0), max(bottom, 0)
-    try:
+    with parsing(path, "give the data set's own map, or save it as a grey PNG of 8 bits"):
         with path.open("rb") as file:
             size = _grey_png(file)
             if size is not None:
@@ -48,12 +52,12 @@ def read_crop(path: Path, left: int, bottom: int, right: int, top: int) -> Grey:
                     if start + len(strip) > first
                 ]
                 return np.concatenate(rows)[::-1] if rows else np.zeros((0, 0), np.uint8)
-        picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    except (OSError, zlib.error, struct.error, cv2.error) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if picture is None:
-        raise ValueError(f"{path} is no picture that OpenCV can read")
-    return np.asarray(picture[::-1][bottom:top, left:right], np.uint8)
+        content = path.read_bytes()
+        read_header(content)  # refuses what OpenCV would take gigabytes for
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if picture is None:
+            raise ValueError("it is no picture that OpenCV can read")
+        return np.asarray(picture[::-1][bottom:top, left:right], np.uint8)
 
 
 def _grey_png(file: BinaryIO) -> tuple[int, int] | None:
@@ -62,7 +66,11 @@ def _grey_png(file: BinaryIO) -> tuple[int, int] | None:
     if not start.startswith(SIGNATURE) or len(start) < 33:
         return None
     width, height, *kind = struct.unpack(">IIBBBBB", start[16:29])
-    return (width, height) if tuple(kind) == GREY_OF_8_BITS else None
+    if tuple(kind) != GREY_OF_8_BITS:
+        return None
+    if not 0 < width <= MAX_SIDE or not 0 < height <= MAX_SIDE:
+        raise ValueError(f"it says that it has {width} x {height} pixels")
+    return width, height
 
 
 def _strips(file: BinaryIO, width: int, height: int, last: int) -> Iterator[tuple[int, Grey]]:
@@ -80,7 +88,7 @@ def _strips(file: BinaryIO, width: int, height: int, last: int) -> Iterator[tupl
             above, done = strip[-1].tobytes(), done + count
         if done >= last:
             return
-    raise ValueError(f"{file.name} ends after {done} of {height} rows")
+    raise ValueError(f"it ends after {done} of {height} rows")
 
 
 def _decoded(above: bytes, filtered: bytes, width: int, count: int) -> Grey:
