@@ -168,8 +168,11 @@ def _version(wanted: bool) -> None:
 
 
 def _failed(message: str) -> typer.Exit:
-    """Say what is wrong; the end of the program, to be raised."""
-    typer.secho(f"error: {message}", fg="red", err=True)
+    """Say what is wrong, in one line; the end of the program, to be raised."""
+    # Values from outside stand in messages: they neither begin lines nor command the terminal.
+    letters = " ".join(message.splitlines())
+    line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in letters)
+    typer.secho(f"error: {line}", fg="red", err=True)
     return typer.Exit(1)
 
 

@@ -277,3 +277,11 @@ def test_the_shell_completes(typed: str, offered: str) -> None:
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_values_from_outside_neither_begin_lines_nor_command_the_terminal() -> None:
+    words = ["extract", "bag", "--rig", "a\nerror: b\x1b[31m", "--out", "x"]
+    done = CliRunner().invoke(our_app, words)
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: no rigs file 'a error: b\\x1b[31m'")
