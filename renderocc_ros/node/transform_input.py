@@ -114,7 +114,10 @@ class TransformInput:
         return [text for _, text in self._contradictions.values()] + recent
 
     def clear(self) -> None:
-        """The time line starts anew."""
+        """The time line starts anew, as transforms that were held back for it have told."""
+        for child, frame in self._moving.items():
+            if frame.leaps:
+                self._problems.pop(f"/tf {child}", None)
         self._moving.clear()
 
     def destroy(self) -> None:

@@ -116,3 +116,12 @@ def test_time_that_leaps_for_all_is_no_complaint(source: Source) -> None:
     source.image_ns -= 100 * SECOND_NS
     source.send("odom", "robot", seconds=0.2)
     assert (source.complaints(), source.leaps) == ("", 1)
+
+
+def test_leap_that_the_images_make_as_well_is_no_complaint(source: Source) -> None:
+    source.send("odom", "robot", seconds=100.0)
+    source.send("odom", "robot", seconds=50.0)
+    assert "50.0 s behind" in source.complaints()
+    source.input.clear()  # the cameras have gone back
+    source.send("odom", "robot", seconds=50.1)
+    assert source.complaints() == ""
