@@ -91,6 +91,8 @@ def sent_once(scene: Scene) -> Iterator[None]:
     publisher = node.create_publisher(CameraInfo, "/left/camera_info", LATCHED)
     publisher.publish(scene.robot.info_of(camera, scene.robot.sent[-1].stamp_ns))
     assert scene.control.set(image_depth=3) == ""
+    scene.told("camera left", "no CameraInfo")
+    scene.listener.wait(scene.listener.is_ok("camera left"), "the calibration that was asked for")
     yield
     node.executor.create_task(node.destroy_publisher, publisher)
     assert scene.control.set(image_depth=2) == ""

@@ -26,6 +26,8 @@ LASTS_S, ANSWER_LASTS_S = 2.0, 0.3  # a fault, after it has been named
 GIVE_UP_S = 10.0
 START_S = 60.0
 SETTLED_NS = 300_000_000
+UNDER_WAY = 1  # sets, when a fault begins and ends
+STARVED_S = 0.5  # a machine that is so late makes cameras silent
 RESULTS_STOP_S = 1.0  # for so long they must have stopped
 NOT_ACTIVE = ("state", "lifecycle")  # parts that tell of a node that is to give no results
 GROWN_MB = 300.0  # bounded: what a message claims to need is gigabytes
@@ -196,7 +198,8 @@ def _problems(fault: Fault, outcome: Outcome) -> Iterator[str]:
         yield "never said to be well again"
     elif outcome.cleared_s > RECOVERED_S + slack_s:
         yield f"said to be well again after {outcome.cleared_s:.1f} s"
-    if fault.used and outcome.published < fault.least * outcome.expected:
+    fewest = fault.least * outcome.expected - outcome.late_s / robots.PERIOD_S - UNDER_WAY
+    if fault.used and outcome.published < fewest:
         yield f"{outcome.published} of {outcome.expected} published"
     if outcome.wrong and not fault.own_poses:
         yield f"{outcome.wrong} wrong poses"
@@ -206,7 +209,7 @@ def _problems(fault: Fault, outcome: Outcome) -> Iterator[str]:
         yield f"{outcome.mixed} mixed sets"
     if outcome.stale > fault.goes_back:
         yield f"{outcome.stale} stale stamps"
-    for text in outcome.false_alarms:
+    for text in outcome.false_alarms if outcome.late_s < STARVED_S else ():
         yield f"said without need: {text}"
     if outcome.grown_mb > GROWN_MB:
         yield f"memory grew by {outcome.grown_mb:.0f} MB"

@@ -21,6 +21,7 @@ from tests.node.scene import Scene
 
 TOPIC = "/left/image_raw/compressed"
 GREEDY = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+DISCOVERED_S = 3.0  # a participant that is new may be found only with its next announcement
 LOSSY = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -235,6 +236,7 @@ NETWORK_FAULTS = (
         publisher_beside,
         "camera left",
         (f"2 publishers on {TOPIC}",),
+        shows_after_s=DISCOVERED_S,
         in_ci=True,
     ),
     Fault(
@@ -249,6 +251,7 @@ NETWORK_FAULTS = (
         partial(publisher_beside, kind=Image),
         "camera left",
         (f"2 publishers on {TOPIC}",),
+        shows_after_s=DISCOVERED_S,
     ),
     Fault(
         "images offered best effort, asked for reliable",
@@ -279,6 +282,7 @@ NETWORK_FAULTS = (
         twin,
         "name",
         ("2 nodes are called /renderocc",),
+        shows_after_s=DISCOVERED_S,
         in_ci=True,
     ),
     Fault("somebody else publishes on an output", liar_on_an_output),

@@ -21,7 +21,7 @@ from tests.node import robot as robots
 from tests.node.scene import Scene
 
 LEFT, OTHERS = "camera left", ("front", "rear")
-SEND_ORDER = "/left/image_raw/compressed"
+TOPIC = "/left/image_raw/compressed"
 
 
 def stamped(second: int, nanosecond: int = 0) -> Callable[[Any], None]:
@@ -240,9 +240,11 @@ STAMP_FAULTS = (
     Fault("all cameras at four fifths of the rate of the rig file", rate(1.25)),
     Fault("all cameras at twice the rate of the rig file", rate(0.5)),
     Fault(
-        "link that lets images through in bursts of four",
-        of_new_image("left", lambda: in_bursts(4)),
-        used=OTHERS,
+        "link that lets images through in bursts of eight",
+        of_new_image("left", lambda: in_bursts(8)),
+        LEFT,
+        (f"no messages on {TOPIC}", "last one"),
+        OTHERS,
     ),
     Fault("time goes back by 30 s", time_jumps(-30), least=0.3, goes_back=1, in_ci=True),
     Fault("time goes back by 2 s", time_jumps(-2), least=0.3, goes_back=1),
