@@ -163,10 +163,14 @@ class _RayWorker:
     def __init__(
         self, folder: str, set_up: Callable[..., object] | None, arguments: tuple[Any, ...]
     ) -> None:
-        os.chdir(folder)  # paths mean the same here
-        if set_up is not None:
-            set_up(*arguments)
+        self._folder, self._set_up, self._arguments = folder, set_up, arguments
+        self._ready = False
 
     def run(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Do one job."""
+        """Do one job; before the first, get ready: what fails there is told as a job's failure."""
+        if not self._ready:
+            os.chdir(self._folder)  # paths mean the same here
+            if self._set_up is not None:
+                self._set_up(*self._arguments)
+            self._ready = True
         return function(*args, **kwargs)

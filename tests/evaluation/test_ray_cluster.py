@@ -93,6 +93,8 @@ def test_workers_see_our_folder_begin_as_told_and_tell_mistakes(
     monkeypatch.chdir(tmp_path)
 
     def begin(text: str) -> None:
+        if text == "no":
+            raise ValueError("no checkpoint at model.safetensors")
         os.environ["RENDEROCC_BEGUN"] = text
 
     def look() -> tuple[str, str]:
@@ -105,6 +107,11 @@ def test_workers_see_our_folder_begin_as_told_and_tell_mistakes(
         assert pool.submit(look).result() == (str(tmp_path), "yes")
         with pytest.raises(ValueError, match="^camera 'front': no image$"):
             pool.submit(fail).result()
+    with (
+        pytest.raises(ValueError, match="^no checkpoint at model.safetensors$"),
+        workers(1, cluster, 1, begin, ("no",)) as pool,
+    ):
+        pool.submit(look).result()
     with (
         pytest.raises(ValueError, match="--device cuda: the Ray cluster has no GPU"),
         workers(1, cluster, 1, device="cuda"),
