@@ -133,8 +133,12 @@ def test_a_recorded_drive_becomes_weights_that_know_where_things_are(tmp_path: P
         for name in ("monday", "tuesday")
     )
     assert seen.best_iou > 0.55
-    assert unseen.best_iou > 0.45 and unseen.iou > 2 * unseen.iou_if_all_were_occupied
+    assert unseen.best_iou > 0.45 and unseen.best_iou > 2 * unseen.iou_if_all_were_occupied
     assert unseen.right_classes > 0.4  # of 17
     scores = json.loads((tmp_path / "run" / "held_out.json").read_text())
-    assert scores["trained"]["votes"]["iou"] == pytest.approx(unseen.iou, abs=0.01)
+    trained, constant = (scores[name]["votes"] for name in ("trained", "best constant"))
+    assert trained["iou"] == pytest.approx(unseen.iou, abs=0.01)
+    # What the threshold is chosen for is more than any constant has.
+    assert trained["miou"] > 2 * constant["miou"]
+    assert trained["iou_above_ground"] > 1.3 * constant["iou_above_ground"]
     assert (tmp_path / "run" / "pictures" / f"{STEPS:06d}.png").is_file()
