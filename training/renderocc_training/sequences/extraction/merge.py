@@ -49,7 +49,7 @@ def merge_tables(root: Path, version: str) -> tuple[float, float]:
             raise ValueError(f"no key frames: nothing below {root / FRAGMENTS} holds a scene")
         low, high = _extent(fragments)
         shift = np.where(low < MARGIN_M, np.ceil((MARGIN_M - low) / 100 - 1e-3) * 100, 0.0)
-        scratch = root / f".{version}.part"
+        scratch = root / FRAGMENTS / ".tables"  # where no reader looks for a version's folder
         shutil.rmtree(scratch, ignore_errors=True)  # a killed process's
         scratch.mkdir()
         try:
