@@ -94,7 +94,7 @@ def sent_once(scene: Scene) -> Iterator[None]:
     scene.told("camera left", "no CameraInfo")
     scene.listener.wait(scene.listener.is_ok("camera left"), "the calibration that was asked for")
     yield
-    node.executor.create_task(node.destroy_publisher, publisher)
+    scene.robot.retire(publisher)
     assert scene.control.set(image_depth=2) == ""
 
 

@@ -43,7 +43,7 @@ def publisher_gone(scene: Scene) -> Iterator[None]:
     """The driver ends, and another one starts."""
     camera, node = scene.robot.cameras["left"], scene.robot.node
     camera.alive = False
-    in_executor(scene, node.destroy_publisher, camera.images)
+    scene.robot.retire(camera.images)
     yield
     camera.images = node.create_publisher(CompressedImage, TOPIC, 10)
 
@@ -69,19 +69,20 @@ def two_drivers(scene: Scene) -> Iterator[None]:
 
     camera.spoil = spoil
     yield
-    in_executor(scene, node.destroy_publisher, other)
+    scene.robot.heal()
+    scene.robot.retire(other)
 
 
 @contextmanager
 def reliable_node(scene: Scene) -> Iterator[None]:
     """The node asks for reliable images, the driver is a lossy one."""
     camera, node = scene.robot.cameras["left"], scene.robot.node
-    in_executor(scene, node.destroy_publisher, camera.images)
-    camera.images = node.create_publisher(CompressedImage, TOPIC, LOSSY)
+    first, camera.images = camera.images, node.create_publisher(CompressedImage, TOPIC, LOSSY)
+    scene.robot.retire(first)
     assert scene.control.set(image_reliability="reliable") == ""
     yield
-    in_executor(scene, node.destroy_publisher, camera.images)
-    camera.images = node.create_publisher(CompressedImage, TOPIC, 10)
+    lossy, camera.images = camera.images, node.create_publisher(CompressedImage, TOPIC, 10)
+    scene.robot.retire(lossy)
     assert scene.control.set(image_reliability="best_effort") == ""
 
 
@@ -168,7 +169,7 @@ def liar_on_an_output(scene: Scene) -> Iterator[None]:
     other = node.create_publisher(PointCloud2, "/renderocc/points", 1)
     other.publish(PointCloud2())
     yield
-    in_executor(scene, node.destroy_publisher, other)
+    scene.robot.retire(other)
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def another_mount(scene: Scene) -> Iterator[None]:
     wrong = robots.transform("base_link", "left_optical", pose, scene.robot.start_ns)
     other.publish(TFMessage(transforms=[wrong]))
     yield
-    node.executor.create_task(node.destroy_publisher, other)
+    scene.robot.retire(other)
     scene.robot.publish_static(robots.NAMES)
 
 
@@ -132,7 +132,7 @@ def mount_of_another_parent(scene: Scene) -> Iterator[None]:
         TFMessage(transforms=[robots.transform("mast", "left_optical", pose, scene.robot.start_ns)])
     )
     yield
-    node.executor.create_task(node.destroy_publisher, other)
+    scene.robot.retire(other)
     scene.robot.publish_static(robots.NAMES)
 
 
@@ -147,7 +147,7 @@ def mount_not_finite(scene: Scene) -> Iterator[None]:
     wrong.transform.translation.z = float("nan")
     other.publish(TFMessage(transforms=[wrong]))
     yield
-    node.executor.create_task(node.destroy_publisher, other)
+    scene.robot.retire(other)
 
 
 @contextmanager
@@ -163,7 +163,8 @@ def loop(scene: Scene) -> Iterator[None]:
 
     scene.robot.spoil_odom = also
     yield
-    node.executor.create_task(node.destroy_publisher, other)
+    scene.robot.heal()
+    scene.robot.retire(other)
 
 
 def beside(name: str, spoil: Callable[[Any], None], *says: str, in_ci: bool = False) -> Fault:

@@ -141,6 +141,7 @@ class Robot:
         self.spoil_odom: Callable[[Any], None] = lambda transform: None
         self.sent: list[SentSet] = []
         self.cycles = 0
+        self._between_cycles = threading.Lock()
         qos = QoSProfile(depth=10, reliability=reliability)
         kind, ending = self._transport()
         self.cameras = {
@@ -197,6 +198,11 @@ class Robot:
             camera.alive = camera.sends_info = True
             camera.spoil = camera.spoil_info = lambda message: None
 
+    def retire(self, publisher: Any) -> None:
+        """Take down a publisher that the next cycle does not use; the one under way still may."""
+        with self._between_cycles:
+            self.node.executor.create_task(self.node.destroy_publisher, publisher)
+
     def cycle(self) -> None:
         """Take one picture with every camera and send all there is to send."""
         now_ns = time.time_ns() + self.clock_shift_ns
@@ -224,7 +230,8 @@ class Robot:
     def _run(self) -> None:
         due_s = time.monotonic()
         while not self._stop.is_set() and self.node.context.ok():
-            self.cycle()
+            with self._between_cycles:
+                self.cycle()
             due_s = max(due_s + self.period_s, time.monotonic())
             self._stop.wait(due_s - time.monotonic())
 
