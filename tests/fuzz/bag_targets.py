@@ -143,8 +143,11 @@ def _look_into(folder: Path) -> None:
 def _node() -> Any:
     import rclpy
 
-    rclpy.init(args=[], domain_id=FUZZ_DOMAIN)
-    return rclpy.create_node("fuzzed_player", enable_rosout=False, start_parameter_services=False)
+    context = rclpy.Context()  # its own: other tests in this process have the global one
+    rclpy.init(args=[], context=context, domain_id=FUZZ_DOMAIN)
+    return rclpy.create_node(
+        "fuzzed_player", context=context, enable_rosout=False, start_parameter_services=False
+    )
 
 
 def _play(folder: Path) -> None:

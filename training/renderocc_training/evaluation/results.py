@@ -210,6 +210,10 @@ class ResultsWriter:
         self.folder = folder
         self._keep_predictions, self._keep_images = keep_predictions, keep_images
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that writes frames for this one, which keeps the claim."""
+        return {**vars(self), "_claim": None}
+
     def add(
         self,
         token: str,

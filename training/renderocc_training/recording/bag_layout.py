@@ -221,7 +221,7 @@ def _unread(topics: dict[str, Topic], plain: str) -> str:
         for topic in topics.values()
         if (topic.name == plain or topic.name.startswith(f"{plain}/")) and topic.count
     )
-    kinds = ", ".join(kind.rpartition("/")[2] for kind in IMAGE_KINDS.values())
+    kinds = ", ".join(sorted({kind.rpartition("/")[2] for kind in IMAGE_KINDS.values()}))
     return f"; what is on {', '.join(other)} is none of {kinds}" if other else ""
 
 
