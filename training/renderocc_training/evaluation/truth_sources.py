@@ -112,8 +112,9 @@ def _check(
     """Refuse truth of another grid or of other classes than the model's."""
     if not grid.is_close(expected):
         raise ValueError(
-            f"{where} has the grid {grid}, the model {expected}: make the truth with the model's "
-            "grid"
+            f"{where} has the grid {grid}, the model {expected}: take a model with that grid, or "
+            "make truth on the model's (`renderocc truth DATA --out gts --grid NETWORK`) and give "
+            "it by --truth gts"
         )
     if class_table != class_set.name:
         raise ValueError(
