@@ -52,8 +52,8 @@ def play(
         player = BagPlayer(node, bag, options)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: player.stop())
-        for message_type, count in player.report.skipped.items():
-            console.print(f"skipped: {count} messages of {message_type}, not installed here")
+        for what, count in player.report.skipped.items():
+            console.print(f"skipped: {count} messages of {what}", markup=False)
         _play(player, console)
         if player.stopped:
             console.print("stopped")
@@ -79,5 +79,5 @@ def _summary(report: PlayReport) -> str:
         f"latest message {report.latest_s * 1000:.0f} ms behind its time",
     ]
     if report.skipped:
-        lines.append(f"skipped {report.skipped.total()} of types not installed here")
+        lines.append(f"skipped {report.skipped.total()}")
     return ", ".join(lines)

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.duration import Duration
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from rosbags.interfaces import Connection, Qos, QosDurability, QosReliability
 from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
@@ -70,7 +72,7 @@ class PlayReport:
 
     Attributes:
         published: messages per topic.
-        skipped: messages per type that this ROS installation does not have.
+        skipped: messages by what is not played and why: a type, or a topic.
         passes: how often the recording was played to its end.
         latest_s: how far behind its time the latest message went out.
     """
@@ -103,10 +105,14 @@ class BagPlayer:
         if options.clock:  # time has one publisher
             chosen = [each for each in chosen if each.topic != "/clock"]
         kinds = {each.msgtype: _message_class(each.msgtype) for each in chosen}
-        self._connections = [each for each in chosen if kinds[each.msgtype] is not None]
+        self._connections = [
+            each for each in chosen if kinds[each.msgtype] and _is_topic_name(each.topic)
+        ]
         for each in chosen:
             if kinds[each.msgtype] is None:
-                self.report.skipped[each.msgtype] += each.msgcount
+                self.report.skipped[f"{each.msgtype}, not installed here"] += each.msgcount
+            elif not _is_topic_name(each.topic):
+                self.report.skipped[f"{each.topic}, no topic name of ROS 2"] += each.msgcount
         if not self._connections:
             raise ValueError(f"{bag}: nothing to play; this ROS has none of {', '.join(kinds)}")
         self.start_ns = self._reader.start_time + round(options.start_s * 1e9)
@@ -223,6 +229,14 @@ def _open(bag: Path) -> Reader:
         reader = Reader(bag)
         reader.open()
     return reader
+
+
+def _is_topic_name(name: str) -> bool:
+    """Whether ROS 2 takes the name; converters and simulators write others."""
+    try:
+        return bool(validate_full_topic_name(name))
+    except InvalidTopicNameException:
+        return False
 
 
 def _choose(connections: Sequence[Connection], patterns: Sequence[str]) -> list[Connection]:

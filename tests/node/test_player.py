@@ -43,7 +43,7 @@ KINDS = {"/cam/image_raw/compressed": CompressedImage, "/cam/camera_info": Camer
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1.1 s: images of 200 kB of noise, CameraInfo, two latched texts, and boxes."""
+    """1.1 s: noise images of 200 kB, CameraInfo, latched texts, boxes, a name ROS 2 refuses."""
     random = np.random.default_rng(3)
     boxes = messages.make(
         "vision_msgs/msg/Detection3DArray", header=messages.header(START_NS, "map"), detections=[]
@@ -60,6 +60,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
             image = messages.compressed_image(stamp, "cam", data)
             writer.write("/cam/image_raw/compressed", image, stamp)
             writer.write("/boxes", boxes, stamp)
+            writer.write("/fish-eye/info", messages.camera_info(stamp, "cam", MODEL), stamp)
     return path
 
 
@@ -163,6 +164,7 @@ def test_every_message_arrives_once_in_order_and_unchanged(
     for topic in KINDS:
         assert same(listener.data[topic], recorded(bag, topic))
     assert f"skipped: {COUNT} messages of vision_msgs/msg/Detection3DArray" in printed
+    assert f"skipped: {COUNT} messages of /fish-eye/info, no topic name of ROS 2" in printed
     assert f"published {2 * COUNT + 2} messages on 3 topics" in printed
 
 
