@@ -142,10 +142,10 @@ def _topics(
         if not use and not is_read(topic.message_type):
             unread[kind] += 1
             continue
-        words = [part for part in (topic.frame and f"in '{topic.frame}'", topic.problem) if part]
+        details = [part for part in (topic.frame and f"in '{topic.frame}'", topic.problem) if part]
         if picture is not None and picture.topic is topic:
-            words.insert(0, f"{picture.size[0]}x{picture.size[1]} {picture.encoding}")
-        lines.append(ShownTopic(topic.name, kind, _rate(topic, seen), ", ".join(words), use))
+            details.insert(0, f"{picture.size[0]}x{picture.size[1]} {picture.encoding}")
+        lines.append(ShownTopic(topic.name, kind, _rate(topic, seen), ", ".join(details), use))
     return tuple(lines), dict(unread)
 
 

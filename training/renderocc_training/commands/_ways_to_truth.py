@@ -55,5 +55,5 @@ def _in_the_bag(bag: Path, again: list[str]) -> Iterator[str]:
 
 
 def _commands(*commands: list[str]) -> Iterator[str]:
-    for words in commands:
-        yield f"    {shlex.join(['renderocc', *words])}"
+    for command in commands:
+        yield f"    {shlex.join(['renderocc', *command])}"

@@ -48,9 +48,9 @@ def best_classes(layers: Counts, among: Sequence[int]) -> NDArray[np.intp]:
         layers: (Z, C + 1) voxels of each layer by their true label, free last.
         among: classes of the mean; those that the truth lacks do not count.
     """
-    free, there = layers.shape[1] - 1, layers.sum(axis=0)
-    classes = [c for c in among if there[c]]
-    hits, sizes, wanted = layers[:, classes], layers.sum(axis=1), there[classes]
+    free, present = layers.shape[1] - 1, layers.sum(axis=0)
+    classes = [c for c in among if present[c]]
+    hits, sizes, wanted = layers[:, classes], layers.sum(axis=1), present[classes]
     starts = [
         np.where(best_layers(counts, sizes - counts), start, len(classes))
         for start, counts in enumerate(hits.T)

@@ -125,9 +125,11 @@ def constant_class_miou(confusion: Counts) -> float:
     Args:
         confusion: (C + 2, C + 1), of which the truth alone counts.
     """
-    there = confusion[: confusion.shape[1] - 1].sum(axis=1)
+    present = confusion[: confusion.shape[1] - 1].sum(axis=1)
     known = confusion.sum()
-    return float(there.max() / known / np.count_nonzero(there)) if there.any() else float("nan")
+    return (
+        float(present.max() / known / np.count_nonzero(present)) if present.any() else float("nan")
+    )
 
 
 def constant_scores(counts: VoxelCounts, class_set: ClassSet) -> dict[str, Any]:
