@@ -9,6 +9,7 @@ import pytest
 
 from renderocc_ros.config import Mount
 from renderocc_simulation.rig import SimulatedCamera, load_simulated_rig, varied_rig
+from renderocc_simulation.spec import PRESETS
 
 SHIPPED = ("nuscenes", "two_cameras", "surround_fisheye")
 
@@ -53,6 +54,15 @@ def test_smaller_images_keep_the_projection(size: tuple[int, int]) -> None:
             big, little = full.project(directions)[0], small.project(directions)[0]
             scale = full.width / small.width
             np.testing.assert_allclose(big[:, 0] + 0.5, (little[:, 0] + 0.5) * scale, rtol=2e-3)
+
+
+def test_no_image_is_larger_than_the_camera_has_it() -> None:
+    full = PRESETS["full"]
+    for name in SHIPPED:
+        for camera in load_simulated_rig(name).cameras:
+            model, sized = camera.simulated.model(), camera.simulated.sized(full.width, full.height)
+            assert (sized.width, sized.height) == (model.width, model.height)
+            np.testing.assert_array_equal(sized.intrinsics, model.intrinsics)
 
 
 def test_a_varied_rig_is_another_robot_with_the_same_cameras() -> None:

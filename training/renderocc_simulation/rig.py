@@ -75,7 +75,8 @@ class SimulatedCamera(Mount):
         return self.distortion_model == "equidistant"
 
     def sized(self, width: int, height: int) -> CameraModel:
-        """The lens on smaller images: scaled to the width; too tall an image is cut to a window.
+        """The lens on images no larger than its own: scaled to the width; too tall an image is cut
+        to a window.
 
         The window has the lens's middle, about the horizon, at ``HORIZON`` of its height: there is
         more to see below than above.
@@ -86,6 +87,7 @@ class SimulatedCamera(Mount):
         if self._fisheye:
             scale = min(1.0, np.sqrt(width * height / (self.width * self.height)))
             return full.resized(round(self.width * scale), round(self.height * scale))
+        width = min(width, self.width)
         tall = round(self.height * width / self.width)
         scaled = full.resized(width, tall)
         if tall <= height:

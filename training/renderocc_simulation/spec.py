@@ -39,6 +39,7 @@ PRESETS = {
     "tiny": Preset(352, 128, COARSE_GRID, 0.5, 2),
     "standard": Preset(704, 256, OCC3D_GRID),
     "large": Preset(1408, 512, OCC3D_GRID),
+    "full": Preset(8192, 8192, OCC3D_GRID),  # no camera is larger: images as the rig has them
 }
 
 
