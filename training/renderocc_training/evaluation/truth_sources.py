@@ -113,8 +113,8 @@ def _check(
     if not grid.is_close(expected):
         raise ValueError(
             f"{where} has the grid {grid}, the model {expected}: take a model with that grid, or "
-            "make truth on the model's (`renderocc truth DATA --out gts --grid NETWORK`) and give "
-            "it by --truth gts"
+            "extract a data set, make truth of the model's grid (`renderocc truth DATA --out gts "
+            "--grid NETWORK`), and evaluate that (`renderocc evaluate MODEL DATA --truth gts`)"
         )
     if class_table != class_set.name:
         raise ValueError(
