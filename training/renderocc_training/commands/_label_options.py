@@ -33,7 +33,11 @@ Version = Annotated[
     str | None, typer.Option(help="folder of nuScenes tables; the only one if not given")
 ]
 Scenes = Annotated[
-    list[str] | None, typer.Option("--scene", help="only this scene; may be repeated")
+    list[str] | None,
+    typer.Option(
+        "--scene",
+        help="only this scene, or nuScenes' split of this name (val, mini_val …); repeatable",
+    ),
 ]
 ClassSetName = Annotated[
     str, typer.Option("--class-set", help="class set: a shipped name, or a .yaml")

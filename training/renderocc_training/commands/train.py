@@ -88,8 +88,8 @@ def train(
     held_out: Annotated[
         list[str] | None,
         typer.Option(
-            help="scene, or part of one as 'NAME[30:]', that chooses the threshold and is scored, "
-            "but never trained on; may be repeated"
+            help="scene, part of one as 'NAME[30:]', or nuScenes' split of this name (val), that "
+            "chooses the threshold and is scored, but never trained on; may be repeated"
         ),
     ] = None,
     label_source: LabelSourceName = "lidar",

@@ -11,6 +11,7 @@ from renderocc_training.sequences.ddad import ddad_sequences
 from renderocc_training.sequences.heights import with_heights
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.sequences.nuscenes import nuscenes_sequences
+from renderocc_training.sequences.nuscenes_splits import with_splits
 from renderocc_training.sequences.semantickitti import semantickitti_sequences
 
 DataFormat = Literal["nuscenes", "semantickitti", "ddad"]
@@ -30,7 +31,7 @@ def open_sequences(
         root: its folder.
         format: "nuscenes" (also what ``extract`` writes), "semantickitti" or "ddad".
         version: folder of nuScenes tables; the only one there if not given.
-        names: of sequences (scenes); all if empty.
+        names: of sequences (scenes), or of official splits of nuScenes; all if empty.
         as_recorded: poses as they are, and also the images between key frames; else poses get
             the heights that they lack, see ``renderocc_training.sequences.heights``.
 
@@ -56,14 +57,14 @@ def hold_out(
     Args:
         sequences: all of them.
         held_out: names of whole sequences, or of a part of their key frames as Python writes it:
-            "monday", "scene-0523[30:]", "scene-0523[:10]".
+            "monday", "scene-0523[30:]", "scene-0523[:10]"; or official splits of nuScenes: "val".
 
     Raises:
         ValueError: no such sequence or frames, a sequence named twice, or nothing left.
     """
     parts: dict[str, tuple[int, int]] = {}
     sizes = {sequence.name: len(sequence) for sequence in sequences}
-    for text in held_out:
+    for text in with_splits(held_out, list(sizes)):
         name, first, last = PART.fullmatch(text).groups()  # type: ignore[union-attr]
         if name not in sizes:
             raise ValueError(

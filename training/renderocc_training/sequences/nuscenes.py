@@ -30,6 +30,7 @@ from renderocc_training.sequences.model import (
     tracks_of,
     unique_names,
 )
+from renderocc_training.sequences.nuscenes_splits import with_splits
 from renderocc_training.sequences.nuscenes_tables import Record, Tables, find_tables
 
 MICROSECOND_NS = 1000
@@ -39,7 +40,7 @@ FRAGMENTS = ".extraction"  # what ``extract`` leaves beside its tables
 def nuscenes_sequences(
     root: Path, names: Sequence[str] = (), version: str | None = None, images_between: bool = False
 ) -> list[RecordedSequence]:
-    """The scenes of these names, or all.
+    """The scenes of these names or official splits ("val"), or all.
 
     Args:
         root: folder that holds ``samples``, or the folder of tables in it.
@@ -53,6 +54,7 @@ def nuscenes_sequences(
     records = tables.all("scene")
     unique = unique_names(scene.text("name") for scene in records)
     scenes = dict(zip(unique, records, strict=True))
+    names = with_splits(names, unique)
     unknown = [name for name in names if name not in scenes]
     if unknown:
         known = ", ".join(sorted(scenes)[:20])
