@@ -97,6 +97,11 @@ class ClassSet:
         return frozenset(entry.id for entry in self.classes if entry.ground)
 
     @property
+    def moving_names(self) -> tuple[str, ...]:
+        """Names of the classes that can move."""
+        return tuple(entry.name for entry in self.classes if entry.moves)
+
+    @property
     def obstacle_names(self) -> tuple[str, ...]:
         """Names of the classes that are not ground."""
         return tuple(entry.name for entry in self.classes if not entry.ground)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
 
-from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.node.costmap import VisibleVoxels, to_costmap, to_costs
+from renderocc_ros.node.costmap import to_costmap, to_costs
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 
 
 class MapOverTime:
-    """Keeps the map; updated in the inference thread, read in any.
+    """Keeps the map; updated in the inference thread, read in any."""
 
-    Args:
-        image: the network's, which says what part of each image is used.
-    """
-
-    def __init__(self, image: ImageConfig) -> None:
-        self._visible_voxels = VisibleVoxels(image)
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._map: OccupancyMap | None = None
         self._made_for: tuple[MapOptions, float] | None = None
@@ -44,15 +39,18 @@ class MapOverTime:
     def update(
         self,
         occupancy: SemanticOccupancy,
+        visible: NDArray[np.bool_],
         predictor: Predictor,
         cameras: CameraSet,
         parameters: NodeParameters,
     ) -> None:
-        """Take in a set, which has its pose: a rig without odometry is refused a map."""
+        """Take in a set, which has its pose: a rig without odometry is refused a map.
+
+        Args:
+            visible: (X, Y, Z) bool, the voxels that its cameras see past what is occupied.
+        """
         pose = cameras.odom_from_ego
         assert pose is not None
-        whole = slice(0, occupancy.grid.size[2])
-        visible = self._visible_voxels.of(occupancy, cameras, whole)
         in_view = occupancy.in_view if occupancy.in_view is not None else visible
         with self._lock:
             self._of(predictor, parameters).update(
@@ -89,7 +87,7 @@ class MapOverTime:
         """Write the map, named by its stamp.
 
         Raises:
-            ValueError: there is none yet, or OctoMap is missing.
+            ValueError: there is none yet, or it has left what OctoMap reaches.
             OSError: it cannot be written.
         """
         result = self.current()

@@ -25,10 +25,12 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from renderocc_ros.config import RigConfig, load_rig
+from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.node import diagnostics, parameters
 from renderocc_ros.node.inputs import rig_in_use
 from renderocc_ros.node.model_loading import load_predictor, release_memory, warm_up
 from renderocc_ros.node.outputs import Outputs
+from renderocc_ros.node.outputs import check as check_outputs
 from renderocc_ros.node.parameters import Change
 from renderocc_ros.node.pipeline import Pipeline
 from renderocc_ros.node.process import remove_stale_segments, run_until_signalled
@@ -77,6 +79,7 @@ class _Configured:
 
     rig: RigConfig
     class_names: tuple[str, ...]
+    grid: VoxelGrid
     predictor: Predictor | None
     outputs: Outputs
 
@@ -128,8 +131,9 @@ class OccupancyNode(LifecycleNode):
         predictor = self._load(rig)
         class_names = predictor.class_set.names
         parameters.check(self._settings, rig.names, class_names)
+        check_outputs(self._settings, predictor.grid)
         outputs = Outputs(self, rig, predictor.config.image, self._times, self._counters)
-        self._configured = _Configured(rig, class_names, predictor, outputs)
+        self._configured = _Configured(rig, class_names, predictor.grid, predictor, outputs)
         self._problem = ""
         return SUCCESS
 
@@ -296,14 +300,17 @@ class OccupancyNode(LifecycleNode):
         present = parameters.read(self)
         changes = {parameter.name: parameter.value for parameter in changed}
         unconfigured = self._state_label == "unconfigured"
-        rig = self._configured.rig if self._configured else None
-        class_names = self._configured.class_names if self._configured else None
+        configured = self._configured
+        rig = configured.rig if configured else None
+        class_names = configured.class_names if configured else None
         reason = parameters.refusal(
             present, changes, unconfigured, rig.names if rig else None, class_names
         )
-        if rig is not None and not reason:
+        if configured is not None and not reason:
+            wanted = parameters.with_changes(present, changes)
             try:
-                rig_in_use(rig, parameters.with_changes(present, changes))
+                rig_in_use(configured.rig, wanted)
+                check_outputs(wanted, configured.grid)
             except ValueError as error:
                 reason = str(error)
         return SetParametersResult(successful=not reason, reason=reason)

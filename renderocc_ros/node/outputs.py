@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.config import RigConfig
+from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.msg import SemanticClasses
 from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
 from renderocc_ros.network_config import ImageConfig
@@ -29,9 +34,11 @@ from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.occupancy import markers
 from renderocc_ros.occupancy.messages import to_classes_message, to_message
 from renderocc_ros.occupancy.occ3d_files import write_prediction
+from renderocc_ros.occupancy.octree import octree_cells
 from renderocc_ros.occupancy.point_cloud import Unseen
-from renderocc_ros.occupancy.ros_messages import make, to_cloud
+from renderocc_ros.occupancy.ros_messages import make, message_class, to_cloud
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.occupancy.standard_messages import to_detections, to_octomap, to_voxel_grid
 from renderocc_ros.rig.camera_set import CameraSet
 
 if TYPE_CHECKING:
@@ -53,7 +60,13 @@ TYPES: Mapping[str, Any] = {
     "map_points": PointCloud2,
     "map_costmap": OccupancyGrid,
 }
-LATCHED_OUTPUTS = ("costmap", "map_costmap")
+# Of packages that may be missing.
+OPTIONAL_TYPES: Mapping[str, str] = {
+    "detections": "vision_msgs/msg/Detection3DArray",
+    "octomap": "octomap_msgs/msg/Octomap",
+    "voxel_grid": "nav2_msgs/msg/VoxelGrid",
+}
+LATCHED_OUTPUTS = ("costmap", "map_costmap", "octomap")
 
 
 class Outputs:
@@ -72,8 +85,9 @@ class Outputs:
         self, node: Any, rig: RigConfig, image: ImageConfig, times: StageTimes, counters: Counters
     ) -> None:
         self._node, self._frame, self._map_frame = node, rig.base_frame, rig.odom_frame or ""
-        self.map = MapOverTime(image)
-        self._visible_voxels = VisibleVoxels(image)
+        self.map = MapOverTime()
+        self._visible_between_heights = VisibleVoxels(image)
+        self._visible = VisibleVoxels(image)
         self._last_result: SemanticOccupancy | None = None
         self._views = RenderedViews(node, rig.names, times)
         self._times, self._counters = times, counters
@@ -85,7 +99,7 @@ class Outputs:
                 qos_overriding_options=QOS_OVERRIDES,
                 event_callbacks=NO_PUBLISHER_EVENTS,
             )
-            for name, kind in TYPES.items()
+            for name, kind in {**TYPES, **_installed()}.items()
         }
         self._classes = node.create_lifecycle_publisher(
             SemanticClasses,
@@ -120,12 +134,19 @@ class Outputs:
         self._last_result = occupancy
         posed_images = [posed for posed in cameras.images if posed is not None]
         stamps_ns = {posed.name: posed.stamp_ns for posed in posed_images}
+
+        @cache
+        def visible() -> NDArray[np.bool_]:
+            return self._visible.of(occupancy, cameras, slice(0, occupancy.grid.size[2]))
+
         if parameters.map_enabled:
             with self._times.stage("map"):
-                self.map.update(occupancy, predictor, cameras, parameters)
+                self.map.update(occupancy, visible(), predictor, cameras, parameters)
         elif self.map.exists:
             self.map.reset()
-        navigation = Navigation(occupancy, cameras, self._visible_voxels, self._frame, parameters)
+        navigation = Navigation(
+            occupancy, cameras, self._visible_between_heights, self._frame, parameters
+        )
         builders: dict[str, Callable[[], Any]] = {
             "points": lambda: to_cloud(
                 occupancy.keeping(parameters.points_classes),
@@ -147,12 +168,28 @@ class Outputs:
             "obstacles": navigation.obstacles,
             "clearing": navigation.clearing,
             "heights": lambda: to_heights(occupancy, self._frame),
+            "detections": lambda: to_detections(
+                make,
+                occupancy,
+                self._frame,
+                parameters.detections_classes or occupancy.class_set.moving_names,
+                parameters.detections_min_voxels,
+            ),
+            "octomap": lambda: to_octomap(
+                make, occupancy.keeping(parameters.octomap_classes), self._frame, visible()
+            ),
+            "voxel_grid": lambda: to_voxel_grid(
+                make, occupancy.keeping(parameters.voxel_grid_classes), self._frame, visible()
+            ),
         }
         if self.map.exists:
             builders |= {
                 "map": lambda: to_message(make, self.map.current(), self._map_frame, {}),
                 "map_points": lambda: to_cloud(self.map.current(), self._map_frame),
                 "map_costmap": lambda: self.map.costmap(self._map_frame, parameters),
+                "octomap": lambda: to_octomap(
+                    make, self.map.current().keeping(parameters.octomap_classes), self._map_frame
+                ),
             }
         for name, publisher in self._publishers.items():
             wanted = name in builders and name in parameters.outputs
@@ -212,6 +249,30 @@ class Outputs:
     def _markers(self, occupancy: SemanticOccupancy, parameters: NodeParameters) -> Any:
         build = markers.to_markers if self._plain_markers else markers.to_marker_bytes
         return build(occupancy, self._frame, parameters.marker_limit, unseen(parameters))
+
+
+def check(parameters: NodeParameters, grid: VoxelGrid) -> None:
+    """Refuse outputs that cannot be published.
+
+    Raises:
+        ValueError: the package of a message is not installed, or OctoMap does not fit the grid.
+    """
+    for name in sorted(OPTIONAL_TYPES.keys() & set(parameters.outputs)):
+        try:
+            message_class(OPTIONAL_TYPES[name])
+            if name == "octomap" and not parameters.map_enabled:
+                octree_cells(grid)
+        except ValueError as error:
+            raise ValueError(f"outputs: '{name}': {error}") from error
+
+
+def _installed() -> dict[str, Any]:
+    """The classes of those optional types that are there."""
+    classes = {}
+    for name, message_type in OPTIONAL_TYPES.items():
+        with suppress(ValueError):
+            classes[name] = message_class(message_type)
+    return classes
 
 
 def unseen(parameters: NodeParameters) -> Unseen:

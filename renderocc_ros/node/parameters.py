@@ -19,6 +19,8 @@ OUTPUTS = (
     *("points", "markers", "occupancy", "costmap", "obstacles", "clearing", "heights"),
     *("map", "map_points", "map_costmap", "rendered"),
 )
+# Their messages lie in packages of their own, which may be missing: only where they are asked for.
+OPTIONAL_OUTPUTS = ("detections", "octomap", "voxel_grid")
 AS_IN_RIG = "as the rig file says"
 
 
@@ -121,8 +123,9 @@ class NodeParameters:
     )
     outputs: tuple[str, ...] = _parameter(
         OUTPUTS,
-        "topics to publish while somebody subscribes to them",
-        choices=OUTPUTS,
+        "topics to publish while somebody subscribes to them; there are also "
+        f"{', '.join(OPTIONAL_OUTPUTS)}",
+        choices=(*OUTPUTS, *OPTIONAL_OUTPUTS),
     )
     points_classes: tuple[str, ...] = _parameter(
         (), "classes in points, by name; empty: all", name="points.classes"
@@ -134,6 +137,26 @@ class NodeParameters:
         (),
         "classes in occupancy, by name; empty: all. Voxels of the others are unknown there",
         name="occupancy.classes",
+    )
+    octomap_classes: tuple[str, ...] = _parameter(
+        (),
+        "classes in octomap, by name; empty: all. Voxels of the others are unknown there",
+        name="octomap.classes",
+    )
+    voxel_grid_classes: tuple[str, ...] = _parameter(
+        (),
+        "classes in voxel_grid, by name; empty: all. Voxels of the others are unknown there",
+        name="voxel_grid.classes",
+    )
+    detections_classes: tuple[str, ...] = _parameter(
+        (), "classes in detections, by name; empty: those that move", name="detections.classes"
+    )
+    detections_min_voxels: int = _parameter(
+        2,
+        "objects of fewer voxels are not among the detections",
+        name="detections.min_voxels",
+        lowest=1,
+        highest=1_000_000,
     )
     marker_limit: int = _parameter(
         50_000,

@@ -156,7 +156,7 @@ def to_message(
     x, y, z = grid.origin_m
     return make(
         "renderocc_ros/msg/SemanticOccupancy",
-        header=_header(make, occupancy.stamp_ns, frame),
+        header=header_message(make, occupancy.stamp_ns, frame),
         origin=make(
             "geometry_msgs/msg/Pose",
             position=make("geometry_msgs/msg/Point", x=x, y=y, z=z),
@@ -195,13 +195,14 @@ def to_classes_message(make: MakeMessage, class_set: ClassSet, stamp_ns: int) ->
         )
     return make(
         "renderocc_ros/msg/SemanticClasses",
-        header=_header(make, stamp_ns, ""),
+        header=header_message(make, stamp_ns, ""),
         class_table=class_set.name,
         classes=classes,
     )
 
 
-def _header(make: MakeMessage, stamp_ns: int, frame: str) -> Any:
+def header_message(make: MakeMessage, stamp_ns: int, frame: str) -> Any:
+    """A std_msgs/Header of this acquisition time and frame."""
     return make("std_msgs/msg/Header", stamp=_time(make, stamp_ns), frame_id=frame)
 
 

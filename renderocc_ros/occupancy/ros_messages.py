@@ -27,7 +27,7 @@ POINT_FIELDS = [
 
 def make(message_type: str, **fields: Any) -> Any:
     """A message of rclpy, as ``messages.MakeMessage`` says."""
-    return _class_of(message_type)(
+    return message_class(message_type)(
         **{
             name: to_array(value) if isinstance(value, np.ndarray) else value
             for name, value in fields.items()
@@ -35,9 +35,9 @@ def make(message_type: str, **fields: Any) -> Any:
     )
 
 
-def to_array(numbers: NDArray[np.uint8]) -> array[int]:
-    """Bytes in the form that rclpy takes without a look at each of them."""
-    flat: array[int] = array("B")
+def to_array(numbers: NDArray[Any]) -> array[Any]:
+    """Numbers in the form that rclpy takes without a look at each of them."""
+    flat: array[Any] = array(numbers.dtype.char)
     flat.frombytes(np.ascontiguousarray(numbers).data.cast("B"))
     return flat
 
@@ -67,6 +67,18 @@ def to_cloud(
 
 
 @cache
-def _class_of(message_type: str) -> Any:
+def message_class(message_type: str) -> Any:
+    """The class of the messages of a type, such as "std_msgs/msg/Header".
+
+    Raises:
+        ValueError: its package is not installed.
+    """
     package, _, name = message_type.split("/")
-    return getattr(import_module(f"{package}.msg"), name)
+    try:
+        return getattr(import_module(f"{package}.msg"), name)
+    except ImportError as error:
+        apt_name = package.replace("_", "-")
+        raise ValueError(
+            f"{message_type} needs the package {package}: "
+            f"sudo apt install ros-$ROS_DISTRO-{apt_name}"
+        ) from error

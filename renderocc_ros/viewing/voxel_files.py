@@ -7,25 +7,22 @@ frame, metres.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
 from numpy.typing import NDArray
 
 from renderocc_ros.files import write_bytes
-from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.occ3d_files import write_prediction
+from renderocc_ros.occupancy.octree import OCCUPIED, to_octree
 from renderocc_ros.occupancy.point_cloud import Unseen, to_points
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.viewing.voxel_surface import voxel_surface
 
 SUFFIXES = (".ply", ".pcd", ".npz", ".bt")
 PLY_TYPES = {"<f4": "float", "|u1": "uchar"}
-FINEST = 8  # OctoMap's cells that an edge of a voxel is divided into, at most
 
 
 def write_voxels(
@@ -39,7 +36,8 @@ def write_voxels(
         faces: a mesh of the voxels' outer faces instead of their centres; .ply only.
 
     Raises:
-        ValueError: another suffix, faces in a format that has none, or OctoMap is missing.
+        ValueError: another suffix, faces in a format that has none, or a grid that OctoMap does
+            not fit.
         OSError: it cannot be written.
     """
     if path.suffix not in SUFFIXES:
@@ -49,15 +47,13 @@ def write_voxels(
     if path.suffix == ".npz":
         write_prediction(path, occupancy)
         return
-    if faces:
+    if path.suffix == ".bt":
+        content = _octomap(occupancy, unseen)
+    elif faces:
         content = _ply_mesh(occupancy if unseen == "hide" else replace(occupancy, in_view=None))
     else:
-        makers: dict[str, Callable[[SemanticOccupancy, NDArray[np.void]], bytes]] = {
-            ".ply": _ply,
-            ".pcd": _pcd,
-            ".bt": _octomap,
-        }
-        content = makers[path.suffix](occupancy, to_points(occupancy, unseen=unseen))
+        points = to_points(occupancy, unseen=unseen)
+        content = _ply(occupancy, points) if path.suffix == ".ply" else _pcd(occupancy, points)
     write_bytes(path, content)
 
 
@@ -120,38 +116,13 @@ def _pcd(occupancy: SemanticOccupancy, points: NDArray[np.void]) -> bytes:
     return head.encode() + bytes(packed.tobytes())
 
 
-def _octomap(occupancy: SemanticOccupancy, points: NDArray[np.void]) -> bytes:
+def _octomap(occupancy: SemanticOccupancy, unseen: Unseen) -> bytes:
     """Occupied cells alone: of the others OctoMap says, as of what it never saw, unknown."""
+    occupied = occupancy.shown if unseen == "hide" else occupancy.occupied
     try:
-        import octomap
-    except ModuleNotFoundError as error:
-        raise ValueError(".bt needs OctoMap: python -m pip install octomap-python") from error
-    parts, cell_m = _octree_cells(occupancy.grid)
-    offsets = (np.indices((parts,) * 3).reshape(3, -1).T + 0.5 - parts / 2) * cell_m
-    centres = np.stack([points[axis] for axis in "xyz"], axis=-1).astype(np.float64)
-    tree: Any = octomap.OcTree(cell_m)
-    tree.updateNodes((centres[:, None] + offsets).reshape(-1, 3), True, True)
-    tree.updateInnerOccupancy()
-    return bytes(tree.writeBinary())
-
-
-def _octree_cells(grid: VoxelGrid) -> tuple[int, float]:
-    """Into how many of OctoMap's cells an edge of a voxel is divided, and the cell's edge, metres.
-
-    The borders of OctoMap's cells are at whole multiples of their edge.
-
-    Raises:
-        ValueError: the borders of the voxels are not.
-    """
-    for parts in range(1, FINEST + 1):
-        cell_m = grid.resolution_m / parts
-        at = np.array(grid.origin_m) / cell_m
-        if np.allclose(at, np.rint(at), atol=1e-3):
-            return parts, cell_m
-    raise ValueError(
-        f".bt: the grid's origin {grid.origin_m} m is at no multiple of an eighth or more of a "
-        f"voxel's edge, {grid.resolution_m} m, as OctoMap wants it; write .ply or .pcd"
-    )
+        return to_octree(occupancy.grid, occupied * np.uint8(OCCUPIED)).file
+    except ValueError as error:
+        raise ValueError(f".bt: {error}; write .ply or .pcd") from error
 
 
 def _colour(vertices: NDArray[np.void], packed: NDArray[np.uint32]) -> None:

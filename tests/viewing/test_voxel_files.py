@@ -12,8 +12,10 @@ import pytest
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.occ3d_files import read_occupancy
+from renderocc_ros.occupancy.octree import OCCUPIED
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
-from renderocc_ros.viewing.voxel_files import write_voxels
+from renderocc_ros.viewing.voxel_files import SUFFIXES, write_voxels
+from tests.occupancy.octree_reader import read_states
 
 OCC3D = load_class_set("occ3d")
 CAR, ROAD, FREE = OCC3D.id_of("car"), OCC3D.id_of("driveable_surface"), OCC3D.free_id
@@ -132,20 +134,21 @@ def test_octomap(tmp_path: Path, origin_z_m: float, parts: int) -> None:
             assert occupied == bool(written.shown[cell]), cell
 
 
-def test_octomap_that_is_missing_or_cannot_hold_the_grid_is_told(tmp_path: Path) -> None:
-    grid = VoxelGrid((-40.03, -8.0, -1.0), 0.4, GRID.size)
-    message = "octomap-python"
-    try:
-        import octomap  # noqa: F401
+def test_a_bt_file_holds_the_occupied_voxels(tmp_path: Path) -> None:
+    write_voxels(tmp_path / "a.bt", result())
+    header, _, data = (tmp_path / "a.bt").read_bytes().partition(b"\ndata\n")
+    assert header.startswith(b"# Octomap OcTree binary file\nid OcTree\nsize ")
+    assert header.endswith(b"\nres 0.2")
+    assert np.array_equal(read_states(data, 0.2, GRID), OCCUPIED * result().shown)
 
-        message = "write .ply or .pcd"
-    except ModuleNotFoundError:
-        pass
-    with pytest.raises(ValueError, match=message):
+
+def test_a_grid_that_octomap_cannot_hold_is_told(tmp_path: Path) -> None:
+    grid = VoxelGrid((-40.03, -8.0, -1.0), 0.4, GRID.size)
+    with pytest.raises(ValueError, match=r"\.bt: the grid's origin .*; write \.ply or \.pcd"):
         write_voxels(tmp_path / "a.bt", replace(result(), grid=grid))
 
 
-@pytest.mark.parametrize("suffix", [".ply", ".pcd", ".npz"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_nothing_is_a_file_without_points(tmp_path: Path, suffix: str) -> None:
     empty = replace(result(), labels=np.full(GRID.size, FREE, np.uint8))
     write_voxels(tmp_path / f"a{suffix}", empty)

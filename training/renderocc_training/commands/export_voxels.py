@@ -46,7 +46,7 @@ def export_voxels(
 
     renderocc export-voxels results --format pcd --out clouds
 
-    OctoMap (.bt) needs the Python package octomap-python, and holds the occupied cells alone.
+    OctoMap (.bt) holds the occupied cells alone.
     """
     frames = recorded_voxels(recording, topic)
     chosen: Iterable[tuple[Path, SemanticOccupancy]]
