@@ -1,4 +1,4 @@
-"""What Nav2's obstacle layers do with a cloud, as their sources say (nav2_costmap_2d, 2026-08).
+"""What Nav2's layers do with a cloud or a map, as their sources say (nav2_costmap_2d, 2026-08).
 
 Places are in the costmap's own frame, metres. Only the rules that a cloud can fall foul of are
 here: heights, ranges, cells, the line that clears, and how bits of a voxel column become a cost.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FREE_SPACE, LETHAL, NO_INFORMATION = 0, 254, 255
+FREE_SPACE, INSCRIBED, LETHAL, NO_INFORMATION = 0, 253, 254, 255
 Floats = NDArray[np.float64]
 
 
@@ -140,3 +141,45 @@ def _line(
     aside = (kept * across + steps // 2) // max(steps, 1)
     cells[:, 1 - longer] = first[1 - longer] + np.sign(change[1 - longer]) * aside
     return cells
+
+
+@dataclass
+class StaticLayer:
+    """A StaticLayer in a rolling window: nav_msgs/OccupancyGrid in, costs around the robot out."""
+
+    track_unknown_space: bool = True
+    lethal_cost_threshold: int = 100
+    trinary_costmap: bool = True
+
+    def take(self, message: Any) -> None:
+        """Keep a map; one that is malformed would be refused."""
+        info, turn = message.info, message.info.origin.orientation
+        assert message.header.frame_id and info.resolution > 0
+        assert len(message.data) == info.width * info.height
+        assert (turn.x, turn.y, turn.z, turn.w) == (0, 0, 0, 1), "it is not looked at"
+        values = np.array(message.data, np.int8).view(np.uint8)
+        costs = np.array([self._interpreted(int(value)) for value in range(256)], np.uint8)[values]
+        self.costs = costs.reshape(info.height, info.width).T
+        self.origin_m = np.array([info.origin.position.x, info.origin.position.y])
+        self.resolution = float(info.resolution)
+
+    def costs_at(self, places_m: Floats) -> NDArray[np.uint8]:
+        """(N,) costs of cells of the window, by their centres (N, 2) in the map's frame.
+
+        Where the map ends, the window keeps what it has: here NO_INFORMATION.
+        """
+        at = np.floor((places_m - self.origin_m) / self.resolution).astype(np.int64)
+        inside = ((at >= 0) & (at < self.costs.shape)).all(axis=1)
+        x, y = np.where(inside[:, None], at, 0).T
+        return np.where(inside, self.costs[x, y], np.uint8(NO_INFORMATION))
+
+    def _interpreted(self, value: int) -> int:
+        if value == 255:  # unknown_cost_value, −1
+            return NO_INFORMATION if self.track_unknown_space else FREE_SPACE
+        if value == 99:  # inscribed_obstacle_cost_value
+            return INSCRIBED
+        if value >= self.lethal_cost_threshold:
+            return LETHAL
+        if self.trinary_costmap:
+            return FREE_SPACE
+        return int(value / self.lethal_cost_threshold * LETHAL)

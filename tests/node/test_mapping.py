@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("rclpy", reason="no ROS 2 in this Python")
 
 from nav_msgs.msg import OccupancyGrid
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from renderocc_ros.msg import SemanticOccupancy
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
@@ -84,6 +85,12 @@ def test_all_topics_show_one_map_in_the_odometry_frame(
     costs = np.array(costmap.data).reshape(costmap.info.height, costmap.info.width).T
     assert costs.shape == cells[:2] and set(np.unique(costs)) == {-1, 0, 100}
     assert (costs[~known.any(axis=2)] == -1).all()
+    assert costmap.info.origin.position.x == pytest.approx(result.grid.origin_m[0])
+    assert costmap.info.origin.position.y == pytest.approx(result.grid.origin_m[1])
+    (publisher,) = listener.node.get_publishers_info_by_topic("/renderocc/map_costmap")
+    qos = publisher.qos_profile
+    assert qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert qos.reliability == ReliabilityPolicy.RELIABLE
 
 
 def test_the_map_is_saved_and_forgotten(

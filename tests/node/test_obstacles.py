@@ -57,7 +57,8 @@ TURNS = (0.0, 0.3, np.pi / 4)
 def shipped_layer(kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parameters of the costmap and of its layer in config/nav2."""
     text = (ROOT / "config" / "nav2" / f"{kind}_layer.yaml").read_text(encoding="utf-8")
-    costmap = yaml.safe_load(text)["local_costmap"]["local_costmap"]["ros__parameters"]
+    ((name, content),) = yaml.safe_load(text).items()
+    costmap = content[name]["ros__parameters"]
     return costmap, costmap["cameras"]
 
 
@@ -270,11 +271,12 @@ def test_shipped_layers_fit_the_nodes_defaults_and_know_every_key(kind: str) -> 
     assert clearing["raytrace_min_range"] == own.costmap_start_m
 
 
-def test_shipped_static_layer_reads_the_latched_costmap() -> None:
-    costmap, layer = shipped_layer("static")
+@pytest.mark.parametrize(("kind", "topic"), [("static", "costmap"), ("map", "map_costmap")])
+def test_shipped_static_layers_read_the_latched_costmaps(kind: str, topic: str) -> None:
+    costmap, layer = shipped_layer(kind)
     assert layer == {
         "plugin": "nav2_costmap_2d::StaticLayer",
-        "map_topic": "/renderocc/costmap",
+        "map_topic": f"/renderocc/{topic}",
         "map_subscribe_transient_local": True,
     }
     assert costmap["rolling_window"] is True
