@@ -112,8 +112,17 @@ def test_every_part_has_its_place_in_the_order(package: str) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_nuscenes_is_read_without_its_devkit(package: str) -> None:
-    """Which asks for numpy 1 and is not to be had for Python 3.13 and later."""
-    assert [str(e) for e in all_imports(package) if e.module.split(".")[0] == "nuscenes"] == []
+    """Which asks for numpy 1 and is not to be had for Python 3.13 and later.
+
+    Only where a split is named, it is asked for its list, and missing there with a cure.
+    """
+    lists = ROOT / "training" / "renderocc_training" / "sequences" / "nuscenes_splits.py"
+    wrong = [
+        str(entry)
+        for entry in all_imports(package)
+        if entry.module.split(".")[0] == "nuscenes" and entry.file != lists
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)
