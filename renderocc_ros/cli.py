@@ -10,7 +10,7 @@ PACKAGES = ("renderocc_ros", "renderocc_training", "renderocc_simulation")
 GROUPS = {
     "Run": ("demo", "play", "doctor", "view", "rviz-config", "export-voxels"),
     "Data": (
-        *("simulate", "extract", "nuscenes-to-bag", "labels", "truth"),
+        *("simulate", "extract", "nuscenes-to-bag", "labels", "truth", "pack"),
         *("check-truth", "show-truth"),
     ),
     "Train": ("train", "evaluate", "score-labels", "score", "compare", "report", "study"),

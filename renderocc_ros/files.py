@@ -125,12 +125,15 @@ def write_arrays(path: Path, arrays: Mapping[str, Any], compress: bool = True) -
     write_bytes(path, buffer.getbuffer())
 
 
-def write_image(path: Path, bgr: NDArray[Any], settings: Sequence[int] = ()) -> None:
+def write_image(
+    path: Path, bgr: NDArray[Any], settings: Sequence[int] = (), durable: bool = True
+) -> None:
     """Write an image in the format of its suffix by :func:`write_whole`.
 
     Args:
         bgr: as OpenCV has it.
         settings: of ``cv2.imwrite``.
+        durable: as of :func:`write_whole`.
 
     Raises:
         OSError: it cannot be written.
@@ -142,4 +145,4 @@ def write_image(path: Path, bgr: NDArray[Any], settings: Sequence[int] = ()) -> 
         raise ValueError(f"{path} cannot be made: {' '.join(str(error).split())}") from error
     if not good:
         raise ValueError(f"{path} cannot be made of {bgr.dtype} {bgr.shape}")
-    write_bytes(path, content.tobytes())
+    write_bytes(path, content.tobytes(), durable)

@@ -17,6 +17,7 @@ from renderocc_ros.files import claim
 from renderocc_ros.settings import Settings, sort_settings, with_settings
 from renderocc_training.sequences.data_sets import DataFormat, open_sequences
 from renderocc_training.sequences.model import RecordedSequence
+from renderocc_training.sequences.packed import LABEL_STRIDE_PX
 from renderocc_training.supervision.labels.label_source import (
     LabelSource,
     default_mapping,
@@ -90,8 +91,16 @@ def chosen_label_source(
         format, root: of the data set.
     """
     given = {"depth": depth, "semantics": semantics}
-    changes = {key: value for key, value in given.items() if value is not None} | settings
-    source = with_settings(load_label_source(name), changes)
+    changes: Settings = {k: value for k, value in given.items() if value is not None} | settings
+    named = load_label_source(name)
+    if format == "packed" and "stride_px" not in named.model_fields_set:
+        changes = {"stride_px": LABEL_STRIDE_PX} | changes
+    source = with_settings(named, changes)
+    if format == "packed" and source.stride_px % LABEL_STRIDE_PX:
+        raise ValueError(
+            f"stride_px = {source.stride_px}: the labels of a packed data set lie "
+            f"{LABEL_STRIDE_PX} pixels apart, so give a multiple of that"
+        )
     if source.mapping is None:
         mapping = default_mapping(source.semantics, format, root)
         source = source.model_copy(update={"mapping": mapping})

@@ -27,12 +27,15 @@ class TruthFolder:
         folder: holds the files.
         grid: of the files.
         class_set: of the files.
+
+    Attributes:
+        grid: of the files.
     """
 
     def __init__(self, folder: Path, grid: VoxelGrid, class_set: ClassSet) -> None:
         if not folder.is_dir():
             raise ValueError(f"truth folder {folder} is not there")
-        self._folder, self._grid, self._class_set = folder, grid, class_set
+        self._folder, self.grid, self._class_set = folder, grid, class_set
 
     @staticmethod
     def open(folder: Path, class_set: ClassSet) -> TruthFolder:
@@ -88,18 +91,18 @@ class TruthFolder:
         """(X, Y, Z) labels on ``grid``, and where cameras see."""
         file = self.file(sequence, frame)
         truth = read_truth(file)
-        if truth.labels.shape != self._grid.size:
-            raise ValueError(f"{file} has {truth.labels.shape} cells, its grid {self._grid.size}")
+        if truth.labels.shape != self.grid.size:
+            raise ValueError(f"{file} has {truth.labels.shape} cells, its grid {self.grid.size}")
         return coarser(truth.labels, truth.mask_camera, self._factor(grid), self._class_set)
 
     def _factor(self, grid: VoxelGrid) -> int:
-        factor = round(grid.resolution_m / self._grid.resolution_m)
-        same_box = np.allclose(grid.origin_m, self._grid.origin_m) and np.allclose(
-            grid.upper_m, self._grid.upper_m
+        factor = round(grid.resolution_m / self.grid.resolution_m)
+        same_box = np.allclose(grid.origin_m, self.grid.origin_m) and np.allclose(
+            grid.upper_m, self.grid.upper_m
         )
-        if factor < 1 or not same_box or grid.size != tuple(n // factor for n in self._grid.size):
+        if factor < 1 or not same_box or grid.size != tuple(n // factor for n in self.grid.size):
             raise ValueError(
-                f"3D labels on {self._grid} cannot be brought to {grid}: the same box and a whole "
+                f"3D labels on {self.grid} cannot be brought to {grid}: the same box and a whole "
                 "multiple of the cell are needed"
             )
         return factor

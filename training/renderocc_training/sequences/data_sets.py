@@ -12,9 +12,10 @@ from renderocc_training.sequences.heights import with_heights
 from renderocc_training.sequences.model import RecordedSequence
 from renderocc_training.sequences.nuscenes import nuscenes_sequences
 from renderocc_training.sequences.nuscenes_splits import with_splits
+from renderocc_training.sequences.packed import packed_sequences
 from renderocc_training.sequences.semantickitti import semantickitti_sequences
 
-DataFormat = Literal["nuscenes", "semantickitti", "ddad"]
+DataFormat = Literal["nuscenes", "semantickitti", "ddad", "packed"]
 PART = re.compile(r"(.*?)(?:\[(\d*):(\d*)\])?")  # scene-0523, scene-0523[30:], scene-0523[:10]
 
 
@@ -29,7 +30,8 @@ def open_sequences(
 
     Args:
         root: its folder.
-        format: "nuscenes" (also what ``extract`` writes), "semantickitti" or "ddad".
+        format: "nuscenes" (also what ``extract`` writes), "semantickitti", "ddad", or "packed"
+            (what ``pack`` writes).
         version: folder of nuScenes tables; the only one there if not given.
         names: of sequences (scenes), or of official splits of nuScenes; all if empty.
         as_recorded: poses as they are, and also the images between key frames; else poses get
@@ -44,6 +46,8 @@ def open_sequences(
         sequences = semantickitti_sequences(root, names)
     elif format == "ddad":
         sequences = ddad_sequences(root, names)
+    elif format == "packed":
+        sequences = packed_sequences(root, names)
     else:
         sequences = nuscenes_sequences(root, names, version, images_between=as_recorded)
     return sequences if as_recorded else with_heights(sequences)

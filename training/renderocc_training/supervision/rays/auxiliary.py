@@ -76,6 +76,11 @@ def box_states(tracks: Mapping[int, BoxTrack], then_ns: int, now_ns: int) -> Box
     return BoxStates(frozenset(standing), frozenset(moving), frozenset(appeared))
 
 
+def always_stands(track: BoxTrack) -> bool:
+    """Whether a box is among the standing ones between any two times."""
+    return len(track.stamps_ns) > 1 and 2 * track.travelled_m < STANDING_M
+
+
 def follows_box(instance: NDArray[np.int32], states: BoxStates) -> NDArray[np.bool_]:
     """(R,) whether it is known where the thing is now that a ray ended on."""
     return np.isin(instance, [STANDS, *states.known])
