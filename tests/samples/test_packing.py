@@ -207,6 +207,9 @@ def test_an_interrupted_run_goes_on_and_nothing_is_overwritten(kitti: Path, tmp_
     assert kept.stat().st_mtime_ns == before and after.keys() == whole.keys()
     assert all(after[name] == whole[name] for name in whole if not name.endswith(".npz"))
     assert "1 of 1 scenes were packed already" in pack(kitti, out)
+    (out / "sequences" / "00.npz").write_bytes(b"PK")
+    pack(kitti, out)
+    assert len(open_sequences(out, "packed")[0]) == 2  # what was damaged is made again
     assert "packed with other settings (quality)" in pack(kitti, out, "--quality", "50", code=1)
     (kitti / "sequences" / "00" / "image_2" / "000001.png").rename(tmp_path / "taken.png")
     try:

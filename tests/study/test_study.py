@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from renderocc_ros.cli import app
 from renderocc_ros.config import config_path
-from renderocc_training.study import runs
+from renderocc_training.samples.truth import OCC3D_GRID
 from renderocc_training.study.plan import Study, StudyTable, load_study, plans
 from renderocc_training.study.tables import Estimate, table_lines
 
@@ -40,7 +41,7 @@ name: short
 network: NETWORK
 recipe: debug
 label_source: lidar_points
-steps: 4
+steps: 3
 settings: [mapping=semantickitti, "rays.auxiliary_frames=[]", rays.budget=64, rays.rendered=16]
 tables:
   - title: One
@@ -86,21 +87,23 @@ def study(world: Path, out: Path, *options: str, validation: str = "01") -> tupl
     return done.exit_code, done.output
 
 
-def test_a_study_goes_on_in_slices_and_trains_alike_rows_once(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_study_goes_on_in_slices_elsewhere_and_trains_alike_rows_once(
+    world: Path, tmp_path: Path
 ) -> None:
     whole, sliced = tmp_path / "whole", tmp_path / "sliced"
     code, output = study(world, whole, "--seeds", "1")
     assert code == 0, output
     scores = sorted((whole / "scores").iterdir())
     assert len(scores) == 3  # of four rows two train alike
-    monkeypatch.setattr(runs, "SAVE_EVERY", 1)
-    calls = 0
-    while not (calls and output.strip().endswith("RESULTS.md")):
+    slices = 0
+    while not (slices and output.strip().endswith("RESULTS.md")):
         code, output = study(world, sliced, "--seeds", "1", "--minutes", "0")
         assert code == 0, output
-        calls += 1
-    assert calls > 3  # each call did a part alone
+        slices += 1
+        shutil.copytree(sliced, tmp_path / f"machine-{slices}")
+        shutil.rmtree(sliced)
+        sliced = tmp_path / f"machine-{slices}"
+    assert slices == 7  # of three rows, two pauses each
     for file in scores:
         one, other = (
             json.loads((out / "scores" / file.name).read_text())["scores"]
@@ -112,6 +115,30 @@ def test_a_study_goes_on_in_slices_and_trains_alike_rows_once(
     results = (sliced / "RESULTS.md").read_text()
     for text in ("## One", "| clean |", "| noisy |", "| *untrained* |", "| *best constant* |"):
         assert text in results
+
+
+def test_a_packed_data_set_has_a_study_but_for_rows_that_need_a_lidar(
+    world: Path, tmp_path: Path
+) -> None:
+    packed, small = tmp_path / "packed", str(world / "small.yaml")
+    command = ["pack", str(world / "data"), str(packed), "--format", "semantickitti"]
+    command += ["--label-source", "lidar_points", "--network", small]
+    done = CliRunner().invoke(app, [*command, "--truth", str(world / "gts")])
+    assert done.exit_code == 0, done.output
+    sparse = "- {name: sparse, label_source: lidar_points, settings: [mapping=semantickitti]}"
+    text = STUDY.replace("NETWORK", small).replace("mapping=semantickitti", "stride_px=4")
+    text = text.replace("label_source: lidar_points", "label_source: images")
+    text = text.replace("- {name: clean}", f"- {{name: clean}}\n      {sparse}")
+    (tmp_path / "study.yaml").write_text(text)
+    command = ["study", str(packed), "--format", "packed", "--truth", str(packed / "gts")]
+    command += ["--validation", "01", "--test", "02", "--study", str(tmp_path / "study.yaml")]
+    command += ["--seeds", "1", "--steps", "1", "--table", "One", "--workers", "1"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "sparse: left out, the data set has no LiDAR" in done.output
+    trained = {json.loads(f.read_text())["row"] for f in (tmp_path / "out" / "scores").iterdir()}
+    assert trained == {"clean", "noisy"}
+    assert "| sparse | – |" in (tmp_path / "out" / "RESULTS.md").read_text()
 
 
 def test_other_data_is_refused(world: Path, tmp_path: Path) -> None:
@@ -133,6 +160,21 @@ def test_every_row_of_the_shipped_studies_is_a_training() -> None:
         for table in loaded.tables:  # in a table all rows differ
             of_table = [key for (title, _), key in keys.items() if title == table.title]
             assert len(set(of_table)) == len(table.rows), table.title
+
+
+def test_a_study_is_like_another_but_for_what_it_says(tmp_path: Path) -> None:
+    claims, standard = load_study("claims"), load_study("claims-standard")
+    assert standard.tables == claims.tables and standard.network == claims.network
+    assert standard.steps == 4000 and standard.settings[:3] == claims.settings
+    _, plan = next(plans(standard, standard.tables[0]))
+    assert plan.network.grid.build() == OCC3D_GRID and plan.labels.stride_px == 4
+    assert plan.recipe.batch_size == 8 and plan.recipe.steps == 4000
+    (tmp_path / "none.yaml").write_text("name: none\n")
+    with pytest.raises(ValueError, match="'none' has no tables"):
+        load_study(str(tmp_path / "none.yaml"))
+    (tmp_path / "loop.yaml").write_text(f"name: loop\nlike: {tmp_path / 'loop.yaml'}\n")
+    with pytest.raises(ValueError, match="is like itself"):
+        load_study(str(tmp_path / "loop.yaml"))
 
 
 def test_rows_inherit_settings() -> None:

@@ -44,6 +44,9 @@ def study(
         typer.Option(min=0, help="stop after so long; the next call goes on from there"),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a training")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, help="processes that load samples, to keep a GPU busy")
+    ] = 0,
     format: Format = "nuscenes",
     version: Version = None,
 ) -> None:
@@ -51,8 +54,12 @@ def study(
 
     renderocc study data --truth data/gts --validation v --test t --out study
 
+    renderocc study packed --format packed --truth packed/gts --study claims-standard \
+        --validation v --test t --out study --minutes 8 --workers 8
+
     Rows that train alike are trained once. All rows get a first seed before any gets a second.
-    The tables are in <out>/RESULTS.md.
+    The tables are in <out>/RESULTS.md. All that a study has done is in <out>: copied elsewhere, it
+    goes on there. Rows whose labels need a LiDAR are left out where the data set has none.
     """
     until_s = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     wanted = load_study(name)
@@ -76,6 +83,12 @@ def study(
         TruthFolder.open(truth, load_class_set(rows[0][1].network.class_set)),
         out / "labels",
     )
+    for row, plan in rows:
+        if not data.can_train(plan):
+            typer.echo(f"{row.name}: left out, the data set has no LiDAR", err=True)
+    rows = [(row, plan) for row, plan in rows if data.can_train(plan)]
+    if not rows:
+        raise ValueError("no row is left: the labels of all of them need a LiDAR")
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     with claim(out):
@@ -88,7 +101,7 @@ def study(
                     continue
                 typer.echo(f"{row.name}, seed {seed}", err=True)
                 folder = out / "runs" / f"{plan.key}-{seed}"
-                scores = run(plan, seed, data, folder, lambda: time.monotonic() > until_s)
+                scores = run(plan, seed, data, folder, lambda: time.monotonic() > until_s, workers)
                 if scores is None:
                     typer.echo("time is up; call it again to go on", err=True)
                     return

@@ -120,7 +120,7 @@ class TrainingSource:
         labels = voted_labels(votes, self._class_set, config.min_misses, config.min_hit_share)
         if file:
             file.parent.mkdir(exist_ok=True)
-            write_arrays(file, key, {"votes": labels})
+            write_arrays(file, key, {"votes": labels}, compress=True)
         return labels
 
     def _votes_file(self, sequence: RecordedSequence, frame: Frame) -> Path | None:

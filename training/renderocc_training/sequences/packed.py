@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.files import write_arrays, write_bytes
 from renderocc_ros.geometry import CameraModel, RigidTransform
-from renderocc_ros.outside_data import parsing, read_arrays, read_json
+from renderocc_ros.outside_data import DamagedFile, parsing, read_arrays, read_json
 from renderocc_training.sequences.model import (
     BoxTrack,
     CameraImage,
@@ -27,6 +27,7 @@ from renderocc_training.sequences.model import (
     Origin,
     RecordedSequence,
 )
+from renderocc_training.sequences.nuscenes_splits import with_splits
 
 FORMAT = 1  # raise when what is written changes
 LABEL_STRIDE_PX = 4
@@ -66,12 +67,14 @@ def is_packed(root: Path, sequence: RecordedSequence) -> bool:
     """Whether a sequence has been packed whole.
 
     Raises:
-        ValueError: it is there, but made from other frames, or damaged.
+        ValueError: it is there, but made from other frames.
     """
     file = _file(root, sequence.name)
-    if not file.is_file():
+    try:
+        made_from = _read(file)[0]["made_from"]
+    except DamagedFile:  # or none
         return False
-    if _read(file)[0]["made_from"] != sequence.fingerprint:
+    if made_from != sequence.fingerprint:
         raise ValueError(
             f"{file} was packed from other frames than '{sequence.name}' has now: give another "
             "folder"
@@ -135,6 +138,7 @@ def packed_sequences(root: Path, names: Sequence[str] = ()) -> list[RecordedSequ
     if not (root / INDEX).is_file():
         raise ValueError(f"{root} has no {INDEX}: give a folder that `renderocc pack` wrote")
     known = _read_index(root)["sequences"]
+    names = with_splits(names, known)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"no sequence {', '.join(unknown)} in {root}; there: {', '.join(known)}")

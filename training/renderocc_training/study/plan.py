@@ -57,12 +57,17 @@ class Study(StrictModel):
     """A study: what its rows have in common, and its tables."""
 
     name: str = Field(min_length=1)
+    like: str | None = Field(
+        None,
+        description="another study, a shipped one or a .yaml: what is not said here is said there, "
+        "and its settings come first",
+    )
     network: str = Field("nano-resnet", description="a shipped preset, or a .yaml")
     recipe: str = "default"
     label_source: str = "images"
-    steps: int = Field(gt=0, description="of each training")
+    steps: int = Field(400, gt=0, description="of each training")
     settings: tuple[str, ...] = Field((), description="KEY=VALUE for all rows")
-    tables: tuple[StudyTable, ...] = Field(min_length=1)
+    tables: tuple[StudyTable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,26 @@ def _digest(*parts: StrictModel) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def load_study(name: str) -> Study:
-    """A study by the name of a shipped one ("claims"), or by path."""
-    return load_yaml(config_path("studies", name), Study)
+def load_study(name: str, like: tuple[str, ...] = ()) -> Study:
+    """A study by the name of a shipped one ("claims"), or by path.
+
+    Args:
+        like: names of the studies that are like this one.
+
+    Raises:
+        ValueError: not there, not strict YAML, without a table, or like itself.
+    """
+    if name in like:
+        raise ValueError(f"study '{name}' is like itself: {' like '.join((*like, name))}")
+    study = load_yaml(config_path("studies", name), Study)
+    if study.like is not None:
+        base = load_study(study.like, (*like, name))
+        said = {key: getattr(study, key) for key in study.model_fields_set}
+        said["settings"] = (*base.settings, *study.settings)
+        study = base.model_copy(update=said)
+    if not study.tables:
+        raise ValueError(f"study '{study.name}' has no tables: give them, or like: STUDY")
+    return study
 
 
 def plans(study: Study, table: StudyTable) -> Iterator[tuple[StudyRow, Plan]]:

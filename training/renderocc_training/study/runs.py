@@ -27,9 +27,9 @@ from renderocc_training.study.plan import Plan
 from renderocc_training.supervision.labels.label_source import open_store
 from renderocc_training.trainer.finish import finished, with_threshold
 from renderocc_training.trainer.held_out import HeldOutScores, score_held_out
-from renderocc_training.trainer.loop import StepReport, make_fabric, train
+from renderocc_training.trainer.loop import StepReport, TrainingPaused, make_fabric, train
 
-SAVE_EVERY = 25  # steps; a slice that ends gives up those since the last write
+SAVE_EVERY = 25  # steps; a slice that is killed gives up those since the last write
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,13 @@ class StudyData:
     truth: TruthFolder
     labels: Path
 
+    def can_train(self, plan: Plan) -> bool:
+        """Whether all frames have what a row's labels are made from."""
+        if plan.labels.depth != "lidar":
+            return True
+        sequences = (*self.training, *self.validation, *self.test)
+        return all(frame.lidar for sequence in sequences for frame in sequence.frames)
+
     def source(
         self, sequences: Sequence[RecordedSequence], plan: Plan, recipe: Recipe, classes: ClassSet
     ) -> TrainingSource:
@@ -58,14 +65,18 @@ class StudyData:
         return TrainingSource(sequences, store, plan.network, classes, recipe, self.truth)
 
 
-class _SliceOver(Exception):
-    """Time is up; the run goes on from its last write when it is called again."""
-
-
 def run(
-    plan: Plan, seed: int, data: StudyData, folder: Path, time_is_up: Callable[[], bool]
+    plan: Plan,
+    seed: int,
+    data: StudyData,
+    folder: Path,
+    time_is_up: Callable[[], bool],
+    workers: int = 0,
 ) -> dict[str, float] | None:
     """Train a row once, or go on with it, and score it; its folder is then removed.
+
+    Args:
+        workers: processes that load samples.
 
     Returns:
         scores on the test sequences, the CPU time of a step in seconds, and the size of a batch in
@@ -83,16 +94,13 @@ def run(
 
     def on_step(report: StepReport) -> None:
         cpu_s.append(time.process_time())
-        just_written = (report.step - 1) % SAVE_EVERY == 0 and len(cpu_s) > 2
-        if just_written and time_is_up():
-            raise _SliceOver
 
     try:
         path = train(
             _network(plan.network, class_set, seed), class_set, samples, recipe, folder, fabric,
-            save_every=SAVE_EVERY, on_step=on_step,
+            workers=workers, save_every=SAVE_EVERY, on_step=on_step, pause=time_is_up,
         )  # fmt: skip
-    except _SliceOver:
+    except TrainingPaused:
         return None
     network = finished(path, validation, fabric.device, recipe)
     scores = score_held_out({"trained": network}, test, class_set, recipe, data.truth)["trained"]
@@ -112,7 +120,8 @@ def baselines(plan: Plan, data: StudyData) -> dict[str, dict[str, float]]:
     validation, test = (
         data.source(each, plan, plan.recipe, class_set) for each in (data.validation, data.test)
     )
-    network = with_threshold(_network(plan.network, class_set, 0), class_set, validation)
+    network = _network(plan.network, class_set, 0).to(make_fabric(plan.recipe, 1).device)
+    network = with_threshold(network, class_set, validation)
     scores = score_held_out({"untrained": network}, test, class_set, plan.recipe, data.truth)
     return {name: _flat(each) for name, each in scores.items()}
 

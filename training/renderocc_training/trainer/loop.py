@@ -72,6 +72,10 @@ class TrainingStopped(RuntimeError):
     """Training cannot go on; the message says why and what can be done."""
 
 
+class TrainingPaused(Exception):
+    """The caller's time is up; all is written, and the next call goes on from there."""
+
+
 class DrawnSamples(Dataset[TrainingSample]):
     """A source behind a data loader: mirrors, recolours and masks as the recipe says."""
 
@@ -135,6 +139,7 @@ def train(
     workers: int = 0,
     save_every: int = 500,
     on_step: Callable[[StepReport], None] = lambda report: None,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train, or go on where the run in ``folder`` stopped; returns the path of the model.
 
@@ -149,8 +154,10 @@ def train(
         workers: processes that load samples.
         save_every: steps between two writes.
         on_step: called after each step, on every process.
+        pause: asked after each step whether to write and stop; with one process alone.
 
     Raises:
+        TrainingPaused: by ``pause``, before the last step.
         TrainingStopped: the loss is not finite, memory ran out, or the loader stalled.
         ValueError: the folder holds a run with another recipe or another network.
     """
@@ -207,10 +214,13 @@ def train(
                 samples / (time.perf_counter() - started),
             )
         )
-        if done % save_every == 0 or done == recipe.steps:
+        paused = pause()
+        if done % save_every == 0 or done == recipe.steps or paused:
             if fabric.is_global_zero:
                 _write(folder, recipe, network, optimiser, average, done, class_set)
             fabric.barrier()
+        if paused and done < recipe.steps:
+            raise TrainingPaused
     return folder / MODEL_FILE
 
 

@@ -154,6 +154,8 @@ def read_arrays(file: Path, key: str) -> dict[str, NDArray[Any]] | None:
         return None
 
 
-def write_arrays(file: Path, key: str, arrays: dict[str, NDArray[Any]]) -> None:
+def write_arrays(
+    file: Path, key: str, arrays: dict[str, NDArray[Any]], compress: bool = False
+) -> None:
     """Write arrays with their key; the file is there whole or not at all."""
-    write_npz(file, {"key": np.array(key), **arrays}, compress=False)
+    write_npz(file, {"key": np.array(key), **arrays}, compress)
