@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from renderocc_ros.node.camera_input import CameraInput
 from renderocc_ros.node.statistics import Percentiles
 from renderocc_ros.node.transform_input import TransformInput
+from renderocc_ros.rig.self_check import CameraHealth
 from renderocc_ros.rig.stamp_matching import StampMatcher
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def camera_finding(
     transform_problem: str,
     unused: str,
     oddity: str,
+    health: CameraHealth,
     blind_s: float,
 ) -> Finding:
     """State of one camera of an active node.
@@ -56,11 +58,14 @@ def camera_finding(
         transform_problem: why this camera has no pose; empty if it has one.
         unused: why none of its images is used; empty if some are.
         oddity: what is odd about its images; empty if nothing is.
+        health: what the self-check says of it.
         blind_s: for how long this process could not look.
     """
     name, counters = camera.config.name, matcher.counters
     offset_ns = matcher.offsets_ns[name]
-    odd = "; ".join(filter(None, (unused, camera.watch.stamp_problem() or oddity)))
+    odd = "; ".join(
+        filter(None, (unused, camera.watch.stamp_problem() or oddity or health.suspicion))
+    )
     level, message = _camera_verdict(camera, transform_problem, blind_s)
     if level == OK and odd:
         level, message = (ERROR if unused else WARN), f"camera {name}: {odd}"
@@ -78,11 +83,26 @@ def camera_finding(
         "offset_ms": "" if offset_ns is None else f"{offset_ns / 1e6:.2f}",
         "camera_info": camera.info_problem or ("ok" if camera.model else "missing"),
         "transform": transform_problem or "ok",
+        **_health_values(health),
     }
     for (dropped_name, reason), count in counters.dropped.items():
         if dropped_name == name:
             values[f"dropped.{reason.value}"] = str(count)
     return Finding(f"camera {name}", level, message, values, camera.is_silent(blind_s))
+
+
+def _health_values(health: CameraHealth) -> dict[str, str]:
+    """Empty where nothing is known yet."""
+    turn = ", ".join(f"{degrees:+.1f}" for degrees in health.turn_deg)
+    values = {
+        "fit_percent": f"{100 * health.fit:.0f}",
+        "turned_deg": f"{turn} about x, y, z; known in {health.directions} of 3 directions",
+        "still_percent": f"{health.still_percent:.0f}",
+    }
+    shown = {key: "" if text == "nan" or not health.looks else text for key, text in values.items()}
+    return {
+        f"self_check.{key}": text for key, text in {"looks": str(health.looks), **shown}.items()
+    }
 
 
 def _camera_verdict(camera: CameraInput, transform_problem: str, blind_s: float) -> tuple[Any, str]:

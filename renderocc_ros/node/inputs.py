@@ -26,6 +26,7 @@ from renderocc_ros.node.transform_input import TransformInput
 from renderocc_ros.node.transforms import SetPoses
 from renderocc_ros.rig.calibration import centred
 from renderocc_ros.rig.matched_set import MatchedSet
+from renderocc_ros.rig.self_check import CameraHealth
 from renderocc_ros.rig.stamp_matching import StampMatcher
 
 
@@ -137,10 +138,11 @@ class Inputs:
             counts[reason] = counts.get(reason, 0) + number
         return counts
 
-    def findings(self, blind_s: float) -> list[Finding]:
+    def findings(self, blind_s: float, health: Mapping[str, CameraHealth]) -> list[Finding]:
         """The state of every camera and of the transforms, for diagnostics.
 
         Args:
+            health: what the self-check says of cameras, by name.
             blind_s: for how long this process could not look.
         """
         watches = {name: camera.watch for name, camera in self.cameras.items()}
@@ -151,7 +153,10 @@ class Inputs:
             transform = self._poses.problems.get(name, "")
             unused = self._usage[name].problem(self.matcher.counters, name)
             odd = compared_problem(name, watches, frames)
-            cameras.append(camera_finding(camera, self.matcher, transform, unused, odd, blind_s))
+            checked = health.get(name, CameraHealth())
+            cameras.append(
+                camera_finding(camera, self.matcher, transform, unused, odd, checked, blind_s)
+            )
         return [*cameras, transforms_finding(self._transforms)]
 
     def obstacle(self) -> str:

@@ -284,6 +284,20 @@ class NodeParameters:
         lowest=16,
         highest=1024,
     )
+    self_check_enabled: bool = _parameter(
+        True,
+        "compare the cameras' images with the robot's motion while it drives: frozen, swapped, "
+        "turned or dirty cameras are told in /diagnostics",
+        name="self_check.enabled",
+    )
+    self_check_still_percent: float = _parameter(
+        12.0,
+        "part of an image that may stay as it is while the robot drives, such as the robot itself; "
+        "more is taken for dirt on the lens",
+        name="self_check.still_percent",
+        lowest=0.0,
+        highest=100.0,
+    )
     save_folder: str = _parameter(
         "~/.ros/renderocc",
         "where the services ~/save (.npz of the last result) and ~/save_map write",

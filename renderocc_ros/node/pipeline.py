@@ -19,6 +19,7 @@ from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.node.worker import NewestFirstWorker
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
+from renderocc_ros.rig.self_check import SelfCheck
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
@@ -55,6 +56,8 @@ class Pipeline:
         self._node, self._rig, self._predictor, self._outputs = node, rig, predictor, outputs
         self._settings, self._times, self._counters = parameters, times, counters
         self._problem = ""  # with the last set
+        self._check = SelfCheck()
+        self._to_check: CameraSet | None = None
         self._reset_wanted = False
         self._last_start_s = float("-inf")
         self._last_counts = Counter(counters.snapshot())  # when the last result came
@@ -89,7 +92,9 @@ class Pipeline:
             blind_s: for how long this process could not look.
         """
         failed = [problem("inference", self._problem)] if self._problem else []
-        return [*failed, *self._inputs.findings(blind_s), self._results_finding(blind_s)]
+        health = self._check.health if self._settings.self_check_enabled else {}
+        cameras = self._inputs.findings(blind_s, health)
+        return [*failed, *cameras, self._results_finding(blind_s)]
 
     def _results_finding(self, blind_s: float) -> Finding:
         """Whether results come, and if not, what holds them up."""
@@ -197,8 +202,26 @@ class Pipeline:
             self._reset_wanted = False
             self._predictor.reset()
             self._outputs.map.reset()
+            self._check.reset()
         processor.process(posed, self._settings.threshold)
         self._problem = ""
+        self._check_cameras()
+
+    def _check_cameras(self) -> None:
+        """The self-check of the set that was published; whatever it does, results go on."""
+        cameras, self._to_check = self._to_check, None
+        if not self._settings.self_check_enabled:
+            self._check.reset()
+        elif cameras is not None:
+            try:
+                with self._times.stage("self-check"):
+                    self._check.look(cameras, self._settings.self_check_still_percent)
+            except Exception as error:
+                self._counters.add("self_check_errors")
+                self._check.reset()
+                self._node.get_logger().error(
+                    f"self-check: {type(error).__name__}: {error}", throttle_duration_sec=5.0
+                )
 
     def _publish(self, occupancy: SemanticOccupancy, cameras: CameraSet, posed: PosedSet) -> None:
         frames = {name: image.frame for name, image in posed.images.items()}
@@ -206,6 +229,7 @@ class Pipeline:
             occupancy, self._predictor, cameras, frames, self._settings, posed.last_arrival_s
         )
         self._last_result_s = time.monotonic()
+        self._to_check = cameras
 
     def _on_error(self, job: Job, error: Exception) -> None:
         if not self._node.context.ok():  # the process is ending: nothing can be published any more

@@ -1,0 +1,194 @@
+"""What the live self-check of the cameras says of faults, and of cameras without any.
+
+    ./run bench self_check --bag towns/t951 --bag towns/t952 --table docs/RESULTS.md
+
+Recordings are replayed through the check as the node does it, a camera a set in turn, each time
+with a fault in two cameras, or with the cameras of three pairs swapped. A fault counts as named if
+the right words are said of the right camera at the end. One JSON object a line for each row; with
+``--table`` the table of that page between its marks is made anew.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import typer
+from _document import write_table
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from renderocc_ros.config import load_rig
+from renderocc_ros.geometry import RigidTransform
+from renderocc_ros.network_config import load_network_config
+from renderocc_ros.node.parameters import NodeParameters
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
+from renderocc_ros.rig.self_check import CameraHealth, SelfCheck
+from renderocc_training.evaluation.recorded_sets import RecordedSets
+
+TURNED, SWAPPED, FROZEN, STILL = (
+    "it looks turned",
+    "its images move",
+    "the same picture",
+    "% of its",
+)
+AXES = {"x, its way of travel": 0, "y, sideways": 1, "z, upwards": 2}
+MUD_SHARE, MUD_OPACITY, MUD_RGB = 0.3, 0.93, (60, 50, 40)
+STILL_PERCENT = NodeParameters().self_check_still_percent
+
+Sets = Sequence[CameraSet]
+Change = Callable[[PosedImage, CameraSet], PosedImage]
+
+
+def faults(names: tuple[str, ...]) -> Iterator[tuple[str, str, Mapping[str, Change]]]:
+    """Row of the table, words that name the fault, and what happens to which cameras."""
+    opposite = list(zip(names[: len(names) // 2], names[len(names) // 2 :], strict=False))
+    for degrees in (1, 2, 3):
+        for axis, number in AXES.items():
+            for k, pair in enumerate(opposite):
+                turn = partial(_turned, axis=number, degrees=degrees * (-1) ** k)
+                row = f"mounting turned by {degrees}° about the robot's {axis}"
+                yield row, TURNED, dict.fromkeys(pair, turn)
+    for pairs in _rounds(names):
+        others = dict(pairs) | {b: a for a, b in pairs}
+        changes = {name: partial(_image_of, other=other) for name, other in others.items()}
+        yield "two cameras swapped", SWAPPED, changes
+    for pair in opposite:
+        yield "frozen image", FROZEN, dict.fromkeys(pair, _Frozen())
+        yield f"mud on {100 * MUD_SHARE:.0f} % of the image", STILL, dict.fromkeys(pair, _muddy)
+
+
+def _rounds(names: tuple[str, ...]) -> Iterator[list[tuple[str, str]]]:
+    """Every pair once, in rounds of pairs without a camera in common (the circle method)."""
+    first, *rest = names if len(names) % 2 == 0 else (*names, "")
+    for turn in range(len(rest)):
+        ring = [first, *rest[turn:], *rest[:turn]]
+        pairs = zip(ring, reversed(ring), strict=True)
+        yield [(a, b) for a, b in list(pairs)[: len(ring) // 2] if a and b]
+
+
+def _turned(image: PosedImage, cameras: CameraSet, axis: int, degrees: float) -> PosedImage:
+    """Said to be mounted otherwise than it is, about an axis of the robot."""
+    pose = image.ego_from_camera
+    turn = cv2.Rodrigues(np.deg2rad(degrees) * np.eye(3)[axis])[0]
+    said = RigidTransform(turn @ pose.rotation, pose.translation)
+    return replace(image, ego_from_camera=said)
+
+
+def _image_of(image: PosedImage, cameras: CameraSet, other: str) -> PosedImage:
+    """Another camera's picture, under this one's name, stamp, calibration and transform."""
+    source = cameras.images[cameras.names.index(other)] or image
+    size = image.model.width, image.model.height
+    same = source.pixels.shape == image.pixels.shape
+    return replace(image, pixels=source.pixels if same else cv2.resize(source.pixels, size))
+
+
+class _Frozen:
+    """The first picture of each camera, again and again."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, NDArray[np.uint8]] = {}
+
+    def __call__(self, image: PosedImage, cameras: CameraSet) -> PosedImage:
+        return replace(image, pixels=self._first.setdefault(image.name, image.pixels))
+
+
+def _muddy(image: PosedImage, cameras: CameraSet) -> PosedImage:
+    """Brown patches with soft edges that let a little light through; noise of the sensor."""
+    height, width = image.pixels.shape[:2]
+    random = np.random.default_rng(list(image.name.encode()))
+    coarse = random.normal(size=(4, 8)).astype(np.float32)
+    relief = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    edge = np.quantile(relief, 1 - MUD_SHARE)
+    mud = MUD_OPACITY * np.clip((relief - edge) / 0.15 + 0.5, 0, 1)[..., None]
+    noise = np.random.default_rng(image.stamp_ns).normal(0, 1.5, image.pixels.shape)
+    pixels = (1 - mud) * image.pixels + mud * np.array(MUD_RGB) + noise
+    return replace(image, pixels=np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def checked(sets: Sets, changes: Mapping[str, Change]) -> Mapping[str, CameraHealth]:
+    """What the check says of each camera after the drive."""
+    check = SelfCheck()
+    for cameras in sets:
+        images = tuple(
+            changes[image.name](image, cameras) if image and image.name in changes else image
+            for image in cameras.images
+        )
+        check.look(replace(cameras, images=images), STILL_PERCENT)
+    return {name: check.health.get(name, CameraHealth()) for name in sets[0].names}
+
+
+def main(
+    bag: Annotated[list[Path], typer.Option(help="recording with odometry; repeatable")],
+    rig: Annotated[str, typer.Option()] = "nuscenes",
+    only_healthy: Annotated[bool, typer.Option(help="no faults: false alarms alone")] = False,
+    page: Annotated[Path | None, typer.Option("--table", help="page with the marks")] = None,
+) -> None:
+    """See the module."""
+    cv2.setNumThreads(1)
+    image = load_network_config("nano").image
+    named, other_words, tried, wrong = (
+        Counter[str](),
+        Counter[str](),
+        Counter[str](),
+        Counter[str](),
+    )
+    unstruck, cpu_ms, looks = Counter[str](), [], []
+    for each in bag:
+        sets = list(RecordedSets(each, load_rig(rig), image))
+        started_s = time.process_time()
+        healthy = checked(sets, {})
+        cpu_ms.append((time.process_time() - started_s) / len(sets) * 1e3)
+        looks += [health.looks for health in healthy.values()]
+        for name, health in healthy.items():
+            tried["no fault"] += 1
+            named["no fault"] += bool(health.suspicion)
+            print(json.dumps({"bag": each.name, "camera": name} | _rounded(health)), flush=True)
+        for row, words, changes in () if only_healthy else faults(sets[0].names):
+            for name, health in checked(sets, changes).items():
+                if name in changes:
+                    tried[row] += 1
+                    named[row] += words in health.suspicion
+                    other_words[row] += bool(health.suspicion) and words not in health.suspicion
+                else:
+                    unstruck[row] += 1
+                    wrong[row] += bool(health.suspicion)
+    lines = ["| fault | named | part of them | named as something else | alarms of other cameras |"]
+    lines.append("|---|---|---|---|---|")
+    for row, count in tried.items():
+        interval = binomtest(named[row], count).proportion_ci(method="wilson")
+        low, high = 100 * interval.low, 100 * interval.high
+        share = f"{100 * named[row] / count:.0f} % ({low:.0f} to {high:.0f})"
+        others = f"{wrong[row]} of {unstruck[row]}" if unstruck[row] else ""
+        cells = (row, f"{named[row]} of {count}", share, f"{other_words[row]}", others)
+        lines.append(f"| {' | '.join(cells)} |")
+        print(
+            json.dumps(dict(zip(("row", "named", "share", "else", "others"), cells, strict=True)))
+        )
+    cost = {"check_cpu_ms_per_set": round(float(np.median(cpu_ms)), 2)}
+    print(json.dumps({"bags": len(bag), "looks_median": float(np.median(looks)), **cost}))
+    if page is not None:
+        write_table(page, "self-check", "\n".join(lines))
+
+
+def _rounded(health: CameraHealth) -> dict[str, Any]:
+    return {
+        "looks": health.looks,
+        "fit": round(health.fit, 3),
+        "turn_deg": [round(degrees, 2) for degrees in health.turn_deg],
+        "directions": health.directions,
+        "still_percent": round(health.still_percent, 1),
+        "suspicion": health.suspicion,
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,186 @@
+"""Whether a camera sees the robot's own motion as its mounting says; two of its images suffice.
+
+What stands still moves between two images along epipolar lines that mounting and odometry give.
+Tracked corners that leave these lines tell by how much the mounting is turned. Nothing here needs
+depths, classes or another camera. A turn about the robot's way of travel does not show while the
+robot drives straight ahead: the lines stay the same.
+
+Symbols: b1, b2 unit bearings (N, 3) of a corner in two images, R and t carry points from the
+camera's frame at the first one to that at the second, b' = R b1. The epipolar plane has the normal
+n = t × b'; a point that stands still has b2 · n = 0 (Longuet-Higgins 1981), and lies on the side of
+b' to which t points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from renderocc_ros.geometry import CameraModel, RigidTransform
+from renderocc_ros.rig.camera_set import PosedImage
+
+Floats = NDArray[np.float64]
+Grey = NDArray[np.uint8]
+
+MAX_WIDTH = 480  # larger images are scaled down first
+MAX_CORNERS, MIN_QUALITY, MIN_SPACING_PX = 120, 0.01, 6
+WINDOW_PX, LEVELS = 15, 3
+MAX_RETURN_PX = 1.0  # of a corner that is tracked to the second image and back
+NOISE_PX = 0.7
+PRIOR_RAD, FORGETTING = np.deg2rad(5.0), 0.97
+TRACKING = 0.5  # of that noise where nothing is wrong: it is the rest that must not be trusted
+MOTION_SIGMA_RAD = np.deg2rad(1.5)  # of the way between two images
+STEPS, DIFFERENCE_RAD = 3, 1e-4
+MAX_SIGMA_RAD = np.deg2rad(0.65)
+MISFIT = 9.0  # of a corner that is three sigma off, or on the wrong side
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A grey image, and where it was taken.
+
+    Attributes:
+        stamp_ns: acquisition time.
+        grey: (H, W) uint8.
+        model: of this very image; ``full_model`` before it was scaled.
+        odom_from_camera: at the stamp.
+    """
+
+    stamp_ns: int
+    grey: Grey
+    model: CameraModel
+    full_model: CameraModel
+    odom_from_camera: RigidTransform
+
+    @staticmethod
+    def of(image: PosedImage, odom_from_ego: RigidTransform) -> View:
+        """Of an image of a set, which is at ``odom_from_ego``."""
+        grey, model = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY), image.model
+        if model.width > MAX_WIDTH:
+            size = MAX_WIDTH, max(1, round(model.height * MAX_WIDTH / model.width))
+            grey, model = cv2.resize(grey, size, interpolation=cv2.INTER_AREA), model.resized(*size)
+        pose = odom_from_ego @ image.ego_from_camera
+        return View(image.stamp_ns, np.asarray(grey, np.uint8), model, image.model, pose)
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """Corners that are in both images.
+
+    Attributes:
+        first, second: (N, 3) unit bearings.
+        shift_px: (N,) way in the image.
+        noise_rad: standard deviation of a bearing.
+    """
+
+    first: Floats
+    second: Floats
+    shift_px: Floats
+    noise_rad: float
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def track(first: View, second: View) -> Tracks:
+    """Corners of the first image in the second, by Lucas and Kanade's method with pyramids."""
+    noise_rad = NOISE_PX / float(first.model.intrinsics[0, 0])
+    corners = cv2.goodFeaturesToTrack(first.grey, MAX_CORNERS, MIN_QUALITY, MIN_SPACING_PX)
+    if corners is None:
+        return Tracks(np.empty((0, 3)), np.empty((0, 3)), np.empty(0), noise_rad)
+    there, ok = _followed(first.grey, second.grey, corners)
+    back, ok_back = _followed(second.grey, first.grey, there)
+    returned = np.linalg.norm((back - corners)[:, 0], axis=1) < MAX_RETURN_PX
+    start, end = corners[:, 0], there[:, 0]
+    b1, b2 = first.model.rays(start), second.model.rays(end)
+    kept = (ok & ok_back)[:, 0].astype(bool) & returned & second.model.contains(end)
+    kept &= np.isfinite(b1).all(axis=1) & np.isfinite(b2).all(axis=1)
+    shift_px = np.linalg.norm(end - start, axis=1).astype(np.float64)
+    return Tracks(b1[kept], b2[kept], shift_px[kept], noise_rad)
+
+
+def _followed(start: Grey, end: Grey, corners: Any) -> tuple[Any, Any]:
+    window = (WINDOW_PX, WINDOW_PX)
+    there, ok, _ = cv2.calcOpticalFlowPyrLK(
+        start, end, corners, None, winSize=window, maxLevel=LEVELS
+    )
+    return there, ok
+
+
+def off_plane(
+    tracks: Tracks, second_from_first: RigidTransform, turn: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """(N,) angle of b2 off the epipolar plane, and its way in the plane towards t; radians.
+
+    Args:
+        second_from_first: motion of the camera as it is said to be mounted; its way is not zero.
+        turn: rotation vector, radians: the camera as it is mounted in the frame of that.
+    """
+    r, t = second_from_first.rotation, second_from_first.translation
+    if turn is not None:
+        said_from_true = cv2.Rodrigues(turn)[0]
+        r, t = said_from_true.T @ r @ said_from_true, said_from_true.T @ t
+    turned = tracks.first @ r.T
+    normal = np.cross(t / np.linalg.norm(t), turned)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-3)
+    along = np.cross(turned, normal)
+    return (tracks.second * normal).sum(axis=1), (tracks.second * along).sum(axis=1)
+
+
+def misfit(tracks: Tracks, second_from_first: RigidTransform, turn: Floats | None = None) -> float:
+    """Mean of the squared angles off the plane in sigmas, each at most ``MISFIT``: about 1 or less
+    for the right mounting, for that of another camera several."""
+    off, along = off_plane(tracks, second_from_first, turn)
+    squares = np.minimum((off / tracks.noise_rad) ** 2, MISFIT)
+    return float(np.where(along < -3 * tracks.noise_rad, MISFIT, squares).mean())
+
+
+@dataclass
+class TurnEstimate:
+    """By how much a camera is turned against its mounting; of all pairs of images so far.
+
+    A Gauss-Newton estimate with a prior at zero, robust by Cauchy's weights, that slowly forgets.
+
+    Attributes:
+        information, weighted: inverse covariance (3, 3), and the same times the rotation vector.
+    """
+
+    information: Floats = field(default_factory=lambda: np.eye(3) / PRIOR_RAD**2)
+    weighted: Floats = field(default_factory=lambda: np.zeros(3))
+
+    def add(self, tracks: Tracks, second_from_first: RigidTransform) -> None:
+        """What one pair of images says."""
+        prior = np.eye(3) * (1 - FORGETTING) / PRIOR_RAD**2
+        before, pull_before = FORGETTING * self.information + prior, FORGETTING * self.weighted
+        turn = np.linalg.solve(self.information, self.weighted)
+        for _ in range(STEPS):
+            off, along = off_plane(tracks, second_from_first, turn)
+            slope = np.stack(
+                [
+                    off_plane(tracks, second_from_first, turn + step)[0] - off
+                    for step in DIFFERENCE_RAD * np.eye(3)
+                ]
+            ) / (DIFFERENCE_RAD * TRACKING * tracks.noise_rad)
+            off /= TRACKING * tracks.noise_rad
+            weight = np.where(along < -3 * tracks.noise_rad, 0.0, 1 / (1 + off**2))
+            own, push = (slope * weight) @ slope.T, (slope * weight) @ off
+            # Errors of the motion are common to all tracks: a pair says no more than that allows.
+            strength, directions = np.linalg.eigh(own)
+            share = np.minimum(1.0, MOTION_SIGMA_RAD**-2 / np.maximum(strength, 1e-9))
+            limited = (directions * share) @ directions.T
+            own, push = limited @ own, limited @ push
+            pull = own @ turn - push
+            self.information, self.weighted = before + own, pull_before + pull
+            turn = np.linalg.solve(self.information, self.weighted)
+
+    def known_turn(self) -> tuple[Floats, int]:
+        """Rotation vector, radians, without what is not known to ``MAX_SIGMA_RAD``; and in how many
+        directions it is known."""
+        turn = np.linalg.solve(self.information, self.weighted)
+        inverse_variance, directions = np.linalg.eigh(self.information)
+        known = directions[:, inverse_variance > MAX_SIGMA_RAD**-2]
+        return known @ (known.T @ turn), known.shape[1]
