@@ -267,9 +267,7 @@ def summary(row: Row, predictor: Predictor) -> dict[str, Any]:
 
 def table(summaries: Mapping[str, Mapping[str, float]]) -> str:
     """In Markdown; the best constant's score in brackets."""
-    head = (
-        "| | mIoU | movable | static | IoU above ground | IoU with ground | mIoU of undisturbed |"
-    )
+    head = "| | mIoU | movable | static | IoU above ground | IoU with ground | mIoU kept |"
     lines = [head, "|---|---|---|---|---|---|---|"]
     for name, each in summaries.items():
         cells = [f"{each[key]:.1f} ({each[f'constant_{key}']:.1f})" for key in SCORES]
