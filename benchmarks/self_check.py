@@ -3,8 +3,10 @@
     ./run bench self_check --bag towns/t951 --bag towns/t952 --table docs/RESULTS.md
 
 Recordings are replayed through the check as the node does it, a camera a set in turn, each time
-with a fault in two cameras, or with the cameras of three pairs swapped. A fault counts as named if
-the right words are said of the right camera at the end. One JSON object a line for each row; with
+with a fault in two cameras, or with the cameras of three pairs swapped; with ``--alone`` each
+camera is by itself (of a swapped pair, both), and looked at as often as in a drive that is that
+many times as long. A fault counts as named if the right words are said of the right camera at the
+end. One JSON object a line for each row; with
 ``--table`` the table of that page between its marks is made anew.
 """
 
@@ -44,29 +46,33 @@ AXES = {"x, its way of travel": 0, "y, sideways": 1, "z, upwards": 2}
 MUD_SHARE, MUD_OPACITY, MUD_RGB = 0.3, 0.93, (60, 50, 40)
 STILL_PERCENT = NodeParameters().self_check_still_percent
 
+Names = tuple[str, ...]
 Sets = Sequence[CameraSet]
 Change = Callable[[PosedImage, CameraSet], PosedImage]
 
 
-def faults(names: tuple[str, ...]) -> Iterator[tuple[str, str, Mapping[str, Change]]]:
+def faults(names: Names, alone: bool) -> Iterator[tuple[str, str, Mapping[str, Change]]]:
     """Row of the table, words that name the fault, and what happens to which cameras."""
-    opposite = list(zip(names[: len(names) // 2], names[len(names) // 2 :], strict=False))
+    half = max(1, len(names) // 2)
+    pairs_of_a_rig = [names[number::half][:2] for number in range(half)]
+    struck = [(name,) for name in names] if alone else pairs_of_a_rig
     for degrees in (1, 2, 3):
         for axis, number in AXES.items():
-            for k, pair in enumerate(opposite):
+            for k, pair in enumerate(struck):
                 turn = partial(_turned, axis=number, degrees=degrees * (-1) ** k)
                 row = f"mounting turned by {degrees}° about the robot's {axis}"
                 yield row, TURNED, dict.fromkeys(pair, turn)
-    for pairs in _rounds(names):
+    rounds = _rounds(names)
+    for pairs in ([pair] for each in rounds for pair in each) if alone else rounds:
         others = dict(pairs) | {b: a for a, b in pairs}
         changes = {name: partial(_image_of, other=other) for name, other in others.items()}
         yield "two cameras swapped", SWAPPED, changes
-    for pair in opposite:
+    for pair in struck:
         yield "frozen image", FROZEN, dict.fromkeys(pair, _Frozen())
         yield f"mud on {100 * MUD_SHARE:.0f} % of the image", STILL, dict.fromkeys(pair, _muddy)
 
 
-def _rounds(names: tuple[str, ...]) -> Iterator[list[tuple[str, str]]]:
+def _rounds(names: Names) -> Iterator[list[tuple[str, str]]]:
     """Every pair once, in rounds of pairs without a camera in common (the circle method)."""
     first, *rest = names if len(names) % 2 == 0 else (*names, "")
     for turn in range(len(rest)):
@@ -114,22 +120,25 @@ def _muddy(image: PosedImage, cameras: CameraSet) -> PosedImage:
     return replace(image, pixels=np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def checked(sets: Sets, changes: Mapping[str, Change]) -> Mapping[str, CameraHealth]:
-    """What the check says of each camera after the drive."""
+def checked(sets: Sets, changes: Mapping[str, Change], names: Names) -> Mapping[str, CameraHealth]:
+    """What the check says of these cameras after the drive; the others are missing."""
     check = SelfCheck()
     for cameras in sets:
         images = tuple(
-            changes[image.name](image, cameras) if image and image.name in changes else image
+            changes.get(image.name, lambda image, _: image)(image, cameras)
+            if image and image.name in names
+            else None
             for image in cameras.images
         )
-        check.look(replace(cameras, images=images), STILL_PERCENT)
-    return {name: check.health.get(name, CameraHealth()) for name in sets[0].names}
+        if any(images):
+            check.look(replace(cameras, images=images), STILL_PERCENT)
+    return {name: check.health.get(name, CameraHealth()) for name in names}
 
 
 def main(
     bag: Annotated[list[Path], typer.Option(help="recording with odometry; repeatable")],
     rig: Annotated[str, typer.Option()] = "nuscenes",
-    only_healthy: Annotated[bool, typer.Option(help="no faults: false alarms alone")] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="each camera by itself")] = False,
     page: Annotated[Path | None, typer.Option("--table", help="page with the marks")] = None,
 ) -> None:
     """See the module."""
@@ -145,15 +154,17 @@ def main(
     for each in bag:
         sets = list(RecordedSets(each, load_rig(rig), image))
         started_s = time.process_time()
-        healthy = checked(sets, {})
+        names = sets[0].names
+        parts = [(name,) for name in names] if alone else [names]
+        healthy = {n: health for part in parts for n, health in checked(sets, {}, part).items()}
         cpu_ms.append((time.process_time() - started_s) / len(sets) * 1e3)
         looks += [health.looks for health in healthy.values()]
         for name, health in healthy.items():
             tried["no fault"] += 1
             named["no fault"] += bool(health.suspicion)
             print(json.dumps({"bag": each.name, "camera": name} | _rounded(health)), flush=True)
-        for row, words, changes in () if only_healthy else faults(sets[0].names):
-            for name, health in checked(sets, changes).items():
+        for row, words, changes in faults(names, alone):
+            for name, health in checked(sets, changes, (*changes,) if alone else names).items():
                 if name in changes:
                     tried[row] += 1
                     named[row] += words in health.suspicion
@@ -176,7 +187,7 @@ def main(
     cost = {"check_cpu_ms_per_set": round(float(np.median(cpu_ms)), 2)}
     print(json.dumps({"bags": len(bag), "looks_median": float(np.median(looks)), **cost}))
     if page is not None:
-        write_table(page, "self-check", "\n".join(lines))
+        write_table(page, "self-check alone" if alone else "self-check", "\n".join(lines))
 
 
 def _rounded(health: CameraHealth) -> dict[str, Any]:

@@ -35,7 +35,7 @@ MIN_LOOKS, LOOKS_KEPT = 4, 6  # before a verdict; that it rests on
 STILL_PX, EXPECTED_PX, EXPECTED_AT_M, FROZEN_SHARE = 0.1, 1.5, 20.0, 0.8
 FIT_SIGMAS = 2.0
 MIN_SWAPPED_MISFIT, MAX_OTHER_MISFIT = 2.5, 0.7  # the second as a share of the first
-MAX_TURN_DEG, MIN_LOOKS_TURNED, MAX_LEFT = 1.5, 8, 0.9
+MAX_TURN_DEG, MIN_LOOKS_TURNED, MAX_LEFT = 1.5, 8, 3.0
 # Still: a cell of a picture whose pixels hardly change from picture to picture, all far apart.
 PICTURE_WIDTH, CELL, STILL_GREY, SKY_DEG = 88, 4, 4.0, 5.0
 PICTURES_KEPT, MIN_PICTURE_STEP_M = 10, 3.0
@@ -206,7 +206,7 @@ class SelfCheck:
                     f"its images move as those of {other} should: are the two swapped? Put their "
                     "topics right in the rig file or in the drivers"
                 )
-            if _is_turned(name, camera):
+            if _is_turned(camera):
                 return self._turned(turn_deg)
         others = [each.still_percent for key, each in self._cameras.items() if key != name]
         known = [percent for percent in others if np.isfinite(percent)]
@@ -232,7 +232,7 @@ class SelfCheck:
         return best if fits and min(own, other_own) > MIN_SWAPPED_MISFIT else ""
 
     def _turned(self, turn_deg: NDArray[np.float64]) -> str:
-        turned = sum(_is_turned(*entry) for entry in self._cameras.items())
+        turned = sum(map(_is_turned, self._cameras.values()))
         x, y, z = turn_deg
         by = (
             f"{np.linalg.norm(turn_deg):.1f} degrees (about x {x:+.1f}, y {y:+.1f}, z {z:+.1f} of "
@@ -278,14 +278,13 @@ def _mean_misfits(camera: _Camera | None) -> dict[str, float]:
     return {name: float(np.mean([each[name] for each in camera.misfits])) for name in known}
 
 
-def _is_turned(name: str, camera: _Camera) -> bool:
-    """Whether the estimate is large, and explains what does not fit: else chance has made it."""
+def _is_turned(camera: _Camera) -> bool:
+    """Whether the estimate is large, and most of what was tracked fits it: else it is of chance."""
     if camera.looks < MIN_LOOKS_TURNED or len(camera.left) < LOOKS_KEPT:
         return False
     turn_rad, _ = camera.estimate.known_turn()
-    given = [each[name] for each in camera.misfits]
-    explains = float(np.mean(camera.left)) < MAX_LEFT * float(np.mean(given))
-    return explains and bool(np.rad2deg(np.linalg.norm(turn_rad)) > MAX_TURN_DEG)
+    fits = float(np.mean(camera.left)) < MAX_LEFT
+    return fits and bool(np.rad2deg(np.linalg.norm(turn_rad)) > MAX_TURN_DEG)
 
 
 def _add_picture(camera: _Camera, image: PosedImage, odom_from_camera: RigidTransform) -> None:
