@@ -119,20 +119,27 @@ class OccupancyMap:
         occupied = 1 - looks[:, -1] if self._read_out == "opacity" else class_against_free(looks)
         odds = (occupied.logit(MIN_PROBABILITY) - self._brink).clamp(*LOOK_BOUNDS)
         solid = odds > 0
-        moves = torch.zeros_like(solid)
-        moves[solid] = self._moving[looks[solid, :-1].argmax(dim=1)]
+        moves, rows = torch.zeros_like(solid), _indices(solid)
+        best = looks[:, :-1].index_select(0, rows).argmax(dim=1)
+        moves.scatter_(0, rows, self._moving.index_select(0, best))
         see, look_into = (
             torch.from_numpy(mask).to(self._device).flatten() for mask in (visible, in_view)
         )
-        cells, seen = self._cells_of(see | look_into & solid, odom_from_ego)
-        stays = ~moves[seen] & ~self._moving[self._labels[cells].long()]
-        self._classes[cells[~stays]] = 0.0
-        weight, solid = self._weight[seen], solid[seen]
-        shares = looks[seen[solid], :-1]
+        says = looks.sum(dim=1).isfinite()  # what is no number would stay in the map for ever
+        cells, seen = self._cells_of((see | look_into & solid) & says, odom_from_ego)
+        changes = moves.index_select(0, seen) | self._is_moving(self._labels.index_select(0, cells))
+        self._classes.index_fill_(0, cells.index_select(0, _indices(changes)), 0.0)
+        weight = self._weight.index_select(0, seen)
+        told = _indices(solid.index_select(0, seen))
+        solid_cells, rows = (each.index_select(0, told) for each in (cells, seen))
+        sure = occupied.index_select(0, rows) * weight.index_select(0, told)
+        shares = looks[:, :-1].index_select(0, rows)
         shares = shares / shares.sum(dim=1, keepdim=True)
-        classes = shares.clamp(min=MIN_SHARE).log() * (occupied[seen] * weight)[solid, None]
-        self._classes[cells[solid]] = self._bounded(self._classes[cells[solid]] + classes)
-        self._write(cells, odds[seen] * weight + self._odds[cells] * stays)
+        classes = shares.clamp(min=MIN_SHARE).log() * sure[:, None]
+        classes += self._classes.index_select(0, solid_cells)
+        self._classes.index_copy_(0, solid_cells, self._bounded(classes))
+        before = self._odds.index_select(0, cells) * ~changes
+        self._write(cells, odds.index_select(0, seen) * weight + before)
 
     def occupancy(self) -> SemanticOccupancy:
         """The window in the odometry frame; unknown where no camera ever looked."""
@@ -187,10 +194,10 @@ class OccupancyMap:
 
     def _fade(self, seconds: float) -> None:
         """What moves is less and less sure while nobody looks."""
-        moving = self._moving[self._labels.long()].nonzero()[:, 0]
+        moving = _indices(self._is_moving(self._labels))
         if len(moving):
             half_lives = max(seconds, 0.0) / self._options.moving_half_life_s
-            odds = self._odds[moving] * 0.5**half_lives
+            odds = self._odds.index_select(0, moving) * 0.5**half_lives
             self._write(moving, odds.masked_fill(odds < FORGOTTEN, 0.0))
 
     def _bounded(self, classes: Tensor) -> Tensor:
@@ -203,10 +210,17 @@ class OccupancyMap:
         odds = odds.clamp(-self._options.max_evidence, self._options.max_evidence)
         known, solid = odds.abs() > MIN_EVIDENCE, odds > 0
         labels = torch.full_like(cells, len(self._class_set), dtype=torch.uint8)
-        labels[solid] = self._classes[cells[solid]].argmax(dim=1).to(torch.uint8)
-        self._odds[cells] = odds
-        self._labels[cells] = labels.masked_fill(~known, IGNORE_ID)
-        self._confidence[cells] = (odds.sigmoid() * known * 255).round().to(torch.uint8)
+        told = _indices(solid)
+        classes = self._classes.index_select(0, cells.index_select(0, told))
+        labels.scatter_(0, told, classes.argmax(dim=1).to(torch.uint8))
+        confidence = (odds.sigmoid() * known * 255).round().to(torch.uint8)
+        self._odds.scatter_(0, cells, odds)
+        self._labels.scatter_(0, cells, labels.masked_fill(~known, IGNORE_ID))
+        self._confidence.scatter_(0, cells, confidence)
+
+    def _is_moving(self, labels: Tensor) -> Tensor:
+        """(M,) bool of labels (M,)."""
+        return self._moving.index_select(0, labels.int())
 
     def _cells_of(
         self, chosen_of_set: Tensor, odom_from_ego: RigidTransform
@@ -245,4 +259,13 @@ class OccupancyMap:
         )
         ring_x, ring_y, ring_z = rings
         ring = (ring_x[:, None, None] * self._size[1] + ring_y[:, None]) * self._size[2] + ring_z
-        return ring[chosen], flat[chosen].long()
+        there = _indices(chosen.flatten())
+        return ring.flatten().index_select(0, there), flat.flatten().index_select(0, there).long()
+
+
+def _indices(mask: Tensor) -> Tensor:
+    """(M,) where a mask (N,) is set.
+
+    ``index_select`` and ``scatter_`` by them take a quarter of the time of brackets.
+    """
+    return mask.nonzero()[:, 0]

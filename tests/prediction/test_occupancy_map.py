@@ -208,3 +208,17 @@ def test_what_stands_behind_something_counts_and_free_space_there_does_not(
     result = mapped.around(pose())
     assert np.array_equal(result.labels == WALL, scene(pose()))
     assert (result.labels[~scene(pose())] == IGNORE_ID).all()
+
+
+def test_what_is_no_number_says_nothing(occ3d: ClassSet) -> None:
+    mapped, expected = make_map(occ3d), make_map(occ3d)
+    broken = look(scene(pose()))
+    broken[4:9, :, 1, WALL] = float("nan")
+    broken[:, 3, :, -1] = float("inf")
+    heard = broken.isfinite().all(dim=-1).numpy()
+    for number, robot in enumerate((pose(), pose(1.0, 2.0))):
+        mapped.update(broken, ALL, ALL, number * SECOND, robot)
+        expected.update(look(scene(pose())), heard, heard, number * SECOND, robot)
+    assert not heard.all()
+    assert np.array_equal(mapped.occupancy().labels, expected.occupancy().labels)
+    assert np.array_equal(mapped.occupancy().confidence, expected.occupancy().confidence)
