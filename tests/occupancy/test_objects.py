@@ -99,16 +99,16 @@ def test_voxels_that_touch_at_a_corner_are_one_object_and_other_classes_are_othe
 ) -> None:
     result = scene(occ3d, car=[(3, 3, 3), (4, 4, 4), (20, 3, 3)], truck=[(5, 5, 5), (5, 5, 6)])
 
-    def found(boxes: list[ObjectBox]) -> list[tuple[str, float]]:
+    def outline(boxes: list[ObjectBox]) -> list[tuple[str, float]]:
         return [(occ3d.names[box.label], round(box.size_m[2], 2)) for box in boxes]
 
-    assert found(object_boxes(result, ["car", "truck"])) == [
+    assert outline(object_boxes(result, ["car", "truck"])) == [
         ("car", 1.0),
         ("truck", 1.0),
         ("car", 0.5),
     ]
-    assert found(object_boxes(result, ["car", "truck"], 2)) == [("car", 1.0), ("truck", 1.0)]
-    assert found(object_boxes(result, ["truck"])) == [("truck", 1.0)]
+    assert outline(object_boxes(result, ["car", "truck"], 2)) == [("car", 1.0), ("truck", 1.0)]
+    assert outline(object_boxes(result, ["truck"])) == [("truck", 1.0)]
     assert object_boxes(result, []) == object_boxes(result, ["bus"]) == []
 
 
