@@ -80,8 +80,11 @@ def class_against_free(probabilities: Tensor) -> Tensor:
         An opacity of 0.6 that is all one class's gives 0.6 / (0.6 + 0.4) = 0.6; shared evenly by
         three classes, 0.2 / (0.2 + 0.4) = 0.33.
     """
-    likeliest = probabilities[..., :-1].amax(dim=-1)
-    return likeliest / (likeliest + probabilities[..., -1])
+    return _against_free(probabilities[..., :-1].amax(dim=-1), probabilities[..., -1])
+
+
+def _against_free(likeliest: Tensor, free: Tensor) -> Tensor:
+    return likeliest / (likeliest + free)
 
 
 def decode_field(
@@ -103,8 +106,9 @@ def decode_field(
 def decode_probabilities(probabilities: Tensor, threshold: float, by: ReadOut) -> DecodedField:
     """As ``decode_field``, of ``class_probabilities``."""
     occupied, free_id = 1 - probabilities[..., -1], probabilities.shape[-1] - 1
-    sure = occupied if by == "opacity" else class_against_free(probabilities)
-    return _decoded(sure > threshold, probabilities[..., :-1].argmax(dim=-1), occupied, free_id)
+    likeliest, best = probabilities[..., :-1].max(dim=-1)
+    sure = occupied if by == "opacity" else _against_free(likeliest, probabilities[..., -1])
+    return _decoded(sure > threshold, best, occupied, free_id)
 
 
 def _decoded(occupied: Tensor, best: Tensor, probability: Tensor, free_id: int) -> DecodedField:

@@ -41,8 +41,9 @@ class FieldMemory:
         """
         self._grid, self._config, self._device = grid, config, device
         self._moving_ids = torch.tensor(sorted(moving_ids), device=device)
-        self._centres = torch.from_numpy(grid.centres().reshape(-1, 3)).to(device, torch.float32)
-        distance_m = self._centres[:, :2].norm(dim=1)
+        centres = torch.from_numpy(grid.centres().reshape(-1, 3)).to(device, torch.float32)
+        self._centres = centres.T.contiguous()
+        distance_m = centres[:, :2].norm(dim=1)
         self._trust = 1 / (1 + (distance_m / config.trusted_m) ** 2)
         self.reset()
 
@@ -117,15 +118,18 @@ class FieldMemory:
                 it is 0.
         """
         matrix = torch.from_numpy(from_target.matrix).to(self._device, torch.float32)
-        points = self._centres @ matrix[:3, :3].T + matrix[:3, 3]
-        origin, size = (
-            torch.tensor(values, device=self._device)
-            for values in (self._grid.origin_m, self._grid.size)
-        )
-        cell = torch.floor((points - origin) / self._grid.resolution_m).long()
-        inside = ((cell >= 0) & (cell < size)).all(dim=1, keepdim=True)
-        x, y, z = torch.minimum(cell.clamp(min=0), size - 1).unbind(dim=1)
-        return sums[(x * size[1] + y) * size[2] + z] * inside
+        points = matrix[:3, :3] @ self._centres + matrix[:3, 3:]
+        cells, inside = [], []
+        for place_m, origin_m, size in zip(
+            points, self._grid.origin_m, self._grid.size, strict=True
+        ):
+            cell = torch.floor((place_m - origin_m) / self._grid.resolution_m)
+            inside.append((cell >= 0) & (cell < size))
+            cells.append(cell.clamp_(0, size - 1).to(torch.int32))
+        x, y, z = cells
+        index = (x * self._grid.size[1] + y) * self._grid.size[2] + z
+        outside = ~(inside[0] & inside[1] & inside[2])
+        return sums.index_select(0, index).masked_fill_(outside[:, None], 0)
 
 
 def _level(pose: RigidTransform) -> RigidTransform:
