@@ -33,7 +33,7 @@ ConfigFolder = Literal[
     "rigs", "classes", "networks", "recipes", "label_sources", "class_mappings", "studies"
 ]
 MissingPolicy = Literal["wait", "skip", "mask", "reuse"]
-Backend = Literal["eager", "compile", "cuda_graph"]
+Backend = Literal["eager", "compile", "cuda_graph", "openvino"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Transport = Literal["raw", "compressed", "as_named", "ffmpeg"]
 TOPIC = re.compile(r"(~?/)?[A-Za-z0-9_{}]+(/[A-Za-z0-9_{}]+)*")  # absolute, private or relative

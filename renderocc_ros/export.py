@@ -33,7 +33,9 @@ from renderocc_ros.network.view_lifting import LiftingTable, lift, pool_plain
 
 INPUTS = ("images", "intrinsics", "ego_from_camera", "valid", "point", "pixel", "cell")
 PAST_INPUTS = ("past_volumes", "past_from_current")
-OUTPUTS = ("density", "semantics", "labels", "confidence")
+FIELD = ("density", "semantics")  # what a predictor reads: it has a threshold and a memory
+OUTPUTS = (*FIELD, "labels", "confidence")
+VOLUME = "volume"  # one more output, where past frames are fused
 OPSET = 20  # the first whose GridSample takes volumes
 
 
@@ -105,7 +107,7 @@ def export_onnx(model: Model, path: str | Path, *, cameras: int = 6) -> str:
     network = network.cpu().eval()
     examples = _examples(network, cameras)
     names = [*INPUTS, *PAST_INPUTS][: len(examples)]
-    outputs = [*OUTPUTS, "volume"] if len(examples) > len(INPUTS) else list(OUTPUTS)
+    outputs = [*OUTPUTS, VOLUME] if len(examples) > len(INPUTS) else list(OUTPUTS)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations

@@ -44,6 +44,13 @@ def shipped_weights(network: str) -> Path | None:
         return None
 
 
+def cache_path(*parts: str) -> Path:
+    """A place for what can be made again, in the user's cache folder (XDG base directories)."""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+    return base.joinpath("renderocc_ros", *parts)
+
+
 def _roots() -> Iterator[Path]:
     yield PACKAGE.parent
     for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):

@@ -79,7 +79,8 @@ class NodeParameters:
     )
     backend: str = _parameter(
         "eager",
-        "how the network runs: eager; compile (torch.compile, slow to start); cuda_graph",
+        "how the network runs: eager; compile (torch.compile, slow to start); cuda_graph; openvino "
+        "(an exported .onnx on the CPU; onnxruntime runs one else)",
         choices=get_args(Backend),
         change=Change.UNCONFIGURED,
     )

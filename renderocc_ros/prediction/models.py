@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import torch
-
-from renderocc_ros.checkpoint import Model, ModelHeader, load_checkpoint, read_header
+from renderocc_ros.checkpoint import (
+    Model,
+    ModelHeader,
+    load_checkpoint,
+    parse_metadata,
+    read_header,
+)
 from renderocc_ros.config import load_class_set
 from renderocc_ros.hub import hub_file, is_on_hub
 from renderocc_ros.network.initialise import calibrate_batch_norms
@@ -15,7 +19,6 @@ from renderocc_ros.network.renderocc import RenderOcc, build_network
 from renderocc_ros.network_config import LiftedConfig, NetworkConfig, load_network_config
 from renderocc_ros.paths import shipped_weights
 from renderocc_ros.prediction.options import Options
-from renderocc_ros.prediction.timing import StageTimer
 
 
 def is_file_name(name: str | Path) -> bool:
@@ -37,9 +40,14 @@ def model_header(path: Path) -> ModelHeader:
     """What a model's file holds; of a .safetensors no weight is read."""
     if path.suffix != ".onnx":
         return read_header(path)
-    from renderocc_ros.prediction.onnx_engine import OnnxEngine
+    return parse_metadata(exported_metadata(path), str(path))
 
-    return OnnxEngine(path, Options(device="cpu"), StageTimer(torch.device("cpu"))).header
+
+def exported_metadata(path: Path) -> dict[str, str]:
+    """What an exported file says of itself."""
+    from renderocc_ros.prediction.onnx_engine import open_session
+
+    return dict(open_session(path, Options(device="cpu")).metadata)
 
 
 def model_config(name: str) -> NetworkConfig:

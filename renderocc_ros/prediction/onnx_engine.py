@@ -1,17 +1,16 @@
-"""The exported network in onnxruntime."""
+"""The exported network, by whatever runs its file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from renderocc_ros.checkpoint import ModelHeader, parse_metadata
-from renderocc_ros.export import INPUTS, PAST_INPUTS
+from renderocc_ros.export import FIELD, INPUTS, PAST_INPUTS, VOLUME
 from renderocc_ros.network.camera_tensors import CameraTensors
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.network.temporal_fusion import PastVolume
@@ -19,49 +18,64 @@ from renderocc_ros.network.view_lifting import LiftingTable
 from renderocc_ros.prediction.options import Options
 from renderocc_ros.prediction.timing import StageTimer
 
-# Best first; the first of these that this onnxruntime was built with and the device allows.
-GPU_PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+
+class Session(Protocol):
+    """An exported file, ready to run.
+
+    Attributes:
+        device: where inputs are taken and outputs given.
+        metadata: what the file says of itself.
+        shapes: of every input and output, by name.
+    """
+
+    device: torch.device
+    metadata: Mapping[str, str]
+    shapes: Mapping[str, Sequence[int]]
+
+    def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
+        """The outputs, which stay as they are in the next run."""
+        ...
+
+
+def open_session(path: str | Path, options: Options) -> Session:
+    """By onnxruntime, or by OpenVINO if that is the backend asked for.
+
+    Raises:
+        ValueError: there is no such file, it cannot be run, or not with these options.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no file at {path}; write one with `renderocc export MODEL --onnx`")
+    if options.backend == "openvino":
+        from renderocc_ros.prediction.openvino_session import OpenVinoSession
+
+        return OpenVinoSession(path, options)
+    from renderocc_ros.prediction.onnxruntime_session import OnnxRuntimeSession
+
+    return OnnxRuntimeSession(path, options)
 
 
 class OnnxEngine:
-    """An exported file as an ``Engine``; tensors go in and come out on the CPU.
+    """An exported file as an ``Engine``.
 
     Attributes:
         header: what the model is, from the file's metadata.
         cameras: number of cameras it was exported for.
     """
 
-    def __init__(self, path: str | Path, options: Options, timer: StageTimer) -> None:
+    def __init__(self, session: Session, where: str | Path, timer: StageTimer) -> None:
         """
-        Raises:
-            ValueError: not an exported network, or no provider for the device.
-        """
-        import onnxruntime
+        Args:
+            where: opens error messages.
 
-        path = Path(path)
-        if not path.is_file():
-            raise ValueError(f"no file at {path}; write one with `renderocc export MODEL --onnx`")
-        settings = onnxruntime.SessionOptions()
-        # Threads that spin while they wait starve whatever else the robot computes.
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if options.threads is not None:
-            settings.intra_op_num_threads = options.threads
-        providers = choose_providers(options.device, onnxruntime.get_available_providers())
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(path), settings, providers=providers
-            )
-        except Exception as error:  # its errors share no base but Exception
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{path} cannot be run by onnxruntime: {reason}") from error
-        metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self.header: ModelHeader = parse_metadata(metadata, str(path))
-        self.device = torch.device("cpu")
-        self._timer = timer
-        shapes = {value.name: value.shape for value in self._session.get_inputs()}
-        self.cameras = int(shapes["images"][1])
-        self._past_shape: list[int] | None = shapes.get("past_volumes")
-        self.providers: list[str] = self._session.get_providers()
+        Raises:
+            ValueError: not an exported network.
+        """
+        self.header: ModelHeader = parse_metadata(dict(session.metadata), str(where))
+        self.device = session.device
+        self.cameras = int(session.shapes["images"][1])
+        self._session, self._timer = session, timer
+        self._past_shape = session.shapes.get("past_volumes")
 
     def __call__(
         self, cameras: CameraTensors, table: LiftingTable, past: Sequence[PastVolume]
@@ -77,36 +91,18 @@ class OnnxEngine:
             *(cameras.images, cameras.intrinsics, cameras.ego_from_camera, cameras.valid),
             *(table.point, table.pixel, table.cell),
         )
-        feed = {name: value.numpy() for name, value in zip(INPUTS, values, strict=True)}
-        feed.update(self._past(past))
-        names = ["density", "semantics"] + (["volume"] if self._past_shape else [])
+        inputs = {**dict(zip(INPUTS, values, strict=True)), **self._past(past)}
+        outputs = FIELD if self._past_shape is None else (*FIELD, VOLUME)
         with self._timer.stage("network"):
-            density, semantics, *volume = map(torch.from_numpy, self._session.run(names, feed))
+            density, semantics, *volume = self._session.run(inputs, outputs)
         return OccupancyField(density, semantics), volume[0] if volume else torch.empty(0), None
 
-    def _past(self, past: Sequence[PastVolume]) -> dict[str, Any]:
+    def _past(self, past: Sequence[PastVolume]) -> dict[str, Tensor]:
         """Missing past frames are zero volumes, which is what the network makes of them."""
         if self._past_shape is None:
             return {}
-        volumes = np.zeros(self._past_shape, np.float32)
-        motions = np.tile(np.eye(4, dtype=np.float32), (len(volumes), 1, 1))
+        volumes = torch.zeros(tuple(self._past_shape), device=self.device)
+        motions = torch.eye(4, device=self.device).repeat(len(volumes), 1, 1)
         for slot, frame in enumerate(past):
             volumes[slot], motions[slot] = frame.volume[0], frame.past_from_current[0]
         return dict(zip(PAST_INPUTS, (volumes, motions), strict=True))
-
-
-def choose_providers(device: str, available: list[str]) -> list[str]:
-    """Providers of onnxruntime for a device, best first, the CPU last.
-
-    Raises:
-        ValueError: a GPU was asked for, and this onnxruntime was built without.
-    """
-    gpu = [name for name in GPU_PROVIDERS if name in available]
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    if device.startswith("cuda") and not gpu:
-        raise ValueError(
-            f"device = '{device}', but this onnxruntime has only {', '.join(available)}; install "
-            "onnxruntime-gpu, or take device = cpu"
-        )
-    return [*gpu, "CPUExecutionProvider"]

@@ -20,13 +20,15 @@ FASTER = 0.8  # of the time that 32 bits take: less is not worth the rounding
 
 @dataclass(frozen=True)
 class Options:
-    """How a network is run; an exported ONNX file takes ``device`` and ``threads`` alone.
+    """How a network is run.
 
     Attributes:
         device: "auto" takes the GPU if there is one; else as torch names it: "cpu", "cuda:1".
         backend: "eager"; "compile" for torch.compile, whose first set takes long; "cuda_graph".
+            An exported file is run by onnxruntime, or with "openvino" by that.
         precision: of the convolutions; "bf16" and "fp16" by autocast; "auto" is "bf16" on a CPU
-            that computes it faster, see ``quickest_precision``, else "fp32".
+            that computes it faster, see ``quickest_precision``, else "fp32". Of an exported file
+            TensorRT and OpenVINO alone choose it.
         channels_last: memory layout that some CPUs and GPUs are faster with.
         threads: CPU threads of the whole process; the libraries' own choice if not given.
     """

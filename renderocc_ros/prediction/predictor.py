@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,7 +30,7 @@ from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.field_memory import FieldMemory
 from renderocc_ros.prediction.models import model_file, untrained_model
-from renderocc_ros.prediction.onnx_engine import OnnxEngine
+from renderocc_ros.prediction.onnx_engine import OnnxEngine, Session, open_session
 from renderocc_ros.prediction.options import Options, choose_device
 from renderocc_ros.prediction.runner import Engine, OfficialRunner, Runner, StreamRunner
 from renderocc_ros.prediction.timing import StageTimer
@@ -91,7 +92,7 @@ class Predictor:
             options: see ``Options``.
 
         Raises:
-            ValueError: see ``load_checkpoint``, ``OnnxEngine`` and ``Options``.
+            ValueError: see ``load_checkpoint``, ``open_session`` and ``Options``.
         """
         chosen = Options(**options)
         if Path(path).suffix == ".onnx":
@@ -127,6 +128,10 @@ class Predictor:
         It is moved to the device, its memory layout may change, and its stages are timed.
         """
         chosen = Options(**options)
+        if chosen.backend == "openvino":
+            raise ValueError(
+                "backend = 'openvino' runs exported files: renderocc export MODEL --onnx FILE"
+            )
         _set_threads(chosen)
         device = choose_device(chosen.device)
         timer = StageTimer(device)
@@ -141,10 +146,21 @@ class Predictor:
 
     @classmethod
     def _exported(cls, path: str | Path, options: Options) -> Predictor:
-        options.require_plain(f"{path}, an exported file,")
+        backend = "eager" if options.backend == "openvino" else options.backend
+        rest = replace(options, backend=backend, precision="fp32")
+        rest.require_plain(f"{path}, an exported file,")
         _set_threads(options)
-        timer = StageTimer(torch.device("cpu"))
-        engine = OnnxEngine(path, options, timer)
+        return cls.from_session(open_session(path, options), path)
+
+    @classmethod
+    def from_session(cls, session: Session, where: str | Path) -> Predictor:
+        """From an exported file that is open already.
+
+        Args:
+            where: it lies, for messages.
+        """
+        timer = StageTimer(session.device)
+        engine = OnnxEngine(session, where, timer)
         runner = _stream_runner(engine, engine.header, timer)
         return cls(engine.header, runner, engine.device, timer)
 
