@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 import typer
 
-from renderocc_ros.prediction.benchmark import ON_CPU, ON_GPU, Plan, run_benchmark
+from renderocc_ros.prediction.benchmark import ON_CPU, ON_GPU, Plan, recommendation, run_benchmark
 
 
 def benchmark(
@@ -26,7 +26,7 @@ def benchmark(
 
     From images on the host to labels on the host, noise for images. Prints one JSON object per
     backend: sets/s, latency, time per stage, peak memory, and how near its output is to eager's.
-    Each runs in a process of its own.
+    Each runs in a process of its own. At the end stderr says which to take.
 
     Example: renderocc benchmark nano --threads 2
     """
@@ -36,5 +36,8 @@ def benchmark(
     plan = Plan(cameras, (int(width), int(height)), sets, device=device, threads=threads)
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     names = backends.split(",") if backends else ON_GPU if on_gpu else ON_CPU
+    lines = []
     for line in run_benchmark(model, names, plan):
         typer.echo(json.dumps(line))
+        lines.append(line)
+    typer.echo(recommendation(lines), err=True)

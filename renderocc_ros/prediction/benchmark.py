@@ -22,20 +22,30 @@ from renderocc_ros.prediction.predictor import Predictor
 from renderocc_ros.processes import worker_processes
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 
-# Options of each way to run a model; "onnxruntime" runs its export.
+# Options of each way to run a model.
 BACKENDS: dict[str, dict[str, Any]] = {
     "eager": {},
     "channels_last": {"channels_last": True},
     "bf16": {"precision": "bf16"},
+    "bf16_channels_last": {"precision": "bf16", "channels_last": True},
     "fp16": {"precision": "fp16"},
     "compile": {"backend": "compile"},
     "compile_fp16": {"backend": "compile", "precision": "fp16"},
     "cuda_graph": {"backend": "cuda_graph"},
     "cuda_graph_fp16": {"backend": "cuda_graph", "precision": "fp16", "channels_last": True},
     "onnxruntime": {},
+    "openvino": {"backend": "openvino"},
+    "openvino_bf16": {"backend": "openvino", "precision": "bf16"},
+    "tensorrt_fp16": {"precision": "fp16"},
 }
-ON_CPU = ("eager", "channels_last", "bf16", "onnxruntime")
-ON_GPU = (*ON_CPU[:2], "fp16", "compile", "compile_fp16", "cuda_graph", "cuda_graph_fp16")
+# Those that run the model's export.
+EXPORTED = ("onnxruntime", "openvino", "openvino_bf16", "tensorrt_fp16")
+ON_CPU = ("eager", "channels_last", "bf16", "bf16_channels_last", *EXPORTED[:3])
+ON_GPU = (
+    *("eager", "channels_last", "fp16", "compile", "compile_fp16"),
+    *("cuda_graph", "cuda_graph_fp16", "onnxruntime", "tensorrt_fp16"),
+)
+MIN_EQUAL = 0.99  # share of labels: a way that changes more is not recommended
 SET_PERIOD_NS = 100_000_000
 SPEED_M_S = 8.0
 
@@ -73,8 +83,8 @@ def run_benchmark(source: str, backends: Sequence[str], plan: Plan) -> Iterator[
 
     Args:
         source: a checkpoint, an exported .onnx, or the name of a preset.
-        backends: keys of ``BACKENDS``; eager, to which the others are compared, always runs first
-            unless ``source`` is an exported file.
+        backends: keys of ``BACKENDS``; eager, to which the others are compared, always runs first.
+            Of an exported file those in ``EXPORTED``, onnxruntime first.
 
     Yields:
         one line per backend, ready for JSON; ``error`` in place of figures where one cannot run.
@@ -86,7 +96,8 @@ def run_benchmark(source: str, backends: Sequence[str], plan: Plan) -> Iterator[
     if unknown:
         raise ValueError(f"backend '{unknown[0]}' is not one of: {', '.join(BACKENDS)}")
     exported = Path(source).suffix == ".onnx"
-    order = ["onnxruntime"] if exported else list(dict.fromkeys(["eager", *backends]))
+    first = "onnxruntime" if exported else "eager"
+    order = [name for name in dict.fromkeys([first, *backends]) if name in EXPORTED or not exported]
     if is_file_name(source):
         load = Predictor.from_checkpoint if exported else load_model
         load(source)  # a broken file is told at once
@@ -101,6 +112,33 @@ def run_benchmark(source: str, backends: Sequence[str], plan: Plan) -> Iterator[
                 continue
             reference = reference or measured
             yield {**measured.line, **_compared(measured, reference)}
+
+
+def recommendation(lines: Sequence[dict[str, Any]]) -> str:
+    """Which of the measured ways to take: the quickest of those whose labels are eager's, but for a
+    few; "" if none ran. On a CPU, which others need as well, the one of least CPU time.
+
+    Args:
+        lines: of ``run_benchmark``, of one network.
+    """
+    good = [line for line in lines if line.get("labels_equal", 0.0) >= MIN_EQUAL]
+    if not good:
+        return ""
+    by_cpu = good[0]["device"] == "cpu"
+
+    def milliseconds(line: dict[str, Any]) -> float:
+        return float(line["cpu_ms_per_set"] if by_cpu else line["latency_ms"]["p50"])
+
+    best = min(good, key=milliseconds)
+    options = ", ".join(f"{key}: {value}" for key, value in BACKENDS[best["backend"]].items())
+    chosen = f"{best['backend']} ({options or 'no options'})"
+    if best["backend"] in EXPORTED:
+        chosen += " with the file of `renderocc export`"
+    return (
+        f"take {chosen}: {milliseconds(best):.0f} ms {'of CPU time ' if by_cpu else ''}a set, "
+        f"{good[0]['backend']} takes {milliseconds(good[0]):.0f}; {best['labels_equal']:.2%} of "
+        "the labels are equal"
+    )
 
 
 def ring_drive(plan: Plan) -> Iterator[CameraSet]:
@@ -136,12 +174,13 @@ def _pose(number: int, cameras: int) -> RigidTransform:
 def _in_own_process(source: str, backend: str, plan: Plan, folder: str) -> _Measured | str:
     """The measurement, or why there is none."""
     with worker_processes(1) as pool:
-        if backend == "onnxruntime" and Path(source).suffix != ".onnx":
-            target = str(Path(folder) / "model.onnx")
-            problem = pool.submit(_export, source, target, plan.cameras).result()
-            if problem:
-                return problem
-            source = target
+        if backend in EXPORTED and Path(source).suffix != ".onnx":
+            target = Path(folder, "model.onnx")
+            if not target.exists():
+                problem = pool.submit(_export, source, str(target), plan.cameras).result()
+                if problem:
+                    return problem
+            source = str(target)
     with worker_processes(1) as pool:
         return pool.submit(_measure, source, backend, plan).result()
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from renderocc_ros.checkpoint import Model, read_header, save_checkpoint
 from renderocc_ros.cli import app
 from renderocc_ros.prediction import Predictor
-from renderocc_ros.prediction.benchmark import Plan, ring_drive, run_benchmark
+from renderocc_ros.prediction.benchmark import Plan, recommendation, ring_drive, run_benchmark
 from renderocc_ros.prediction.models import load_model, untrained_model
 
 Models = Callable[..., Model]
@@ -102,6 +103,33 @@ def test_benchmark_refuses_what_it_does_not_know(saved: Path) -> None:
     code, text = run("benchmark", str(saved), "--image-size", "big")
     assert code == 1
     assert "give WIDTHxHEIGHT" in text
+
+
+def test_the_quickest_way_with_equal_labels_is_recommended() -> None:
+    def line(backend: str, cpu_ms: float, latency_ms: float, equal: float, device: str) -> Any:
+        return {
+            "backend": backend,
+            "device": device,
+            "cpu_ms_per_set": cpu_ms,
+            "latency_ms": {"p50": latency_ms},
+            "labels_equal": equal,
+        }
+
+    lines = [
+        line("eager", 300, 150, 1.0, "cpu"),
+        line("bf16", 90, 40, 0.97, "cpu"),
+        {"backend": "openvino", "error": "not installed"},
+        line("openvino_bf16", 110, 90, 0.995, "cpu"),
+        line("onnxruntime", 180, 80, 1.0, "cpu"),
+    ]
+    assert recommendation(lines) == (
+        "take openvino_bf16 (backend: openvino, precision: bf16) with the file of `renderocc "
+        "export`: 110 ms of CPU time a set, eager takes 300; 99.50% of the labels are equal"
+    )
+    lines = [line("eager", 10, 30, 1.0, "NVIDIA"), line("cuda_graph", 12, 20, 1.0, "NVIDIA")]
+    assert recommendation(lines).startswith("take cuda_graph (backend: cuda_graph): 20 ms a set,")
+    assert recommendation(lines[:1]).startswith("take eager (no options): 30 ms a set")
+    assert recommendation([{"backend": "eager", "error": "no such device"}]) == ""
 
 
 @pytest.mark.slow
