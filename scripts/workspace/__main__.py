@@ -33,7 +33,8 @@ HELP = """\
 ./run test --also kilted          all tests, and those that need ROS again on that distribution
 ./run shell                       a shell in the workspace: python, renderocc …
 ./run build                       messages and underlay only (no torch)
-./run bench NAME …                benchmarks/NAME.py; options after the names go to each
+./run bench NAME …                benchmarks/NAME.py; what follows the names goes to each
+./run bench gpu OUT               all that a GPU decides, in under eight minutes
 ./run renderocc --help            any command inside the workspace
 ./run clean                       remove the workspace: virtual environments, builds, logs
 """
@@ -180,11 +181,11 @@ def _failed(env: dict[str, str], checks: dict[str, list[str]]) -> list[str]:
 def _benchmarks(arguments: Sequence[str]) -> list[str]:
     """The names that `bench` was given; known before anything is set up."""
     known = sorted(path.stem for path in (CHECKOUT / "benchmarks").glob("[!_]*.py"))
-    names = list(takewhile(lambda word: not word.startswith("-"), arguments))
-    unknown = [name for name in names if name not in known]
-    if not names or unknown:
+    names = list(takewhile(known.__contains__, arguments))
+    if not names:
         raise StepFailed(
-            f"bench: {unknown or 'no name given'}; there are: {', '.join(known) or 'none'}"
+            f"bench: {list(arguments[:1]) or 'no name given'}; "
+            f"there are: {', '.join(known) or 'none'}"
         )
     return names
 
