@@ -49,7 +49,7 @@ class OnnxRuntimeSession:
             settings.intra_op_num_threads = options.threads
         names = choose_providers(options.device, onnxruntime.get_available_providers())
         require_precision(options.precision, names)
-        index = torch.device(options.device).index or 0 if options.device != "auto" else 0
+        index = gpu_index(options.device)
         engines = None
         if names[0] == TENSORRT and torch.cuda.is_available():
             gpu = torch.cuda.get_device_name(index)
@@ -116,6 +116,20 @@ def choose_providers(device: str, available: list[str]) -> list[str]:
             "onnxruntime-gpu, or take device = cpu"
         )
     return [*gpu, CPU]
+
+
+def gpu_index(device: str) -> int:
+    """Of "cuda:1" 1; else 0.
+
+    Raises:
+        ValueError: torch knows no such device.
+    """
+    if device == "auto":
+        return 0
+    try:
+        return torch.device(device).index or 0
+    except RuntimeError as error:
+        raise ValueError(f"device = '{device}' is no device: auto, cpu, cuda or cuda:1") from error
 
 
 def require_precision(precision: str, providers: Sequence[str]) -> None:

@@ -59,13 +59,13 @@ class OpenVinoSession:
                 if result.input_value(0).get_any_name() not in (*FIELD, VOLUME):
                     model.remove_result(result)
             self._request: Any = core.compile_model(model, "CPU", settings).create_infer_request()
+            values = (*model.inputs, *model.outputs)
+            self.shapes: Mapping[str, Sequence[int]] = {
+                value.get_any_name(): list(value.get_shape()) for value in values
+            }
         except RuntimeError as error:
             reason = " ".join(str(error).split())[-300:]
             raise ValueError(f"{path} cannot be run by OpenVINO: {reason}") from error
-        values = (*model.inputs, *model.outputs)
-        self.shapes: Mapping[str, Sequence[int]] = {
-            value.get_any_name(): list(value.get_shape()) for value in values
-        }
 
     def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
         """See ``Session``."""

@@ -134,6 +134,8 @@ def test_options_that_an_exported_file_has_no_use_for(tiny_model: Models, tmp_pa
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"precision = 'bf16': of onnxruntime only TensorRT choo"):
         Predictor.from_checkpoint(path, device="cpu", precision="bf16")
+    with pytest.raises(ValueError, match=r"device = 'gpu:0' is no device: auto, cpu, cuda or cuda"):
+        Predictor.from_checkpoint(path, device="gpu:0")
     with pytest.raises(ValueError, match=r"'openvino' runs exported files: renderocc export"):
         Predictor.from_model(tiny_model(), backend="openvino")
 
@@ -230,6 +232,21 @@ def test_what_providers_are_told(tmp_path: Path) -> None:
     assert told["trt_int8_enable"] == "True"
     assert told["trt_fp16_enable"] == "False"
     assert not any("cache" in name for name in told), "no GPU that they could be for"
+
+
+def test_a_gpu_that_cannot_be_loaded_is_no_cpu_unnoticed(
+    exported_file: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime goes on without a provider whose libraries are missing."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    present = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: present)
+    with pytest.raises(ValueError, match="onnxruntime could not load what CUDAExecutionProvider"):
+        Predictor.from_checkpoint(exported_file("from_above"), device="cuda")
+    assert Predictor.from_checkpoint(exported_file("from_above")).device.type == "cpu"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
