@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -108,7 +109,7 @@ def to_image(pixels: NDArray[Any], encoding: str) -> Image:
     height, width = pixels.shape[:2]
     message = Image(height=height, width=width, encoding=encoding)
     message.step = pixels.nbytes // height
-    message.data = to_array(pixels)
+    message.data = to_array(np.ascontiguousarray(pixels).view(np.uint8))
     return message
 
 
