@@ -43,11 +43,10 @@ KINDS = {"/cam/image_raw/compressed": CompressedImage, "/cam/camera_info": Camer
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1.1 s: noise images of 200 kB, CameraInfo, latched texts, boxes, a name ROS 2 refuses."""
+    """1.1 s: noise images of 200 kB, CameraInfo, latched texts, a type that no package here has, a
+    name ROS 2 refuses."""
     random = np.random.default_rng(3)
-    boxes = messages.make(
-        "vision_msgs/msg/Detection3DArray", header=messages.header(START_NS, "map"), detections=[]
-    )
+    goal = messages.make("actionlib_msgs/msg/GoalID", stamp=messages.time(START_NS), id="home")
     path = tmp_path_factory.mktemp("player") / "drive"
     with BagWriter(path) as writer:
         writer.add_topic("/note", "std_msgs/msg/Header", LATCHED)
@@ -59,7 +58,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.write("/cam/camera_info", messages.camera_info(stamp, "cam", MODEL), stamp)
             image = messages.compressed_image(stamp, "cam", data)
             writer.write("/cam/image_raw/compressed", image, stamp)
-            writer.write("/boxes", boxes, stamp)
+            writer.write("/goal", goal, stamp)
             writer.write("/fish-eye/info", messages.camera_info(stamp, "cam", MODEL), stamp)
     return path
 
@@ -163,7 +162,7 @@ def test_every_message_arrives_once_in_order_and_unchanged(
     printed = output(process)
     for topic in KINDS:
         assert same(listener.data[topic], recorded(bag, topic))
-    assert f"skipped: {COUNT} messages of vision_msgs/msg/Detection3DArray" in printed
+    assert f"skipped: {COUNT} messages of actionlib_msgs/msg/GoalID" in printed
     assert f"skipped: {COUNT} messages of /fish-eye/info, no topic name of ROS 2" in printed
     assert f"published {2 * COUNT + 2} messages on 3 topics" in printed
 
@@ -307,10 +306,10 @@ def test_without_subscribers_it_waits_and_ends_when_told(bag: Path, start: Any) 
 def test_mistakes_are_named(bag: Path, tmp_path: Path, start: Any) -> None:
     for arguments, wanted in (
         ((tmp_path / "absent",), "does not exist"),
-        ((bag, "--topics", "/lidar"), "no topic '/lidar' in the bag; it holds: /boxes"),
+        ((bag, "--topics", "/lidar"), "no topic '/lidar' in the bag; it holds: /cam"),
         ((bag, "--start", "99"), "the bag is 1.1 s long"),
         ((bag, "--rate", "0"), "rate 0.0 must be above 0"),
-        ((bag, "--topics", "/boxes"), "nothing to play"),
+        ((bag, "--topics", "/goal"), "nothing to play"),
     ):
         process = start(*arguments)
         output = " ".join(process.communicate(timeout=PATIENCE_S)[0].split())
