@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +12,6 @@ from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py import point_cloud2
 
 from renderocc_ros.node.costmap import (
-    VisibleVoxels,
     blocking_voxels,
     layers_between,
     to_costmap,
@@ -21,15 +21,13 @@ from renderocc_ros.node.obstacles import Floats, Reach, clearing_points, obstacl
 from renderocc_ros.node.parameters import NodeParameters
 from renderocc_ros.occupancy.ros_messages import to_header
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
-from renderocc_ros.rig.camera_set import CameraSet
 
 
 class Navigation:
     """The messages about one result; what they share is computed once, and not before it is needed.
 
     Args:
-        cameras: the set that the result comes from.
-        visible_voxels: tells what they see.
+        visible: (X, Y, Z) bool, which voxels of the heights in question the cameras see.
         frame: the frame that the grid lies in.
         parameters: heights, classes and reach.
     """
@@ -37,13 +35,11 @@ class Navigation:
     def __init__(
         self,
         occupancy: SemanticOccupancy,
-        cameras: CameraSet,
-        visible_voxels: VisibleVoxels,
+        visible: Callable[[], NDArray[np.bool_]],
         frame: str,
         parameters: NodeParameters,
     ) -> None:
-        self._occupancy, self._cameras, self._frame = occupancy, cameras, frame
-        self._visible_voxels = visible_voxels
+        self._occupancy, self._visible, self._frame = occupancy, visible, frame
         low_m, high_m = parameters.costmap_height_m
         self._height_m, self._classes = (low_m, high_m), parameters.costmap_classes
         self._layers = layers_between(occupancy.grid, self._height_m)
@@ -73,8 +69,7 @@ class Navigation:
 
     @cached_property
     def _costs(self) -> NDArray[np.int8]:
-        visible = self._visible_voxels.of(self._occupancy, self._cameras, self._layers)
-        return to_costs(self._occupancy, self._height_m, self._classes, visible)
+        return to_costs(self._occupancy, self._height_m, self._classes, self._visible())
 
     def _cloud(self, points: Floats) -> PointCloud2:
         header = to_header(self._occupancy.stamp_ns, self._frame)

@@ -22,7 +22,7 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.msg import SemanticClasses
 from renderocc_ros.msg import SemanticOccupancy as SemanticOccupancyMessage
 from renderocc_ros.network_config import ImageConfig
-from renderocc_ros.node.costmap import VisibleVoxels
+from renderocc_ros.node.costmap import VisibleVoxels, layers_between
 from renderocc_ros.node.diagnostics import OK, WARN, Finding
 from renderocc_ros.node.heights import to_heights
 from renderocc_ros.node.mapping import MapOverTime
@@ -66,6 +66,7 @@ OPTIONAL_TYPES: Mapping[str, str] = {
     "octomap": "octomap_msgs/msg/Octomap",
     "voxel_grid": "nav2_msgs/msg/VoxelGrid",
 }
+NEED_ALL_LAYERS = {"octomap", "voxel_grid"}
 LATCHED_OUTPUTS = ("costmap", "map_costmap", "octomap")
 
 
@@ -86,8 +87,7 @@ class Outputs:
     ) -> None:
         self._node, self._frame, self._map_frame = node, rig.base_frame, rig.odom_frame or ""
         self.map = MapOverTime()
-        self._visible_between_heights = VisibleVoxels(image)
-        self._visible = VisibleVoxels(image)
+        self._visible_voxels = VisibleVoxels(image)
         self._last_result: SemanticOccupancy | None = None
         self._views = RenderedViews(node, rig.names, times)
         self._times, self._counters = times, counters
@@ -134,19 +134,26 @@ class Outputs:
         self._last_result = occupancy
         posed_images = [posed for posed in cameras.images if posed is not None]
         stamps_ns = {posed.name: posed.stamp_ns for posed in posed_images}
+        wanted = {
+            name: publisher
+            for name, publisher in self._publishers.items()
+            if name in parameters.outputs and publisher.get_subscription_count() > 0
+        }
+        low_m, high_m = parameters.costmap_height_m
+        layers = layers_between(occupancy.grid, (low_m, high_m))
+        if parameters.map_enabled or not NEED_ALL_LAYERS.isdisjoint(wanted):
+            layers = slice(0, occupancy.grid.size[2])
 
         @cache
         def visible() -> NDArray[np.bool_]:
-            return self._visible.of(occupancy, cameras, slice(0, occupancy.grid.size[2]))
+            return self._visible_voxels.of(occupancy, cameras, layers)
 
         if parameters.map_enabled:
             with self._times.stage("map"):
                 self.map.update(occupancy, visible(), predictor, cameras, parameters)
         elif self.map.exists:
             self.map.reset()
-        navigation = Navigation(
-            occupancy, cameras, self._visible_between_heights, self._frame, parameters
-        )
+        navigation = Navigation(occupancy, visible, self._frame, parameters)
         builders: dict[str, Callable[[], Any]] = {
             "points": lambda: to_cloud(
                 occupancy.keeping(parameters.points_classes),
@@ -191,9 +198,8 @@ class Outputs:
                     make, self.map.current().keeping(parameters.octomap_classes), self._map_frame
                 ),
             }
-        for name, publisher in self._publishers.items():
-            wanted = name in builders and name in parameters.outputs
-            if wanted and publisher.get_subscription_count() > 0:
+        for name, publisher in wanted.items():
+            if name in builders:
                 with self._times.stage(f"publish {name}"):
                     publisher.publish(builders[name]())
                 since_ms = (time.perf_counter() - last_arrival_s) * 1e3

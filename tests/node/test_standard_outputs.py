@@ -22,6 +22,9 @@ from renderocc_ros.msg import SemanticOccupancy
 from vision_msgs.msg import Detection3DArray
 
 from renderocc_ros.config import load_class_set
+from renderocc_ros.node.costmap import blocking_voxels, layers_between
+from renderocc_ros.node.obstacles import BLOCKED
+from renderocc_ros.node.obstacles import FREE as FREE_COST
 from renderocc_ros.occupancy.messages import occupancy_of
 from renderocc_ros.occupancy.objects import object_boxes
 from renderocc_ros.occupancy.octree import FREE, OCCUPIED, UNKNOWN, cell_states
@@ -122,8 +125,8 @@ def test_octree_and_voxel_grid_hold_the_result_and_what_is_seen_free(
     running: tuple[Listener, Control],
 ) -> None:
     listener, _ = running
-    message, voxels, octomap = listener.wait(
-        lambda: of_one_stamp(listener, "occupancy", "voxel_grid", "octomap"),
+    message, costmap, voxels, octomap = listener.wait(
+        lambda: of_one_stamp(listener, "occupancy", "costmap", "voxel_grid", "octomap"),
         "octree and voxel grid",
     )
     assert octomap.header == voxels.header == message.header
@@ -135,6 +138,14 @@ def test_octree_and_voxel_grid_hold_the_result_and_what_is_seen_free(
     assert not (free & result.occupied).any() and free.any()
     hidden = (cell_states(result) == FREE) & (states == UNKNOWN)  # behind what is occupied
     assert hidden.any()
+    layers = layers_between(result.grid, (0.3, 2.0))
+    costs = np.array(costmap.data, np.int8).reshape(costmap.info.height, costmap.info.width).T
+    blocked = blocking_voxels(result, layers, ()).any(axis=2)
+    assert np.array_equal(costs == BLOCKED, blocked)
+    seen = (free & result.in_view)[:, :, layers]  # lines of sight cross some that no image shows
+    open_columns = seen.any(axis=2) & ~blocked
+    assert (costs[open_columns] == FREE_COST).all() and open_columns.any()
+    assert open_columns[costs == FREE_COST].mean() > 0.9  # in others the ground alone is seen
 
 
 def test_where_a_map_is_kept_the_octree_is_the_maps(running: tuple[Listener, Control]) -> None:
