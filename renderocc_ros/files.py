@@ -49,9 +49,14 @@ def claim(file: Path, refusal: str) -> IO[bytes]:
         raise ValueError(refusal) from error
 
 
-def locked(file: Path) -> BinaryIO:
-    """Wait until no other process or thread has the file locked, and lock it until it is closed."""
-    return _opened_alone(file, lambda lock: fcntl.flock(lock, fcntl.LOCK_EX))
+def locked(file: Path, wait: bool = True) -> BinaryIO:
+    """Wait until no other process or thread has the file locked, and lock it until it is closed.
+
+    Raises:
+        BlockingIOError: another has it, and ``wait`` is False.
+    """
+    how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+    return _opened_alone(file, lambda lock: fcntl.flock(lock, how))
 
 
 def _opened_alone(path: Path, lock: Callable[[IO[bytes]], None]) -> BinaryIO:

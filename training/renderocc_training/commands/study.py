@@ -11,7 +11,7 @@ import torch
 import typer
 
 from renderocc_ros.config import load_class_set
-from renderocc_ros.files import write_whole
+from renderocc_ros.files import locked, write_whole
 from renderocc_training.commands._label_options import Format, Root, Version, opened
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.samples.truth import TruthFolder
@@ -19,7 +19,6 @@ from renderocc_training.sequences.data_sets import hold_out
 from renderocc_training.study.plan import Plan, Study, load_study, plans
 from renderocc_training.study.runs import StudyData, baselines, run
 from renderocc_training.study.tables import Scores, table_lines
-from renderocc_training.trainer.run_state import claim
 
 RESULTS = "RESULTS.md"
 PARTS = ("training", "validation", "test")
@@ -58,6 +57,7 @@ def study(
         --validation v --test t --out study --minutes 8 --workers 8
 
     Rows that train alike are trained once. All rows get a first seed before any gets a second.
+    Several processes may work on one study: each takes what no other has in hand.
     The tables are in <out>/RESULTS.md. All that a study has done is in <out>: copied elsewhere, it
     goes on there. Rows whose labels need a LiDAR are left out where the data set has none.
     """
@@ -91,16 +91,20 @@ def study(
         raise ValueError("no row is left: the labels of all of them need a LiDAR")
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    with claim(out):
-        _same_data(out, data)
-        _write_tables(out, wanted, rows[0][1], data)
-        for seed in range(seeds):
-            for row, plan in rows:
-                file = _scores_file(out, plan, seed)
+    _same_data(out, data)
+    _write_tables(out, wanted, rows[0][1], data)
+    for seed in range(seeds):
+        for row, plan in rows:
+            folder, file = (out / part / f"{plan.key}-{seed}" for part in ("runs", "scores"))
+            file = file.with_suffix(".json")
+            try:
+                mine = locked(folder.with_suffix(".lock"), wait=False)
+            except BlockingIOError:
+                continue
+            with mine:
                 if file.is_file():
                     continue
                 typer.echo(f"{row.name}, seed {seed}", err=True)
-                folder = out / "runs" / f"{plan.key}-{seed}"
                 scores = run(plan, seed, data, folder, lambda: time.monotonic() > until_s, workers)
                 if scores is None:
                     typer.echo("time is up; call it again to go on", err=True)
@@ -108,10 +112,6 @@ def study(
                 _write_json(file, {"row": row.name, "seed": seed, "scores": scores})
                 _write_tables(out, wanted, rows[0][1], data)
     typer.echo(out / RESULTS)
-
-
-def _scores_file(out: Path, plan: Plan, seed: int) -> Path:
-    return out / "scores" / f"{plan.key}-{seed}.json"
 
 
 def _same_data(out: Path, data: StudyData) -> None:
@@ -129,8 +129,9 @@ def _same_data(out: Path, data: StudyData) -> None:
 
 def _write_tables(out: Path, wanted: Study, plan: Plan, data: StudyData) -> None:
     file = out / "baselines.json"
-    if not file.is_file():
-        _write_json(file, baselines(plan, data))
+    with locked(out / "runs" / "baselines.lock"):
+        if not file.is_file():
+            _write_json(file, baselines(plan, data))
     untrained = json.loads(file.read_text(encoding="utf-8"))
     lines = [
         f"# Study: {wanted.name}",
