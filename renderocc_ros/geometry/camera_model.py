@@ -126,8 +126,10 @@ class CameraModel:
         NaN for a pixel that no ray of the distortion model meets (the dark rim of a fisheye).
         """
         pixels = np.asarray(pixels, dtype=np.float64)
-        inverse = np.linalg.inv(self.intrinsics[:2, :2])
-        plane = (pixels - self.intrinsics[:2, 2]) @ inverse.T
+        # Solved by hand: LAPACK wakes its threads even for two rows, which may take a millisecond.
+        (fx, skew, cx), (_, fy, cy) = self.intrinsics[:2]
+        y = (pixels[..., 1] - cy) / fy
+        plane = np.stack([(pixels[..., 0] - cx - skew * y) / fx, y], axis=-1)
         if self.distortion_model == "equidistant":
             return self._rays_fisheye(plane)
         ideal = self._undistort(plane)
