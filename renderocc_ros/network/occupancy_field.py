@@ -80,10 +80,11 @@ def class_against_free(probabilities: Tensor) -> Tensor:
         An opacity of 0.6 that is all one class's gives 0.6 / (0.6 + 0.4) = 0.6; shared evenly by
         three classes, 0.2 / (0.2 + 0.4) = 0.33.
     """
-    return _against_free(probabilities[..., :-1].amax(dim=-1), probabilities[..., -1])
+    return against_free(probabilities[..., :-1].amax(dim=-1), probabilities[..., -1])
 
 
-def _against_free(likeliest: Tensor, free: Tensor) -> Tensor:
+def against_free(likeliest: Tensor, free: Tensor) -> Tensor:
+    """``class_against_free`` of two probabilities that are there already."""
     return likeliest / (likeliest + free)
 
 
@@ -107,7 +108,7 @@ def decode_probabilities(probabilities: Tensor, threshold: float, by: ReadOut) -
     """As ``decode_field``, of ``class_probabilities``."""
     occupied, free_id = 1 - probabilities[..., -1], probabilities.shape[-1] - 1
     likeliest, best = probabilities[..., :-1].max(dim=-1)
-    sure = occupied if by == "opacity" else _against_free(likeliest, probabilities[..., -1])
+    sure = occupied if by == "opacity" else against_free(likeliest, probabilities[..., -1])
     return _decoded(sure > threshold, best, occupied, free_id)
 
 

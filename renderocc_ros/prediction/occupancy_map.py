@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
-from renderocc_ros.network.occupancy_field import class_against_free
+from renderocc_ros.network.occupancy_field import against_free
 from renderocc_ros.network_config import ReadOut
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 
@@ -35,6 +36,7 @@ MIN_PROBABILITY, MIN_SHARE = 1e-3, 0.2  # of a look: no class is ruled out by on
 LOOK_BOUNDS = (-0.5, 2.0)  # log-odds of one look
 MIN_EVIDENCE = 1e-4  # log-odds: less is none
 FORGOTTEN = 0.05  # log-odds: what moved and has faded to less is not known any more
+MAYBE_SOLID = 0.99  # of the threshold: below that a cell is free whatever the rounding
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class OccupancyMap:
     ) -> None:
         self._grid, self._class_set, self._options, self._device = grid, class_set, options, device
         self._read_out: ReadOut = read_out
-        self._brink = math.log(threshold / (1 - threshold))
+        self._threshold, self._brink = threshold, math.log(threshold / (1 - threshold))
         across = [max(1, math.ceil(size_m / grid.resolution_m)) for size_m in options.size_m]
         self._size = (across[0], across[1], grid.size[2])
         self._moving = torch.zeros(256, dtype=torch.bool, device=device)
@@ -85,6 +87,8 @@ class OccupancyMap:
         distance_m = torch.from_numpy(np.linalg.norm(grid.centres()[..., :2], axis=-1)).flatten()
         weight = options.look_weight / (1 + (distance_m / options.trusted_m) ** 2)
         self._weight = weight.to(device, torch.float32)
+        numbers = torch.arange(grid.cell_count, dtype=torch.int32, device=device)
+        self._of_bordered = self._bordered(numbers)
         self.reset()
 
     def reset(self) -> None:
@@ -93,7 +97,6 @@ class OccupancyMap:
         self._odds = torch.zeros(count, device=self._device)
         self._classes = torch.zeros(count, len(self._class_set), device=self._device)
         self._labels = torch.full((count,), IGNORE_ID, dtype=torch.uint8, device=self._device)
-        self._confidence = torch.zeros(count, dtype=torch.uint8, device=self._device)
         self._low: NDArray[np.int64] | None = None  # cell of the odometry frame at the corner
         self._stamp_ns = 0
 
@@ -116,30 +119,28 @@ class OccupancyMap:
         self._follow(odom_from_ego)
         self._fade((stamp_ns - before_ns) * 1e-9)
         looks = probabilities.to(self._device).flatten(0, 2)
-        occupied = 1 - looks[:, -1] if self._read_out == "opacity" else class_against_free(looks)
-        odds = (occupied.logit(MIN_PROBABILITY) - self._brink).clamp(*LOOK_BOUNDS)
-        solid = odds > 0
-        moves, rows = torch.zeros_like(solid), _indices(solid)
-        best = looks[:, :-1].index_select(0, rows).argmax(dim=1)
-        moves.scatter_(0, rows, self._moving.index_select(0, best))
         see, look_into = (
             torch.from_numpy(mask).to(self._device).flatten() for mask in (visible, in_view)
         )
-        says = looks.sum(dim=1).isfinite()  # what is no number would stay in the map for ever
-        cells, seen = self._cells_of((see | look_into & solid) & says, odom_from_ego)
-        changes = moves.index_select(0, seen) | self._is_moving(self._labels.index_select(0, cells))
+        # No class is likelier than all together: what is free by that is free by either read-out.
+        maybe_solid = looks[:, -1] < 1 - MAYBE_SOLID * self._threshold
+        cells, seen = self._cells_of(see | look_into & maybe_solid, odom_from_ego)
+        looks = looks.index_select(0, seen)
+        free, (likeliest, best) = looks[:, -1], looks[:, :-1].max(dim=1)
+        occupied = 1 - free if self._read_out == "opacity" else against_free(likeliest, free)
+        odds = (occupied.logit(MIN_PROBABILITY) - self._brink).clamp(*LOOK_BOUNDS)
+        solid = odds > 0
+        # What is no number would stay in the map for ever (the max hands it on).
+        says = (see.index_select(0, seen) | solid) & (likeliest + free).isfinite()
+        labels = self._labels.index_select(0, cells)
+        changes = (self._is_moving(labels) | self._moving.index_select(0, best) & solid) & says
         self._classes.index_fill_(0, cells.index_select(0, _indices(changes)), 0.0)
-        weight = self._weight.index_select(0, seen)
-        hits = _indices(solid.index_select(0, seen))
-        solid_cells, rows = (each.index_select(0, hits) for each in (cells, seen))
-        sure = occupied.index_select(0, rows) * weight.index_select(0, hits)
-        shares = looks[:, :-1].index_select(0, rows)
-        shares = shares / shares.sum(dim=1, keepdim=True)
-        classes = shares.clamp(min=MIN_SHARE).log() * sure[:, None]
-        classes += self._classes.index_select(0, solid_cells)
-        self._classes.index_copy_(0, solid_cells, self._bounded(classes))
+        weight, hits = self._weight.index_select(0, seen), _indices(solid & says)
+        looks, solid_cells = (each.index_select(0, hits) for each in (looks, cells))
+        best = self._add_classes(solid_cells, looks, (occupied * weight).index_select(0, hits))
+        labels.scatter_(0, hits, best.to(torch.uint8))
         before = self._odds.index_select(0, cells) * ~changes
-        self._write(cells, odds.index_select(0, seen) * weight + before)
+        self._write(cells, (odds * weight).masked_fill(~says, 0.0) + before, labels)
 
     def occupancy(self) -> SemanticOccupancy:
         """The window in the odometry frame; unknown where no camera ever looked."""
@@ -147,9 +148,10 @@ class OccupancyMap:
         origin_m = tuple((self._low * self._grid.resolution_m).tolist())
         grid = VoxelGrid(origin_m, self._grid.resolution_m, self._size)
         shift = [int(low % size) for low, size in zip(self._low, self._size, strict=True)]
+        sure = (self._odds.sigmoid() * _is_known(self._odds) * 255).round().to(torch.uint8)
         labels, confidence = (
             np.roll(ring.cpu().numpy().reshape(self._size), [-s for s in shift], axis=(0, 1, 2))
-            for ring in (self._labels, self._confidence)
+            for ring in (self._labels, sure)
         )
         known = labels != IGNORE_ID
         return SemanticOccupancy(self._stamp_ns, grid, self._class_set, labels, confidence, known)
@@ -188,7 +190,6 @@ class OccupancyMap:
                 (self._odds, 0.0),
                 (self._classes, 0.0),
                 (self._labels, IGNORE_ID),
-                (self._confidence, 0),
             ):
                 ring.view(*self._size, -1).index_fill_(axis, planes, empty)
 
@@ -198,37 +199,35 @@ class OccupancyMap:
         if len(moving):
             half_lives = max(seconds, 0.0) / self._options.moving_half_life_s
             odds = self._odds.index_select(0, moving) * 0.5**half_lives
-            self._write(moving, odds.masked_fill(odds < FORGOTTEN, 0.0))
+            odds.masked_fill_(odds < FORGOTTEN, 0.0)
+            self._write(moving, odds, self._labels.index_select(0, moving))
 
-    def _bounded(self, classes: Tensor) -> Tensor:
-        """(M, K) evidence of classes, of which the likeliest has 0."""
-        classes = classes - classes.amax(dim=1, keepdim=True)
-        return classes.clamp(min=-self._options.max_evidence)
+    def _add_classes(self, cells: Tensor, looks: Tensor, sure: Tensor) -> Tensor:
+        """Take in looks (M, K + 1), so sure (M,), at flat cells; returns the likeliest ids (M,)."""
+        shares = looks[:, :-1] / looks[:, :-1].sum(dim=1, keepdim=True)
+        classes = shares.clamp_(min=MIN_SHARE).log_().mul_(sure[:, None])
+        classes += self._classes.index_select(0, cells)
+        top, best = classes.max(dim=1)  # which has 0, the others less
+        classes.sub_(top[:, None]).clamp_(min=-self._options.max_evidence)
+        self._classes.index_copy_(0, cells, classes)
+        return best
 
-    def _write(self, cells: Tensor, odds: Tensor) -> None:
-        """(M,) flat cells of the ring, and the log-odds (M,) that they are occupied."""
+    def _write(self, cells: Tensor, odds: Tensor, labels: Tensor) -> None:
+        """(M,) flat cells of the ring, log-odds that they are occupied, and by what if they are."""
         odds = odds.clamp(-self._options.max_evidence, self._options.max_evidence)
-        known, solid = odds.abs() > MIN_EVIDENCE, odds > 0
-        labels = torch.full_like(cells, len(self._class_set), dtype=torch.uint8)
-        hits = _indices(solid)
-        classes = self._classes.index_select(0, cells.index_select(0, hits))
-        labels.scatter_(0, hits, classes.argmax(dim=1).to(torch.uint8))
-        confidence = (odds.sigmoid() * known * 255).round().to(torch.uint8)
+        labels = labels.masked_fill(odds <= 0, len(self._class_set))
         self._odds.scatter_(0, cells, odds)
-        self._labels.scatter_(0, cells, labels.masked_fill(~known, IGNORE_ID))
-        self._confidence.scatter_(0, cells, confidence)
+        self._labels.scatter_(0, cells, labels.masked_fill_(~_is_known(odds), IGNORE_ID))
 
     def _is_moving(self, labels: Tensor) -> Tensor:
         """(M,) bool of labels (M,)."""
         return self._moving.index_select(0, labels.int())
 
-    def _cells_of(
-        self, chosen_of_set: Tensor, odom_from_ego: RigidTransform
-    ) -> tuple[Tensor, Tensor]:
+    def _cells_of(self, chosen: Tensor, odom_from_ego: RigidTransform) -> tuple[Tensor, Tensor]:
         """Cells of the ring (M,) and of the set's grid (M,), flat, where some of these are chosen.
 
         Args:
-            chosen_of_set: (X·Y·Z,) bool.
+            chosen: (X·Y·Z,) bool.
         """
         assert self._low is not None
         grid, ego_from_odom = self._grid, odom_from_ego.inverse()
@@ -246,21 +245,30 @@ class OccupancyMap:
         start = (ego_from_odom.translation - grid.origin_m) / grid.resolution_m
         x = x + torch.from_numpy(start)[:, None]
         x, y, z = (table.to(self._device, torch.float32) for table in (x, y, z))
-        chosen = torch.ones(*map(len, axes), dtype=torch.bool, device=self._device)
-        flat = torch.zeros(*map(len, axes), dtype=torch.int32, device=self._device)
+        # What lies outside comes into a border around the grid, of which no cell is chosen.
+        place = torch.zeros(1, dtype=torch.int32, device=self._device)
         for row, size in enumerate(grid.size):
-            index = (x[row][:, None, None] + y[row][:, None] + z[row]).floor_().int()
-            chosen &= (index >= 0) & (index < size)
-            flat = flat * size + index
-        chosen &= chosen_of_set[flat.clamp(0, len(chosen_of_set) - 1)]
-        rings = (
+            index = (x[row][:, None, None] + y[row][:, None] + z[row]).floor_()
+            index = index.clamp_(-1, size).add_(1).int()
+            place = torch.add(index, place, alpha=size + 2)
+        place = place.flatten()
+        there = _indices(self._bordered(chosen).index_select(0, place))
+        ring_x, ring_y, ring_z = (
             torch.from_numpy(axis % size).to(self._device)
             for axis, size in zip(axes, self._size, strict=True)
         )
-        ring_x, ring_y, ring_z = rings
         ring = (ring_x[:, None, None] * self._size[1] + ring_y[:, None]) * self._size[2] + ring_z
-        there = _indices(chosen.flatten())
-        return ring.flatten().index_select(0, there), flat.flatten().index_select(0, there).long()
+        seen = self._of_bordered.index_select(0, place.index_select(0, there))
+        return ring.flatten().index_select(0, there), seen
+
+    def _bordered(self, volume: Tensor) -> Tensor:
+        """A flat volume of the set's grid with a border of one cell around it, where it is 0."""
+        return pad(volume.view(self._grid.size), (1,) * 6).flatten()
+
+
+def _is_known(odds: Tensor) -> Tensor:
+    """(M,) bool of log-odds (M,)."""
+    return odds.abs() > MIN_EVIDENCE
 
 
 def _indices(mask: Tensor) -> Tensor:

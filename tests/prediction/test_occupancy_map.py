@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.geometry import RigidTransform, VoxelGrid
+from renderocc_ros.network_config import ReadOut
 from renderocc_ros.prediction.occupancy_map import LOOK_BOUNDS, MapOptions, OccupancyMap
 
 GRID = VoxelGrid((-8.0, -8.0, -1.0), 1.0, (16, 16, 4))
@@ -170,6 +172,62 @@ def test_reset_and_a_robot_that_is_suddenly_elsewhere(occ3d: ClassSet) -> None:
     mapped.reset()
     mapped.update(look(scene(pose())), ~ALL, ~ALL, 3 * SECOND, pose())
     assert (mapped.occupancy().labels == IGNORE_ID).all()
+
+
+@pytest.mark.parametrize("read_out", ["opacity", "class"])
+def test_every_cell_adds_up_as_the_formulas_say(occ3d: ClassSet, read_out: ReadOut) -> None:
+    """Beside the same in NumPy, cell after cell, of random looks from a robot that turns and tilts.
+
+    Cells are visible, hidden or out of view, and some looks are no number. The robot stays within
+    a cell, and so the window where it is.
+    """
+    random, threshold = np.random.default_rng(2), 0.3
+    mapped = OccupancyMap(
+        GRID, occ3d, threshold, read_out, MapOptions((24, 24)), torch.device("cpu")
+    )
+    window = VoxelGrid((-12.0, -12.0, -1.0), 1.0, (24, 24, 4))
+    odds, classes = np.zeros(window.size), np.zeros((*window.size, 17))
+    moving = np.isin(np.arange(256), sorted(occ3d.moving_ids))
+    weight = 0.25 / (1 + (np.linalg.norm(GRID.centres()[..., :2], axis=-1) / 12) ** 2)
+    brink = np.log(threshold / (1 - threshold))
+    labels = np.full(window.size, IGNORE_ID)
+    for number in range(12):
+        turned = Rotation.from_euler("xyz", random.uniform((-0.1, -0.1, -3), (0.1, 0.1, 3)))
+        robot = RigidTransform(turned.as_matrix(), random.uniform(0.1, 0.4, 3))
+        probabilities = random.dirichlet([0.2] * 17 + [3.0], GRID.size)
+        in_view, broken = random.random((2, *GRID.size)) < [[[[0.8]]], [[[0.05]]]]
+        visible = in_view & (random.random(GRID.size) < 0.5)
+        given = torch.from_numpy(np.where(broken[..., None], np.nan, probabilities)).float()
+        mapped.update(given, in_view, visible, number * SECOND // 2, robot)
+
+        was_moving = moving[labels]
+        odds[was_moving] *= 0.5
+        odds[was_moving & (odds < 0.05)] = 0
+        index, inside = GRID.index_of(robot.inverse().apply(window.centres()))
+        place = tuple(np.moveaxis(index, -1, 0))
+        looks = probabilities[place]
+        likeliest, free = looks[..., :-1].max(axis=-1), looks[..., -1]
+        occupied = 1 - free if read_out == "opacity" else likeliest / (likeliest + free)
+        sure = np.clip(occupied, 1e-3, 1 - 1e-3)
+        look = np.clip(np.log(sure / (1 - sure)) - brink, *LOOK_BOUNDS)
+        says = inside & ~broken[place] & (visible[place] | (in_view[place] & (look > 0)))
+        solid = says & (look > 0)
+        changes = says & (was_moving & (odds > 0) | solid & moving[looks[..., :-1].argmax(axis=-1)])
+        odds[changes], classes[changes] = 0, 0
+        odds[says] = np.clip(odds + look * weight[place], -3, 3)[says]
+        shares = looks[..., :-1] / looks[..., :-1].sum(axis=-1, keepdims=True)
+        added = np.log(np.maximum(shares, 0.2)) * (occupied * weight[place])[..., None]
+        classes[solid] = (classes + added)[solid]
+        classes = np.maximum(classes - classes.max(axis=-1, keepdims=True), -3)
+        labels = np.where(odds > 0, classes.argmax(axis=-1), occ3d.free_id)
+        labels[np.abs(odds) <= 1e-4] = IGNORE_ID
+
+        result = mapped.occupancy()
+        assert result.grid == window
+        assert (result.labels == labels).mean() > 0.999  # but where rounding decides
+        confidence = np.where(labels == IGNORE_ID, 0, 255 / (1 + np.exp(-odds)))
+        assert (np.abs(result.confidence - confidence) < 0.6).mean() > 0.999
+    assert (labels == IGNORE_ID).mean() > 0.1 and np.unique(labels).size == 19
 
 
 @pytest.mark.parametrize("threshold", [0.16, 0.5, 0.8])
