@@ -84,7 +84,11 @@ class DepthConfig(StrictModel):
     column_context: bool = Field(
         False, description="pixels see the strongest features of their image column"
     )
-
+    class_head: bool = Field(
+        False,
+        description="say the class of each feature pixel too, for the recipe's loss "
+        "image_semantics; training alone asks for it",
+    )
     stereo: StereoConfig | None = Field(None, description="match with the past frame; off if null")
 
     @model_validator(mode="after")

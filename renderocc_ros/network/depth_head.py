@@ -88,7 +88,7 @@ class ColumnContext(nn.Module):
 class DepthHead(nn.Module):
     """Features of M images to depth logits (M, D, h, w) and context (M, C, h, w)."""
 
-    def __init__(self, inputs: int, config: DepthConfig) -> None:
+    def __init__(self, inputs: int, config: DepthConfig, classes: int = 0) -> None:
         super().__init__()
         hidden = config.hidden_channels
         self.reduce = ConvBlock(2, inputs, hidden)
@@ -101,6 +101,9 @@ class DepthHead(nn.Module):
         self.depth_logits = nn.Conv2d(hidden, config.bins, 1)
         self.context_gate = CameraGate(hidden)
         self.context = nn.Conv2d(hidden, config.context_channels, 1)
+        self.classes = (
+            nn.Conv2d(config.context_channels, classes, 1) if config.class_head else nn.Identity()
+        )
 
     def forward(
         self, features: Tensor, parameters: Tensor, matching: Tensor | None = None

@@ -58,7 +58,7 @@ class RenderOcc(nn.Module):
             matched=parts.depth.stereo.feature if parts.depth.stereo else None,
         )  # fmt: skip
         self.stereo = parts.depth.stereo is not None
-        self.depth_head = DepthHead(parts.neck.channels, parts.depth)
+        self.depth_head = DepthHead(parts.neck.channels, parts.depth, classes)
         self.temporal_fusion = TemporalFusion(channels, parts.temporal.past_frames, self.grid)
         self.voxel_encoder = build_encoder(
             channels, self.geometry.volume_size[2], self.grid.size[2], parts.encoder
@@ -82,7 +82,18 @@ class RenderOcc(nn.Module):
         past: Sequence[PastCameras] = (),
         table: LiftingTable | None = None,
     ) -> tuple[OccupancyField, Tensor]:
-        """The field in the current ego frame, and (B, N, D, h, w) the depth distribution now.
+        """The field in the current ego frame, and (B, N, D, h, w) the depth distribution now; see
+        ``field_and_views``."""
+        field, views = self.field_and_views(current, past, table)
+        return field, views.depth
+
+    def field_and_views(
+        self,
+        current: CameraTensors,
+        past: Sequence[PastCameras] = (),
+        table: LiftingTable | None = None,
+    ) -> tuple[OccupancyField, ViewFeatures]:
+        """The field in the current ego frame, and what each camera says now.
 
         Args:
             current: the cameras now.
@@ -100,7 +111,12 @@ class RenderOcc(nn.Module):
             )
             for seen, frame in zip(views[1:], fused, strict=True)
         ]
-        return self.decode(volume, earlier), views[0].depth
+        return self.decode(volume, earlier), views[0]
+
+    def class_logits(self, views: ViewFeatures) -> Tensor:
+        """(B, N, K, h, w) of feature pixels, told from what is lifted; needs ``class_head``."""
+        logits: Tensor = self.depth_head.classes(views.context.flatten(0, 1))
+        return logits.reshape(*views.context.shape[:2], *logits.shape[1:])
 
     def _views(
         self, current: CameraTensors, past: Sequence[PastCameras], count: int

@@ -308,7 +308,10 @@ EMPTY: dict[str, Callable[[], Tensor]] = {
         ~ALL,
     ),
     "depth": lambda: losses.depth_distribution_loss(
-        torch.ones(1, 5, 4) / 4, torch.zeros(1, 5).long(), ~ALL
+        torch.ones(1, 5, 4) / 4, torch.full((1, 5), torch.nan)
+    ),
+    "image classes": lambda: losses.image_class_loss(
+        torch.zeros(1, 3, 2, 2), torch.full((1, 2, 2), IGNORE_ID), None
     ),
     "query": lambda: sum(
         losses.query_loss(
@@ -327,6 +330,35 @@ EMPTY: dict[str, Callable[[], Tensor]] = {
         torch.zeros(()),
     ),
 }
+
+
+def test_depth_is_asked_of_its_bin_or_of_the_two_around_it() -> None:
+    probability = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    surprise = -probability.log()
+
+    def loss(place: float, soft: bool) -> torch.Tensor:
+        places = torch.tensor([[place, torch.nan, -0.1, 4.0]])  # nothing is asked of the others
+        return losses.depth_distribution_loss(probability.expand(1, 4, 4), places, soft=soft)
+
+    for place in (2.0, 2.5, 2.99):
+        torch.testing.assert_close(loss(place, False), surprise[2])
+    torch.testing.assert_close(loss(2.5, True), surprise[2])
+    torch.testing.assert_close(loss(2.75, True), 0.75 * surprise[2] + 0.25 * surprise[3])
+    torch.testing.assert_close(loss(2.0, True), 0.5 * surprise[1] + 0.5 * surprise[2])
+    torch.testing.assert_close(loss(0.2, True), surprise[0])  # no bin lies beyond the ends
+    torch.testing.assert_close(loss(3.9, True), surprise[3])
+
+
+def test_image_classes_count_where_they_are_known_and_by_their_weight() -> None:
+    logits = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]).T.reshape(1, 3, 1, 2)
+    surprise = -logits.log_softmax(dim=1)
+    both = losses.image_class_loss(logits, torch.tensor([[[0, 1]]]), None)
+    torch.testing.assert_close(both, (surprise[0, 0, 0, 0] + surprise[0, 1, 0, 1]) / 2)
+    one = losses.image_class_loss(logits, torch.tensor([[[IGNORE_ID, 2]]]), None)
+    torch.testing.assert_close(one, surprise[0, 2, 0, 1])
+    weights = torch.tensor([3.0, 1.0, 1.0])
+    weighed = losses.image_class_loss(logits, torch.tensor([[[0, 1]]]), weights)
+    torch.testing.assert_close(weighed, (3 * surprise[0, 0, 0, 0] + surprise[0, 1, 0, 1]) / 4)
 
 
 @pytest.mark.parametrize("name", EMPTY)

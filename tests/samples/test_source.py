@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from box_world import STREET
+from box_world import GROUND, NOTHING, STREET
 from street_source import BUDGET, GRID, make_source, make_store, network_config, recipe
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
@@ -76,6 +76,11 @@ def test_depth_of_feature_pixels_is_the_nearest_labels(
 ) -> None:
     sample = make_source(sequence, mapping, occ3d).sample(0, np.random.default_rng(0))
     frame = sequence.frames[0]
+    named = {"vehicle": "car", "human": "pedestrian", "static": "manmade"}
+    class_of = {
+        number: occ3d.id_of(named[box.category.split(".")[0]])
+        for number, box in enumerate(STREET.boxes)
+    } | {GROUND: occ3d.id_of("other_flat"), NOTHING: IGNORE_ID}
     checked = 0
     for place, camera in enumerate(frame.cameras):
         assert camera is not None
@@ -85,15 +90,19 @@ def test_depth_of_feature_pixels_is_the_nearest_labels(
             u, v = np.meshgrid(edge + column * 8, edge + row * 8)
             rays = target.rays(np.stack([u.ravel(), v.ravel()], axis=1))
             pose = camera.world_from_sensor
-            range_m, _ = STREET.cast(
+            range_m, what = STREET.cast(
                 pose.translation, rays @ pose.rotation.T, camera.stamp_ns * 1e-9
             )
             depth_m = range_m * rays[:, 2]
             label = sample.depth_m[place, row, column]
+            there = set(what[np.abs(depth_m - label) < 0.05 * label + 0.1])
+            named = sample.image_class[place, row, column]
             checked += 1
+            assert not there or named in {class_of[each] for each in there}
             assert label > 0.95 * depth_m.min() - 0.1
             assert label < 1.3 * np.median(depth_m[np.isfinite(depth_m)]) + 1.0
     assert checked > 150
+    assert (sample.image_class[np.isnan(sample.depth_m)] == IGNORE_ID).all()
 
 
 def test_rays_end_on_surfaces_of_the_world(

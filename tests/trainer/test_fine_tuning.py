@@ -101,6 +101,7 @@ class Drive(ToyWorld):
             past=tuple(past),
             past_from_current=motion,
             depth_m=np.ascontiguousarray(sample.depth_m[:, ::2, ::2]),
+            image_class=np.ascontiguousarray(sample.image_class[:, ::2, ::2]),
         )
 
 

@@ -15,10 +15,21 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from toy_world import CLASSES, ToyWorld, empty_rays, toy_network, toy_recipe, wall_distance
+from toy_world import (
+    CLASSES,
+    NETWORK,
+    ToyWorld,
+    empty_rays,
+    toy_network,
+    toy_recipe,
+    wall_distance,
+)
 
 from renderocc_ros.checkpoint import load_checkpoint
+from renderocc_ros.config import validate
 from renderocc_ros.network.occupancy_field import OccupancyField, decode_field
+from renderocc_ros.network.renderocc import build_network
+from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.rendering import Rays
 from renderocc_training.commands.train import _number
 from renderocc_training.recipe import load_recipe
@@ -363,6 +374,29 @@ def test_a_recipe_can_ask_for_free_space_where_no_vote_is() -> None:
     unknown = batch.batch.votes == 255
     expected = 0.5 * (field.density[unknown] * toy_network().grid.resolution_m).mean()
     assert result["unlabelled"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_class_head_learns_what_feature_pixels_show(tmp_path: Path) -> None:
+    content = NETWORK["architecture"] | {
+        "depth": NETWORK["architecture"]["depth"] | {"class_head": True}
+    }
+    config = validate({**NETWORK, "architecture": content}, NetworkConfig, "toy")
+    network = build_network(config, len(CLASSES), seed=0)
+    recipe = toy_recipe(
+        steps=40, soft_depth=True, losses={"lifting_depth": 0.2, "image_semantics": 1.0}
+    )
+    train(network, CLASSES, ToyWorld(), recipe, tmp_path, fabric())
+    batch = collate([ToyWorld().sample(1, np.random.default_rng(1))])
+    with torch.no_grad():
+        _, views = network.eval().field_and_views(batch.current)
+        said = network.depth_head.classes(views.context[:, 0]).argmax(dim=1)
+    assert (said == batch.image_class[:, 0]).float().mean() > 0.9
+    assert len(batch.image_class.unique()) == 2
+
+
+def test_image_classes_need_a_class_head() -> None:
+    with pytest.raises(ValueError, match=r"network 'toy' has no class head: set depth\.class_head"):
+        Objective(toy_network(), CLASSES, toy_recipe(losses={"image_semantics": 1.0}))
 
 
 def test_mirrored_twice_is_the_sample_and_once_is_a_mirrored_world() -> None:

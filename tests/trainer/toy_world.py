@@ -126,6 +126,7 @@ class ToyWorld:
             past_from_current=np.zeros((0, 4, 4), dtype=np.float32),
             rays=all_rays[random.permutation(len(all_rays))[:BUDGET]],
             depth_m=depth[None].astype(np.float32),
+            image_class=class_id.reshape(32, 64)[None, 4::8, 4::8],
             votes=voted_labels(count_votes(all_rays, grid, CLASSES), CLASSES),
         )
 

@@ -41,6 +41,9 @@ class LossWeights(StrictModel):
     distortion: Weight = Field(0.0, description="rays that end in several places")
     total_variation: Weight = Field(0.0, description="differences between neighbouring voxels")
     lifting_depth: Weight = Field(0.0, description="depth distribution of the lifting")
+    image_semantics: Weight = Field(
+        0.0, description="class of each feature pixel; for networks with depth.class_head"
+    )
 
     @property
     def render(self) -> bool:
@@ -151,6 +154,11 @@ class Recipe(StrictModel):
         "none",
         description="how the rarity of a class in a sample, free among them, weighs in whether the "
         "voted voxels are occupied",
+    )
+    soft_depth: bool = Field(
+        False,
+        description="lifting_depth asks for the two bins whose middles the label lies between, "
+        "each by how near it is, instead of the one that it lies in",
     )
     drop_camera: Share = Field(0.0, description="chance that a camera is masked in a sample")
     rays: RayConfig = RayConfig()

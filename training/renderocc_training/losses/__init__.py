@@ -15,6 +15,7 @@ from renderocc_training.losses.structure import distortion_loss, total_variation
 from renderocc_training.losses.voxels import (
     RayQueries,
     depth_distribution_loss,
+    image_class_loss,
     occupancy_loss,
     query_loss,
     ray_queries,
@@ -27,6 +28,7 @@ __all__ = [
     "RayQueries",
     "depth_distribution_loss",
     "distortion_loss",
+    "image_class_loss",
     "occupancy_loss",
     "opacity_entropy_loss",
     "query_loss",

@@ -168,17 +168,38 @@ def occupancy_loss(density: Tensor, occupied: Tensor, resolution_m: float) -> Te
     return torch.where(occupied, when_occupied, optical_depth)
 
 
-def depth_distribution_loss(distribution: Tensor, bin_index: Tensor, mask: Tensor) -> Tensor:
-    """Mean −ln of the probability that the lifting gives to the labelled depth bin.
+def depth_distribution_loss(distribution: Tensor, place: Tensor, *, soft: bool = False) -> Tensor:
+    """Mean −ln of the probability that the lifting gives to the labelled depth.
 
     Args:
         distribution: (B, P, D) probabilities of P feature pixels.
-        bin_index: (B, P) int64 bin of the nearest label in the pixel.
-        mask: (B, P) bool, pixels that have one.
+        place: (B, P) the nearest label in the pixel, in bins from the first one's near edge; NaN
+            where there is none. Outside 0 to D nothing is asked.
+        soft: ask for the two bins whose middles it lies between, linearly by how near each is.
     """
-    target = torch.where(mask, bin_index, torch.zeros_like(bin_index))
-    chosen = distribution.gather(-1, target[..., None])[..., 0]
-    return masked_mean(-chosen.clamp(min=MIN_PROBABILITY).log(), mask)
+    bins = distribution.shape[-1]
+    mask = (place >= 0) & (place < bins)  # NaN is neither
+    place = torch.where(mask, place, torch.zeros_like(place))
+    below = (place - 0.5).floor() if soft else place.floor()
+    share = (place - 0.5 - below) if soft else torch.zeros_like(place)
+    surprise = -distribution.clamp(min=MIN_PROBABILITY).log()
+    low, high = (
+        surprise.gather(-1, index.long().clamp(0, bins - 1)[..., None])[..., 0]
+        for index in (below, below + 1)
+    )
+    return masked_mean(torch.lerp(low, high, share), mask)
+
+
+def image_class_loss(logits: Tensor, class_id: Tensor, class_weights: Tensor | None) -> Tensor:
+    """Mean −ln of the probability of the labelled class of feature pixels.
+
+    Args:
+        logits: (V, K, h, w) of V views.
+        class_id: (V, h, w) int64; ``IGNORE_ID`` where none is known.
+        class_weights: (K,) or None.
+    """
+    known = class_id != IGNORE_ID
+    return _cross_entropy(logits.movedim(1, -1)[known], class_id, known, class_weights)
 
 
 def _rarity(labels: Tensor, kinds: int) -> Tensor:

@@ -34,6 +34,7 @@ def mirrored(sample: TrainingSample, grid: VoxelGrid) -> TrainingSample:
         past_from_current=swap @ sample.past_from_current @ swap,
         rays=replace(rays, origin=rays.origin * flipped, direction=rays.direction * flipped),
         depth_m=np.ascontiguousarray(sample.depth_m[..., ::-1]),
+        image_class=np.ascontiguousarray(sample.image_class[..., ::-1]),
         votes=None if sample.votes is None else np.ascontiguousarray(sample.votes[:, ::-1]),
         truth=None if sample.truth is None else np.ascontiguousarray(sample.truth[:, ::-1]),
     )

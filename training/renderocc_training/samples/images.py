@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from renderocc_ros.class_set import IGNORE_ID
 from renderocc_ros.network_config import ImageConfig
 from renderocc_ros.rig.camera_set import CameraSet
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor, target_model
@@ -50,10 +51,14 @@ class FrameImages:
             np.zeros(cameras, dtype=bool),
         )
 
-    def depth(self, frame: Frame, labels: FrameLabels, stride: int) -> NDArray[np.float32]:
-        """(N, h, w) z-depth of the nearest label in each feature pixel of the network's images."""
+    def nearest(
+        self, frame: Frame, labels: FrameLabels, stride: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """(N, h, w) z-depth of the nearest label in each feature pixel of the network's images, in
+        metres, and its class; NaN and ``IGNORE_ID`` where there is none."""
         height, width = self._config.height // stride, self._config.width // stride
-        nearest = np.full((len(frame.cameras), height, width), np.inf, dtype=np.float32)
+        nearest_m = np.full((len(frame.cameras), height, width), np.nan, dtype=np.float32)
+        class_id = np.full(nearest_m.shape, IGNORE_ID, dtype=np.uint8)
         known = labels.of(np.isfinite(labels.labels.range_m))
         for place, camera in enumerate(frame.cameras):
             if camera is None:
@@ -64,5 +69,7 @@ class FrameImages:
             column, row = np.floor((pixels[inside] + 0.5) / stride).astype(int).T
             depth_m = points[inside, 2].astype(np.float32)
             fits = (column < width) & (row < height)
-            np.minimum.at(nearest[place], (row[fits], column[fits]), depth_m[fits])
-        return np.where(np.isinf(nearest), np.float32(np.nan), nearest)
+            last = np.flatnonzero(fits)[np.argsort(-depth_m[fits], kind="stable")]  # the nearest
+            nearest_m[place, row[last], column[last]] = depth_m[last]
+            class_id[place, row[last], column[last]] = here.class_id[inside][last]
+        return nearest_m, class_id

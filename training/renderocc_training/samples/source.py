@@ -89,13 +89,15 @@ class TrainingSource:
         parts = self._labels.frames(sequence, frame) if self._wants_rays else None
         labels = parts[0].labels if parts else self._labels.store.labels(sequence, frame)
         past, past_from_current = self._past(sequence, frame)
+        depth_m, image_class = self._images.nearest(frame, labels, self._parts.neck.stride)
         return TrainingSample(
             token=frame.token,
             views=self._images.views(sequence, frame),
             past=past,
             past_from_current=past_from_current,
             rays=self._labels.draw(sequence, frame, parts, random) if parts else NO_RAYS,
-            depth_m=self._images.depth(frame, labels, self._parts.neck.stride),
+            depth_m=depth_m,
+            image_class=image_class,
             votes=self.votes(sequence, frame, parts) if self._wants_votes else None,
             truth=self._truth.labels(sequence, frame, self._grid) if self._truth else None,
         )

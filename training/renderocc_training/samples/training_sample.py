@@ -48,6 +48,7 @@ class TrainingSample:
         rays: exactly the budget of labelled rays in the current ego frame.
         depth_m: (N, h, w) float32 z-depth of the nearest label in each feature pixel, NaN where
             there is none: supervises the lifting.
+        image_class: (N, h, w) uint8 class of that label, ``IGNORE_ID`` where unknown.
         votes: (X, Y, Z) uint8 labels voted by rays, ``IGNORE_ID`` where unknown; None if not used.
         truth: (X, Y, Z) uint8 3D labels, ``IGNORE_ID`` where not visible; None if not used.
     """
@@ -58,6 +59,7 @@ class TrainingSample:
     past_from_current: Floats
     rays: RayBatch
     depth_m: Floats
+    image_class: NDArray[np.uint8]
     votes: NDArray[np.uint8] | None = None
     truth: NDArray[np.uint8] | None = None
 
@@ -95,6 +97,7 @@ class TrainingBatch:
         current, past: what the network takes.
         rays: the labelled rays of every sample.
         depth_m: (B, N, h, w).
+        image_class: (B, N, h, w) int64.
         votes, truth: (B, X, Y, Z) int64, or None.
     """
 
@@ -103,6 +106,7 @@ class TrainingBatch:
     past: tuple[PastCameras, ...]
     rays: RayTensors
     depth_m: Tensor
+    image_class: Tensor
     votes: Tensor | None
     truth: Tensor | None
 
@@ -116,6 +120,7 @@ class TrainingBatch:
             ),
             rays=self.rays.to(device),
             depth_m=self.depth_m.to(device),
+            image_class=self.image_class.to(device),
             votes=None if self.votes is None else self.votes.to(device),
             truth=None if self.truth is None else self.truth.to(device),
         )
@@ -144,6 +149,9 @@ def collate(samples: Sequence[TrainingSample]) -> TrainingBatch:
         ),
         rays=_stack_rays([sample.rays for sample in samples]),
         depth_m=torch.from_numpy(np.stack([sample.depth_m for sample in samples])),
+        image_class=torch.from_numpy(
+            np.stack([sample.image_class for sample in samples]).astype(np.int64)
+        ),
         votes=_stack_volumes([sample.votes for sample in samples], "votes"),
         truth=_stack_volumes([sample.truth for sample in samples], "truth"),
     )

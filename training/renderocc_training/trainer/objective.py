@@ -8,7 +8,7 @@ from torch import Tensor
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.network.occupancy_field import OccupancyField, opacity
 from renderocc_ros.network.official.preset import OfficialRenderOcc, official_density
-from renderocc_ros.network.renderocc import Network
+from renderocc_ros.network.renderocc import Network, RenderOcc
 from renderocc_ros.rendering import (
     Rays,
     RenderedRays,
@@ -48,6 +48,12 @@ class Objective(torch.nn.Module):
         self.class_set = class_set
         self.recipe = recipe
         self.grid = network.grid
+        if recipe.losses.image_semantics and not network.config.architecture.depth.class_head:
+            raise ValueError(
+                f"losses.image_semantics = {recipe.losses.image_semantics:g}, but network "
+                f"'{network.config.name}' has no class head: set depth.class_head to true in its "
+                "architecture, or the weight to 0"
+            )
 
     def forward(self, opaque: Opaque, generator: torch.Generator) -> LossTerms:
         """Terms of one batch.
@@ -57,10 +63,19 @@ class Objective(torch.nn.Module):
             generator: on the CPU; draws query points and rendering intervals.
         """
         batch = opaque.batch
-        field, depth = self.network.field_and_depth(batch.current, batch.past)
-        field = OccupancyField(field.density.float(), field.semantics.float())
         weights = self.recipe.losses
         terms: dict[str, Tensor] = {}
+        if weights.image_semantics and isinstance(self.network, RenderOcc):
+            field, views = self.network.field_and_views(batch.current, batch.past)
+            depth = views.depth
+            terms["image_semantics"] = losses.image_class_loss(
+                self.network.class_logits(views).flatten(0, 1),
+                batch.image_class.flatten(0, 1),
+                self._class_weights(batch.image_class),
+            )
+        else:
+            field, depth = self.network.field_and_depth(batch.current, batch.past)
+        field = OccupancyField(field.density.float(), field.semantics.float())
         if weights.query or weights.query_semantics:
             queries = self._queries(batch.rays, generator)
             named = torch.where(queries.occupied, queries.class_id, IGNORE_ID)
@@ -201,13 +216,9 @@ class Objective(torch.nn.Module):
 
     def _lifting_depth(self, depth: Tensor, depth_m: Tensor) -> Tensor:
         bins = self.network.config.architecture.depth
-        index = torch.floor((depth_m - bins.from_m) / bins.step_m)
-        mask = (index >= 0) & (index < bins.bins)  # NaN is neither
-        index = torch.where(mask, index, torch.zeros_like(index)).long()
-        distribution = depth.float().movedim(2, -1)
-        return losses.depth_distribution_loss(
-            distribution.flatten(1, 3), index.flatten(1), mask.flatten(1)
-        )
+        place = ((depth_m - bins.from_m) / bins.step_m).flatten(1)
+        distribution = depth.float().movedim(2, -1).flatten(1, 3)
+        return losses.depth_distribution_loss(distribution, place, soft=self.recipe.soft_depth)
 
 
 def render_field(
