@@ -22,11 +22,10 @@ import numpy as np
 import torch
 import typer
 import yaml
-from _document import write_table
 from numpy.typing import NDArray
 
 from renderocc_ros.config import load_rig
-from renderocc_ros.files import write_bytes
+from renderocc_ros.files import between_marks, write_bytes
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.paths import share_path
 from renderocc_ros.prediction import Predictor
@@ -304,7 +303,8 @@ def main(
     minutes = (time.process_time() - started_s) / 60
     print(json.dumps({"model": model, "towns": len(seed), "cpu_minutes": round(minutes, 2)}))
     if page is not None:
-        write_table(page, "robustness", table(summaries))
+        text = between_marks(page.read_text("utf-8"), "robustness", table(summaries))
+        write_bytes(page, text.encode())
 
 
 if __name__ == "__main__":

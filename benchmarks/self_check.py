@@ -24,11 +24,11 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 import typer
-from _document import write_table
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from renderocc_ros.config import load_rig
+from renderocc_ros.files import between_marks, write_bytes
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.network_config import load_network_config
 from renderocc_ros.node.parameters import NodeParameters
@@ -187,7 +187,10 @@ def main(
     cost = {"check_cpu_ms_per_set": round(float(np.median(cpu_ms)), 2)}
     print(json.dumps({"bags": len(bag), "looks_median": float(np.median(looks)), **cost}))
     if page is not None:
-        write_table(page, "self-check alone" if alone else "self-check", "\n".join(lines))
+        text = between_marks(
+            page.read_text("utf-8"), "self-check alone" if alone else "self-check", "\n".join(lines)
+        )
+        write_bytes(page, text.encode())
 
 
 def _rounded(health: CameraHealth) -> dict[str, Any]:

@@ -79,6 +79,20 @@ def _opened_alone(path: Path, lock: Callable[[IO[bytes]], None]) -> BinaryIO:
         file.close()  # who had it before removed or renamed it: its name is another file's now
 
 
+def between_marks(page: str, name: str, text: str) -> str:
+    """A page with other text between its marks ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``.
+
+    Raises:
+        ValueError: the page lacks the marks.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, has_begin, rest = page.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise ValueError(f"the page has no {begin} and {end}: put them where the text is to stand")
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
+
+
 def _untruncated(path: str, flags: int) -> int:
     return os.open(path, flags & ~os.O_TRUNC, 0o666)
 

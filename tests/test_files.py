@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from renderocc_ros.files import write_whole
+from renderocc_ros.files import between_marks, write_whole
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
@@ -56,3 +56,12 @@ def test_a_killed_writer_leaves_what_was_there(tmp_path: Path) -> None:
     assert subprocess.run(command, check=False, env=os.environ).returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
     assert list(tmp_path.glob("*.npz")) == [path]
+
+
+def test_text_is_put_between_its_marks_and_nowhere_else() -> None:
+    page = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb <!-- y: end -->\n"
+    once = between_marks(page, "x", "new")
+    assert once == "a\n<!-- x: begin -->\n\nnew\n\n<!-- x: end -->\nb <!-- y: end -->\n"
+    assert between_marks(once, "x", "new") == once
+    with pytest.raises(ValueError, match="no <!-- y: begin --> and"):
+        between_marks(page, "y", "new")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from renderocc_ros.files import between_marks
 from tests.faults.catalogue import SECTIONS
 from tests.faults.fault import ALL, ANSWER, Fault
-
-BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
 
 def in_document(text: str) -> str:
@@ -16,11 +15,7 @@ def in_document(text: str) -> str:
     Raises:
         ValueError: nothing marks its place.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN} and {END}")
-    return "\n".join([f"{before}{BEGIN}", *_lines(), "", f"{END}{after}"])
+    return between_marks(text, "faults", "\n".join(_lines()).strip())
 
 
 def _lines() -> Iterator[str]:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from renderocc_ros.cli import app
 from renderocc_ros.config import config_path
+from renderocc_ros.files import locked
 from renderocc_training.samples.truth import OCC3D_GRID
 from renderocc_training.study.plan import Study, StudyTable, load_study, plans
 from renderocc_training.study.tables import Estimate, table_lines
@@ -113,8 +114,25 @@ def test_a_study_goes_on_in_slices_elsewhere_and_trains_alike_rows_once(
             assert one[key] == pytest.approx(other[key], nan_ok=True), key
     assert not list((sliced / "runs").iterdir())
     results = (sliced / "RESULTS.md").read_text()
-    for text in ("## One", "| clean |", "| noisy |", "| *untrained* |", "| *best constant* |"):
+    for text in ("### One", "| clean |", "| noisy |", "| *untrained* |", "| *best constant* |"):
         assert text in results
+
+
+def test_what_another_process_has_in_hand_is_left_to_it(world: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- short: begin -->\nold\n<!-- short: end -->\nafter\n")
+    loaded = load_study(str(world / "short.yaml"))
+    keys = {row.name: plan.key for row, plan in plans(loaded, loaded.tables[0])}
+    options = ("--seeds", "1", "--table", "One", "--page", str(page))
+    with locked(tmp_path / "runs" / f"{keys['noisy']}-0.lock"):
+        code, output = study(world, tmp_path, *options)
+        assert code == 0 and "clean, seed 0" in output and "noisy, seed 0" not in output, output
+    assert "| noisy | – |" in page.read_text()
+    code, output = study(world, tmp_path, *options)
+    assert code == 0 and "noisy, seed 0" in output and "clean, seed 0" not in output, output
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "| noisy | – |" not in text and "### One" in text
 
 
 def test_a_packed_data_set_has_a_study_but_for_rows_that_need_a_lidar(
@@ -229,6 +247,17 @@ def test_an_interval_needs_two_seeds() -> None:
 def test_tables_that_cannot_be_are_refused(change: dict, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         StudyTable.model_validate({**TABLE.model_dump(), **change})
+
+
+def test_a_row_may_have_a_network_and_a_length_of_its_own() -> None:
+    rows = [{"name": "a"}, {"name": "b", "network": "nano-resnet", "steps": 7}]
+    rows += [{"name": "c", "like": "b", "settings": ["losses.votes=9"]}]
+    content = {"name": "s", "network": "nano", "steps": 3}
+    loaded = Study.model_validate({**content, "tables": [{**TABLE.model_dump(), "rows": rows}]})
+    found = {row.name: plan for row, plan in plans(loaded, loaded.tables[0])}
+    assert [plan.network.name for plan in found.values()] == ["nano", "nano-resnet", "nano-resnet"]
+    assert [plan.recipe.steps for plan in found.values()] == [3, 7, 7]
+    assert found["c"].recipe.losses.votes == 9
 
 
 def test_unknown_settings_are_refused() -> None:

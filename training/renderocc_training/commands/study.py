@@ -11,7 +11,7 @@ import torch
 import typer
 
 from renderocc_ros.config import load_class_set
-from renderocc_ros.files import locked, write_whole
+from renderocc_ros.files import between_marks, locked, write_bytes
 from renderocc_training.commands._label_options import Format, Root, Version, opened
 from renderocc_training.evaluation.results import without_nan
 from renderocc_training.samples.truth import TruthFolder
@@ -41,6 +41,13 @@ def study(
     minutes: Annotated[
         float | None,
         typer.Option(min=0, help="stop after so long; the next call goes on from there"),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="write the tables into this page too, between <!-- NAME: begin --> and "
+            "<!-- NAME: end --> with the study's name"
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a training")] = 1,
     workers: Annotated[
@@ -92,7 +99,7 @@ def study(
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     _same_data(out, data)
-    _write_tables(out, wanted, rows[0][1], data)
+    tables = _tables(out, wanted, rows[0][1], data)
     for seed in range(seeds):
         for row, plan in rows:
             folder, file = (out / part / f"{plan.key}-{seed}" for part in ("runs", "scores"))
@@ -110,7 +117,9 @@ def study(
                     typer.echo("time is up; call it again to go on", err=True)
                     return
                 _write_json(file, {"row": row.name, "seed": seed, "scores": scores})
-                _write_tables(out, wanted, rows[0][1], data)
+                tables = _tables(out, wanted, rows[0][1], data)
+    if page is not None:
+        write_bytes(page, between_marks(page.read_text("utf-8"), wanted.name, tables).encode())
     typer.echo(out / RESULTS)
 
 
@@ -127,15 +136,14 @@ def _same_data(out: Path, data: StudyData) -> None:
     _write_json(file, parts)
 
 
-def _write_tables(out: Path, wanted: Study, plan: Plan, data: StudyData) -> None:
+def _tables(out: Path, wanted: Study, plan: Plan, data: StudyData) -> str:
+    """What there is so far, as Markdown; written to RESULTS.md."""
     file = out / "baselines.json"
     with locked(out / "runs" / "baselines.lock"):
         if not file.is_file():
             _write_json(file, baselines(plan, data))
     untrained = json.loads(file.read_text(encoding="utf-8"))
     lines = [
-        f"# Study: {wanted.name}",
-        "",
         f"Network {wanted.network}, {wanted.steps} steps each, {len(data.training)} sequences for "
         f"training; thresholds by {len(data.validation)} others, scores of {len(data.test)} more. "
         "Means over seeds with Student's 95 % intervals.",
@@ -149,10 +157,10 @@ def _write_tables(out: Path, wanted: Study, plan: Plan, data: StudyData) -> None
                 scores = {k: v for k, v in content["scores"].items() if v is not None}
                 runs.setdefault(row.name, {})[content["seed"]] = scores
         lines += table_lines(table, runs, untrained)
-    with write_whole(out / RESULTS) as whole:
-        whole.write("\n".join(lines).encode())
+    text = "\n".join(lines).strip()
+    write_bytes(out / RESULTS, f"# Study: {wanted.name}\n\n{text}\n".encode())
+    return text
 
 
 def _write_json(file: Path, content: object) -> None:
-    with write_whole(file) as whole:
-        whole.write(f"{json.dumps(without_nan(content), indent=2)}\n".encode())
+    write_bytes(file, f"{json.dumps(without_nan(content), indent=2)}\n".encode())

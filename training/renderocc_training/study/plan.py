@@ -26,8 +26,12 @@ class StudyRow(StrictModel):
 
     name: str = Field(min_length=1)
     like: str | None = Field(None, description="row of the same table whose settings come first")
+    network: str | None = Field(None, description="instead of the study's")
     recipe: str | None = Field(None, description="instead of the study's")
     label_source: str | None = Field(None, description="instead of the study's")
+    steps: int | None = Field(
+        None, gt=0, description="instead of the study's; to compare rows at equal cost"
+    )
     settings: tuple[str, ...] = Field((), description="KEY=VALUE of recipe, network, label source")
 
 
@@ -128,17 +132,19 @@ def plans(study: Study, table: StudyTable) -> Iterator[tuple[StudyRow, Plan]]:
         while (like := lineage[0].like) is not None:
             lineage.insert(0, rows[like])
         settings = [*study.settings, *(text for each in lineage for text in each.settings)]
-        recipe, labels = (
-            next((v for each in reversed(lineage) if (v := getattr(each, key))), default)
-            for key, default in (("recipe", study.recipe), ("label_source", study.label_source))
+        network, recipe, labels, steps = (
+            next(
+                (v for each in reversed(lineage) if (v := getattr(each, key))), getattr(study, key)
+            )
+            for key in ("network", "recipe", "label_source", "steps")
         )
         changes = sort_settings(settings, MODELS)
-        changes["recipe"]["steps"] = study.steps
+        changes["recipe"]["steps"] = steps
         yield (
             row,
             Plan(
                 with_settings(load_recipe(recipe), changes["recipe"]),
-                with_settings(load_network_config(study.network), changes["network"]),
+                with_settings(load_network_config(network), changes["network"]),
                 with_settings(load_label_source(labels), changes["label source"]),
             ),
         )

@@ -50,7 +50,9 @@ class Estimate:
 
 
 def table_lines(
-    table: StudyTable, runs: Mapping[str, Mapping[int, Scores]], baselines: Mapping[str, Scores]
+    table: StudyTable,
+    runs: Mapping[str, Mapping[int, Scores]],
+    baselines: Mapping[str, Scores],
 ) -> Iterator[str]:
     """A table of a study.
 
@@ -58,7 +60,7 @@ def table_lines(
         runs: scores by row and seed.
         baselines: scores of what was not trained, by name.
     """
-    yield from (f"## {table.title}", "", f"Claim: {table.claim}.", "")
+    yield from (f"### {table.title}", "", f"Claim: {table.claim}.", "")
     heads = [head for _, head, _, _ in COLUMNS]
     yield f"| | {' | '.join(heads)} | mIoU of '{table.against}', % | seeds |"
     yield f"|---|{'---|' * (len(heads) + 2)}"
