@@ -67,7 +67,7 @@ class NeckConfig(StrictModel):
 
 
 class StereoConfig(StrictModel):
-    """Depth told by matching with the past frame, too; needs ``temporal.past_frames``."""
+    """Depth told by matching with the past frame, too, whether that is fused or not."""
 
     feature: str = Field(description="backbone's feature map that is matched, the finest: stage1")
 
@@ -166,11 +166,6 @@ class LiftedConfig(StrictModel):
         if self.lifting == "bev" and self.encoder.kind == "3d":
             raise ValueError(
                 "encoder.kind = '3d' needs lifting = 'voxels'; with 'bev' use 'channel_to_height'"
-            )
-        if self.depth.stereo and not self.temporal.past_frames:
-            raise ValueError(
-                "depth.stereo matches with a past frame, but temporal.past_frames = 0; set it to "
-                "at least 1, or stereo to null"
             )
         return self
 

@@ -277,7 +277,7 @@ def _stream_runner(engine: Engine, header: ModelHeader, timer: StageTimer) -> St
     parts = header.config.architecture
     assert isinstance(parts, LiftedConfig)
     geometry = lifting_geometry(header.config)
-    return StreamRunner(engine, header.config.image, geometry, parts.temporal, timer)
+    return StreamRunner(engine, header.config.image, geometry, parts, timer)
 
 
 def _set_threads(options: Options) -> None:

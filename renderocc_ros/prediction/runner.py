@@ -16,7 +16,7 @@ from renderocc_ros.network.official.preset import OfficialRenderOcc, camera_fram
 from renderocc_ros.network.stereo_matching import PastViews
 from renderocc_ros.network.temporal_fusion import PastVolume
 from renderocc_ros.network.view_lifting import LiftingGeometry, LiftingTable
-from renderocc_ros.network_config import ImageConfig, TemporalConfig
+from renderocc_ros.network_config import ImageConfig, LiftedConfig
 from renderocc_ros.prediction.calibration import Calibration, CalibrationCache
 from renderocc_ros.prediction.stream import VolumeStream
 from renderocc_ros.prediction.timing import StageTimer
@@ -63,13 +63,13 @@ class StreamRunner:
         engine: Engine,
         image: ImageConfig,
         geometry: LiftingGeometry,
-        temporal: TemporalConfig,
+        parts: LiftedConfig,
         timer: StageTimer,
     ) -> None:
         self._engine = engine
         self._image = image
         self._geometry = geometry
-        self._stream = VolumeStream(temporal)
+        self._stream = VolumeStream(parts.temporal, stereo=parts.depth.stereo is not None)
         self._tables: CalibrationCache[LiftingTable] = CalibrationCache(self._table)
         self._timer = timer
         self._names: tuple[str, ...] = ()

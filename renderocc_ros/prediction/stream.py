@@ -30,8 +30,8 @@ class VolumeStream:
     The network was trained on frames ``interval_s`` apart; a stream may run at any rate.
     """
 
-    def __init__(self, config: TemporalConfig) -> None:
-        self._slots = config.past_frames
+    def __init__(self, config: TemporalConfig, *, stereo: bool = False) -> None:
+        self._slots = max(config.past_frames, int(stereo))
         self._interval_ns = round(config.interval_s * 1e9)
         self._max_gap_ns = round(config.max_gap_s * 1e9)
         self._frames: deque[_Frame] = deque()

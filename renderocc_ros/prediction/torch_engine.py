@@ -60,7 +60,8 @@ class TorchEngine:
             views = self._view_features(cameras, _match(past))
             with self._timer.stage("view_lifting"):
                 volume = self.network.lift_views(views, table)
-            field = self._decode(volume, past)
+            fused = past[: self.network.temporal_fusion.past_frames]  # with stereo one is matched
+            field = self._decode(volume, fused)
         kept = None if views.matched is None else as_past(cameras, views.matched)
         return OccupancyField(field.density, field.semantics.float()), volume, kept
 

@@ -167,10 +167,21 @@ def test_the_last_frame_trains_nothing_and_the_matching_is_trained(
     assert all(weight.grad.abs().max() > 0 for weight in network.depth_head.match.parameters())
 
 
-def test_stereo_without_past_frames_is_refused(tiny: Configs) -> None:
-    alone = {"depth": {"stereo": {"feature": "stage1"}}}
-    with pytest.raises(ValueError, match=r"depth\.stereo matches .*past_frames = 0; set it to at"):
-        tiny(architecture=alone)
+@torch.no_grad()
+def test_a_past_frame_can_be_matched_without_being_fused(tiny: Configs, ring: Ring) -> None:
+    config = tiny(architecture={"depth": STEREO["depth"]})
+    network = build_network(config, 5, seed=1).eval()
+    calibrate_batch_norms(network, 1)
+    now, past = ring(4), [PastCameras(ring(4, seed=1), shifted(0.5))]
+    assert config.architecture.past_instants == 1
+    assert not list(network.temporal_fusion.parameters())
+    field, views = network.field_and_views(now, past)
+    assert (views.depth - network.field_and_depth(now)[1]).abs().max() > 1e-4
+    volume = network.lift_views(views, network.lifting_table(now))  # of the present alone
+    torch.testing.assert_close(network.decode(volume).density, field.density)
+
+
+def test_an_unknown_feature_to_match_is_refused(tiny: Configs) -> None:
     assert tiny(architecture=STEREO).architecture.past_instants == 2
     unknown = {**STEREO, "depth": {"stereo": {"feature": "stage9"}}}
     with pytest.raises(ValueError, match="stage9"):

@@ -24,7 +24,8 @@ from renderocc_ros.rig.network_input import NetworkInput
 
 Models = Callable[..., Model]
 FUSION = {"temporal": {"past_frames": 1}}
-STEREO = {**FUSION, "depth": {"stereo": {"feature": "stage1"}}}
+MATCHED = {"depth": {"stereo": {"feature": "stage1"}}}
+STEREO = {**FUSION, **MATCHED}
 Sets = Callable[..., CameraSet]
 STILL = RigidTransform.identity()
 
@@ -123,7 +124,7 @@ def test_tables_are_made_when_a_camera_moves_and_only_then(
     assert tables_made(predictor) == 3
 
 
-@pytest.mark.parametrize("parts", [FUSION, STEREO], ids=["fusion", "stereo"])
+@pytest.mark.parametrize("parts", [FUSION, STEREO, MATCHED], ids=["fusion", "stereo", "matched"])
 def test_a_stream_fuses_what_training_would(
     parts: dict[str, Any], tiny_model: Models, ring_set: Sets
 ) -> None:
