@@ -120,19 +120,24 @@ def test_a_study_goes_on_in_slices_elsewhere_and_trains_alike_rows_once(
 
 def test_what_another_process_has_in_hand_is_left_to_it(world: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- short: begin -->\nold\n<!-- short: end -->\nafter\n")
+    page.write_text("before\n<!-- short: begin -->\nstale\n<!-- short: end -->\nafter\n")
     loaded = load_study(str(world / "short.yaml"))
     keys = {row.name: plan.key for row, plan in plans(loaded, loaded.tables[0])}
     options = ("--seeds", "1", "--table", "One", "--page", str(page))
-    with locked(tmp_path / "runs" / f"{keys['noisy']}-0.lock"):
+
+    def seeds_of(row: str) -> int:
+        lines = page.read_text().splitlines()
+        return int(next(line for line in lines if line.startswith(f"| {row} |")).split("|")[-2])
+
+    with locked(tmp_path / "locks" / f"{keys['noisy']}-0"):
         code, output = study(world, tmp_path, *options)
         assert code == 0 and "clean, seed 0" in output and "noisy, seed 0" not in output, output
-    assert "| noisy | – |" in page.read_text()
+    assert seeds_of("noisy") == 0 and seeds_of("clean") == 1
     code, output = study(world, tmp_path, *options)
     assert code == 0 and "noisy, seed 0" in output and "clean, seed 0" not in output, output
     text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert "| noisy | – |" not in text and "### One" in text
+    assert text.startswith("before\n") and text.endswith("after\n") and "stale" not in text
+    assert seeds_of("noisy") == 1 and "### One" in text
 
 
 def test_a_packed_data_set_has_a_study_but_for_rows_that_need_a_lidar(
@@ -183,7 +188,7 @@ def test_every_row_of_the_shipped_studies_is_a_training() -> None:
 def test_a_study_is_like_another_but_for_what_it_says(tmp_path: Path) -> None:
     claims, standard = load_study("claims"), load_study("claims-standard")
     assert standard.tables == claims.tables and standard.network == claims.network
-    assert standard.steps == 4000 and standard.settings[:3] == claims.settings
+    assert standard.steps == 4000 and standard.settings[:6] == claims.settings
     _, plan = next(plans(standard, standard.tables[0]))
     assert plan.network.grid.build() == OCC3D_GRID and plan.labels.stride_px == 4
     assert plan.recipe.batch_size == 8 and plan.recipe.steps == 4000

@@ -21,6 +21,7 @@ from renderocc_training.study.runs import StudyData, baselines, run
 from renderocc_training.study.tables import Scores, table_lines
 
 RESULTS = "RESULTS.md"
+LOCKS = "locks"  # a file for each training; empty, and not in the way if left
 PARTS = ("training", "validation", "test")
 
 
@@ -102,16 +103,17 @@ def study(
     tables = _tables(out, wanted, rows[0][1], data)
     for seed in range(seeds):
         for row, plan in rows:
-            folder, file = (out / part / f"{plan.key}-{seed}" for part in ("runs", "scores"))
-            file = file.with_suffix(".json")
+            name_of_run = f"{plan.key}-{seed}"
+            file = out / "scores" / f"{name_of_run}.json"
             try:
-                mine = locked(folder.with_suffix(".lock"), wait=False)
+                mine = locked(out / LOCKS / name_of_run, wait=False)
             except BlockingIOError:
                 continue
             with mine:
                 if file.is_file():
                     continue
                 typer.echo(f"{row.name}, seed {seed}", err=True)
+                folder = out / "runs" / name_of_run
                 scores = run(plan, seed, data, folder, lambda: time.monotonic() > until_s, workers)
                 if scores is None:
                     typer.echo("time is up; call it again to go on", err=True)
@@ -139,7 +141,7 @@ def _same_data(out: Path, data: StudyData) -> None:
 def _tables(out: Path, wanted: Study, plan: Plan, data: StudyData) -> str:
     """What there is so far, as Markdown; written to RESULTS.md."""
     file = out / "baselines.json"
-    with locked(out / "runs" / "baselines.lock"):
+    with locked(out / LOCKS / "baselines"):
         if not file.is_file():
             _write_json(file, baselines(plan, data))
     untrained = json.loads(file.read_text(encoding="utf-8"))
