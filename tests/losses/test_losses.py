@@ -311,7 +311,7 @@ EMPTY: dict[str, Callable[[], Tensor]] = {
         torch.ones(1, 5, 4) / 4, torch.full((1, 5), torch.nan)
     ),
     "image classes": lambda: losses.image_class_loss(
-        torch.zeros(1, 3, 2, 2), torch.full((1, 2, 2), IGNORE_ID), None
+        torch.zeros(1, 2, 3, 2, 2), torch.full((1, 2, 2, 2), IGNORE_ID), None
     ),
     "query": lambda: sum(
         losses.query_loss(
@@ -350,15 +350,16 @@ def test_depth_is_asked_of_its_bin_or_of_the_two_around_it() -> None:
 
 
 def test_image_classes_count_where_they_are_known_and_by_their_weight() -> None:
-    logits = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]).T.reshape(1, 3, 1, 2)
-    surprise = -logits.log_softmax(dim=1)
-    both = losses.image_class_loss(logits, torch.tensor([[[0, 1]]]), None)
-    torch.testing.assert_close(both, (surprise[0, 0, 0, 0] + surprise[0, 1, 0, 1]) / 2)
-    one = losses.image_class_loss(logits, torch.tensor([[[IGNORE_ID, 2]]]), None)
-    torch.testing.assert_close(one, surprise[0, 2, 0, 1])
-    weights = torch.tensor([3.0, 1.0, 1.0])
-    weighed = losses.image_class_loss(logits, torch.tensor([[[0, 1]]]), weights)
-    torch.testing.assert_close(weighed, (3 * surprise[0, 0, 0, 0] + surprise[0, 1, 0, 1]) / 4)
+    logits = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]).T.reshape(1, 1, 3, 1, 2)
+    first, second = -logits.log_softmax(dim=2)[0, 0, :, 0].T  # of two pixels
+
+    def loss(*labels: int, weights: torch.Tensor | None = None) -> torch.Tensor:
+        return losses.image_class_loss(logits, torch.tensor([[[labels]]]), weights)
+
+    torch.testing.assert_close(loss(0, 1), (first[0] + second[1]) / 2)
+    torch.testing.assert_close(loss(IGNORE_ID, 2), second[2])
+    weights = torch.tensor([[3.0, 1.0, 1.0]])
+    torch.testing.assert_close(loss(0, 1, weights=weights), (3 * first[0] + second[1]) / 4)
 
 
 @pytest.mark.parametrize("name", EMPTY)

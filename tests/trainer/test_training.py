@@ -383,7 +383,10 @@ def test_the_class_head_learns_what_feature_pixels_show(tmp_path: Path) -> None:
     config = validate({**NETWORK, "architecture": content}, NetworkConfig, "toy")
     network = build_network(config, len(CLASSES), seed=0)
     recipe = toy_recipe(
-        steps=40, soft_depth=True, losses={"lifting_depth": 0.2, "image_semantics": 1.0}
+        steps=40,
+        soft_depth=True,
+        class_weights="tempered",
+        losses={"lifting_depth": 0.2, "image_semantics": 1.0},
     )
     train(network, CLASSES, ToyWorld(), recipe, tmp_path, fabric())
     batch = collate([ToyWorld().sample(1, np.random.default_rng(1))])

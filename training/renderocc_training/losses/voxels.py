@@ -194,12 +194,12 @@ def image_class_loss(logits: Tensor, class_id: Tensor, class_weights: Tensor | N
     """Mean −ln of the probability of the labelled class of feature pixels.
 
     Args:
-        logits: (V, K, h, w) of V views.
-        class_id: (V, h, w) int64; ``IGNORE_ID`` where none is known.
-        class_weights: (K,) or None.
+        logits: (B, N, K, h, w).
+        class_id: (B, N, h, w) int64; ``IGNORE_ID`` where none is known.
+        class_weights: (B, K) of each sample, or None.
     """
     known = class_id != IGNORE_ID
-    return _cross_entropy(logits.movedim(1, -1)[known], class_id, known, class_weights)
+    return _cross_entropy(logits.movedim(2, -1)[known], class_id, known, class_weights)
 
 
 def _rarity(labels: Tensor, kinds: int) -> Tensor:

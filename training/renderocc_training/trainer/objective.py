@@ -69,8 +69,8 @@ class Objective(torch.nn.Module):
             field, views = self.network.field_and_views(batch.current, batch.past)
             depth = views.depth
             terms["image_semantics"] = losses.image_class_loss(
-                self.network.class_logits(views).flatten(0, 1),
-                batch.image_class.flatten(0, 1),
+                self.network.class_logits(views),
+                batch.image_class,
                 self._class_weights(batch.image_class),
             )
         else:
