@@ -11,7 +11,7 @@ from renderocc_ros.config import StrictModel, config_path, load_yaml
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Precision = Literal["32-true", "bf16-mixed"]
+Precision = Literal["auto", "bf16-mixed", "32-true"]
 
 # A cell is called free only after this many misses: one pixel may be mislabelled.
 MIN_MISSES = 2
@@ -135,7 +135,9 @@ class Recipe(StrictModel):
     batch_size: int = Field(4, gt=0, description="samples per step and process")
     accumulate: int = Field(1, gt=0, description="batches whose gradients make one step")
     precision: Precision = Field(
-        "bf16-mixed", description="of the arithmetic; 32-true on a CPU that has none for bf16"
+        "auto",
+        description="of the arithmetic; auto measures at the start which parts of the network are "
+        "faster in 32 bits than in bf16; 32-true on a CPU that has none for bf16",
     )
     seed: int = Field(0, ge=0)
     mirror: Share = Field(0.5, description="part of the samples whose left and right are swapped")

@@ -190,7 +190,7 @@ def train(
         try:
             path = run(
                 model, class_set, samples, plan, out, fabric,
-                workers=workers, save_every=save_every, on_step=on_step,
+                workers=workers, save_every=save_every, on_step=on_step, say=console.print,
             )  # fmt: skip
         except TrainingStopped as error:
             raise ValueError(str(error)) from error

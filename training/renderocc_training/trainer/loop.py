@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ from renderocc_ros.checkpoint import Model, save_checkpoint
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.network.renderocc import Network
 from renderocc_ros.prediction.torch_engine import to_channels_last
-from renderocc_training.recipe import Precision, Recipe
+from renderocc_training.recipe import Recipe
 from renderocc_training.samples.augmentation import mirrored, recoloured
 from renderocc_training.samples.photographing import retaken
 from renderocc_training.samples.training_sample import TrainingBatch, TrainingSample, collate
+from renderocc_training.trainer import arithmetic
 from renderocc_training.trainer.objective import Objective, Opaque
 from renderocc_training.trainer.run_state import read_state, write_state
 from renderocc_training.trainer.schedule import (
@@ -122,10 +123,15 @@ def make_fabric(recipe: Recipe, devices: int | str = "auto", nodes: int = 1) -> 
     )
 
 
-def usable_precision(recipe: Recipe) -> Precision:
-    """The recipe's, but 32 bits on a CPU without bf16 arithmetic, which is ten times slower."""
+def usable_precision(recipe: Recipe) -> Literal["bf16-mixed", "32-true"]:
+    """The recipe's, but 32 bits on a CPU without bf16 arithmetic, which is ten times slower.
+
+    With "auto" it is that of all parts but those that a measurement finds faster in 32 bits.
+    """
     quick = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return recipe.precision if quick or torch.cuda.is_available() else "32-true"
+    if recipe.precision == "32-true" or not (quick or torch.cuda.is_available()):
+        return "32-true"
+    return "bf16-mixed"
 
 
 def train(
@@ -139,6 +145,7 @@ def train(
     workers: int = 0,
     save_every: int = 500,
     on_step: Callable[[StepReport], None] = lambda report: None,
+    say: Callable[[str], object] = lambda line: None,
     pause: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train, or go on where the run in ``folder`` stopped; returns the path of the model.
@@ -154,6 +161,7 @@ def train(
         workers: processes that load samples.
         save_every: steps between two writes.
         on_step: called after each step, on every process.
+        say: takes a line about how the run is computed, if that was measured.
         pause: asked after each step whether to write and stop; with one process alone.
 
     Raises:
@@ -172,55 +180,61 @@ def train(
     )
     objective, optimiser = fabric.setup(Objective(network, class_set, recipe), optimiser)
     # On the device already: an optimiser's state is loaded to where its parameters are.
-    first = _resume(folder, recipe, network, optimiser, average)
+    first, single = _resume(folder, recipe, network, optimiser, average)
     average.state = {name: value.to(fabric.device) for name, value in average.state.items()}
-    batches = iter(_loader(source, network, recipe, fabric, first, workers))
     objective.train()
-    for step in range(first, recipe.steps):
-        started = time.perf_counter()
-        rate = learning_rate(step, recipe.steps, recipe.optimiser)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["share"]
-        terms: dict[str, float] = {}
-        for part in range(recipe.accumulate):
-            batch = _next_batch(batches).to(fabric.device)
-            number = (step * recipe.accumulate + part) * fabric.world_size + fabric.global_rank
-            generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
-            torch.manual_seed(generator.initial_seed())  # of what a network drops at random
-            with fabric.no_backward_sync(objective, enabled=part < recipe.accumulate - 1):
-                terms = _step_terms(objective, batch, generator, fabric, recipe.accumulate)
-            for name, value in terms.items():
-                terms[name] = terms.get(name, 0.0) + value
-        norm = fabric.clip_gradients(
-            objective, optimiser, max_norm=recipe.optimiser.clip_norm, error_if_nonfinite=False
-        )
-        if norm is None or not torch.isfinite(norm):
-            raise TrainingStopped(
-                f"step {step}: the gradient is not finite (terms {terms}); lower "
-                "optimiser.learning_rate or use precision 32-true"
+    if single is None:
+        times = _part_times(network, source, recipe, fabric, objective.module)
+        single = [name for name, each in times.items() if each.single]
+        if fabric.is_global_zero and times:
+            say(arithmetic.note(folder, times))
+    batches = iter(_loader(source, network, recipe, fabric, first, workers))
+    with arithmetic.folded(network), arithmetic.in_32_bits(network, single, fabric.device.type):
+        for step in range(first, recipe.steps):
+            started = time.perf_counter()
+            rate = learning_rate(step, recipe.steps, recipe.optimiser)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group["share"]
+            terms: dict[str, float] = {}
+            for part in range(recipe.accumulate):
+                batch = _next_batch(batches).to(fabric.device)
+                number = (step * recipe.accumulate + part) * fabric.world_size + fabric.global_rank
+                generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
+                torch.manual_seed(generator.initial_seed())  # of what a network drops at random
+                with fabric.no_backward_sync(objective, enabled=part < recipe.accumulate - 1):
+                    terms = _step_terms(objective, batch, generator, fabric, recipe.accumulate)
+                for name, value in terms.items():
+                    terms[name] = terms.get(name, 0.0) + value
+            norm = fabric.clip_gradients(
+                objective, optimiser, max_norm=recipe.optimiser.clip_norm, error_if_nonfinite=False
             )
-        optimiser.step()
-        optimiser.zero_grad()
-        average.update(network, step)
-        done = step + 1
-        samples = recipe.batch_size * recipe.accumulate * fabric.world_size
-        on_step(
-            StepReport(
-                done,
-                sum(terms.values()),
-                terms,
-                float(norm),
-                rate,
-                samples / (time.perf_counter() - started),
+            if norm is None or not torch.isfinite(norm):
+                raise TrainingStopped(
+                    f"step {step}: the gradient is not finite (terms {terms}); lower "
+                    "optimiser.learning_rate or use precision 32-true"
+                )
+            optimiser.step()
+            optimiser.zero_grad()
+            average.update(network, step)
+            done = step + 1
+            samples = recipe.batch_size * recipe.accumulate * fabric.world_size
+            on_step(
+                StepReport(
+                    done,
+                    sum(terms.values()),
+                    terms,
+                    float(norm),
+                    rate,
+                    samples / (time.perf_counter() - started),
+                )
             )
-        )
-        paused = pause()
-        if done % save_every == 0 or done == recipe.steps or paused:
-            if fabric.is_global_zero:
-                _write(folder, recipe, network, optimiser, average, done, class_set)
-            fabric.barrier()
-        if paused and done < recipe.steps:
-            raise TrainingPaused
+            paused = pause()
+            if done % save_every == 0 or done == recipe.steps or paused:
+                if fabric.is_global_zero:
+                    _write(folder, recipe, network, optimiser, average, done, class_set, single)
+                fabric.barrier()
+            if paused and done < recipe.steps:
+                raise TrainingPaused
     return folder / MODEL_FILE
 
 
@@ -248,6 +262,23 @@ def _loader(
         timeout=LOADER_TIMEOUT_S if workers else 0,
         persistent_workers=workers > 0,
     )
+
+
+def _part_times(
+    network: Network, source: SampleSource, recipe: Recipe, fabric: Fabric, objective: Any
+) -> arithmetic.Times:
+    """How long the parts of the network take with the first batch; {} if the recipe decides."""
+    if recipe.precision != "auto" or usable_precision(recipe) == "32-true":
+        return {}
+    batch = _next_batch(iter(_loader(source, network, recipe, fabric, 0, 0))).to(fabric.device)
+
+    def run() -> None:
+        with torch.autocast(fabric.device.type, torch.bfloat16):
+            objective(Opaque(batch), torch.Generator().manual_seed(0))
+
+    with arithmetic.folded(network):
+        times = arithmetic.measure(network, run, fabric.device)
+    return fabric.broadcast(times)  # several processes compute alike
 
 
 def _next_batch(batches: Any) -> TrainingBatch:
@@ -308,6 +339,7 @@ def _write(
     average: AveragedWeights,
     step: int,
     class_set: ClassSet,
+    single: list[str],
 ) -> None:
     state = {
         "recipe": recipe.model_dump(mode="json"),
@@ -315,6 +347,7 @@ def _write(
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
         "average": average.state,
+        "single": single,
     }
     live = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(average.state)
@@ -330,11 +363,15 @@ def _resume(
     network: Network,
     optimiser: Any,
     average: AveragedWeights,
-) -> int:
-    """Load the state of a run, if there is one; returns the number of steps done."""
+) -> tuple[int, list[str] | None]:
+    """Load the state of a run, if there is one.
+
+    Returns:
+        steps done, and the parts that it computes in 32 bits; None where none were chosen yet.
+    """
     state = read_state(folder)
     if state is None:
-        return 0
+        return 0, None
     began_with, done = Recipe.model_validate(state["recipe"]), int(state["step"])
     if done > recipe.steps:
         raise ValueError(
@@ -358,4 +395,4 @@ def _resume(
         ) from error
     optimiser.load_state_dict(state["optimiser"])
     average.state = state["average"]
-    return done
+    return done, state.get("single", [])
