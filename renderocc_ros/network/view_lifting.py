@@ -105,9 +105,8 @@ def build_table(points: Tensor, valid: Tensor, grid: VoxelGrid, *, flat: bool) -
     cell, point = torch.sort(cell.to(torch.int32), stable=True)
     camera = point // (bins * height * width)
     pixel = camera * (height * width) + point % (height * width)
-    start = torch.searchsorted(
-        cell, torch.arange(batch * per_item + 1, device=cell.device, dtype=torch.int32)
-    )
+    counts = torch.bincount(cell, minlength=batch * per_item + 1)
+    start = counts.cumsum(0) - counts
     return LiftingTable(point, pixel, cell.long(), start, int(start[-1]))
 
 
