@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -236,6 +237,27 @@ def test_a_loss_that_is_not_finite_names_its_term_and_samples(tmp_path: Path) ->
         network.occupancy_field.out.bias[0] = float("nan")
     with pytest.raises(TrainingStopped, match=r"not finite: \{'query'.*wall at"):
         train(network, CLASSES, ToyWorld(), toy_recipe(), tmp_path, fabric())
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_is_reported_is_the_loss(
+    accumulate: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    parts: list[dict[str, float]] = []
+    step_terms = loop._step_terms
+
+    def recorded(*arguments: Any) -> dict[str, float]:
+        parts.append(step_terms(*arguments))
+        return dict(parts[-1])
+
+    monkeypatch.setattr(loop, "_step_terms", recorded)
+    reports: list[StepReport] = []
+    recipe = toy_recipe(steps=1, accumulate=accumulate)
+    train(toy_network(), CLASSES, ToyWorld(), recipe, tmp_path, fabric(), on_step=reports.append)
+    assert len(parts) == accumulate and parts[0]["votes"] > 0
+    expected = {name: sum(part[name] for part in parts) for name in parts[0]}
+    assert reports[0].terms == pytest.approx(expected)
+    assert reports[0].total == pytest.approx(sum(expected.values()))
 
 
 def test_memory_that_runs_out_is_told_with_its_cure(tmp_path: Path) -> None:

@@ -202,8 +202,8 @@ def train(
                 generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
                 torch.manual_seed(generator.initial_seed())  # of what a network drops at random
                 with fabric.no_backward_sync(objective, enabled=part < recipe.accumulate - 1):
-                    terms = _step_terms(objective, batch, generator, fabric, recipe.accumulate)
-                for name, value in terms.items():
+                    of_part = _step_terms(objective, batch, generator, fabric, recipe.accumulate)
+                for name, value in of_part.items():
                     terms[name] = terms.get(name, 0.0) + value
             norm = fabric.clip_gradients(
                 objective, optimiser, max_norm=recipe.optimiser.clip_norm, error_if_nonfinite=False
