@@ -16,6 +16,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from renderocc_ros.commands._bag_doctor import look_into
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.occupancy.messages import class_set_of, to_classes_message, to_message, truth_of
+from renderocc_ros.rig.cloud_reading import points_of
 from renderocc_ros.rig.image_decoding import decode_message
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagMessage, BagReader
@@ -23,7 +24,6 @@ from renderocc_training.recording.bag_writer import BagWriter
 from renderocc_training.recording.boxes import Box, boxes_of, detections
 from renderocc_training.recording.message_content import (
     model_of_info,
-    points_of,
     pose_of,
     stamp_ns,
     transform_of,

@@ -22,6 +22,7 @@ from nuscenes.utils.data_classes import LidarPointCloud
 from renderocc_ros.cli import app
 from renderocc_ros.config import load_rig
 from renderocc_ros.network_config import load_network_config
+from renderocc_ros.rig.cloud_reading import points_of
 from renderocc_training.evaluation.sequence_sets import SequenceSets
 from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_reader import BagReader
@@ -104,7 +105,7 @@ def test_points_are_the_lidar_s(bag: Path, devkit: NuScenes) -> None:
     clouds = decoded(bag, "/lidar_top/points")
     for cloud, record in zip(clouds, records(devkit, "LIDAR_TOP"), strict=True):
         assert content.stamp_ns(cloud) == record["timestamp"] * 1000
-        points = content.points_of(cloud)
+        points = points_of(cloud)
         wanted = np.fromfile(Path(devkit.dataroot, record["filename"]), "<f4").reshape(-1, 5)
         for column, name in enumerate(("x", "y", "z", "intensity", "ring")):
             np.testing.assert_array_equal(points[name], wanted[:, column])
@@ -125,7 +126,7 @@ def test_lidar_points_meet_the_pixels_that_the_devkit_computes(
     for sample in (devkit.sample[0], devkit.sample[len(devkit.sample) // 2], devkit.sample[-1]):
         lidar = devkit.get("sample_data", sample["data"]["LIDAR_TOP"])
         lidar_ns = lidar["timestamp"] * 1000
-        points = content.points_of(clouds[lidar_ns])
+        points = points_of(clouds[lidar_ns])
         xyz = np.stack([points["x"], points["y"], points["z"]], axis=-1).astype(np.float64)
         odom_from_lidar = tree.lookup("odom", "lidar_top", lidar_ns)
         for name in CHANNELS:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
+from renderocc_ros.rig.cloud_reading import points_of
 from renderocc_simulation.bag_truth import TruthFrame, truth_frames
 from renderocc_simulation.check import check_truth
 from renderocc_simulation.drive import worker_pool, write_drive
@@ -25,7 +26,7 @@ from renderocc_simulation.faults import parse_fault
 from renderocc_simulation.spec import DriveSpec
 from renderocc_simulation.world.town import TownSpec
 from renderocc_training.recording.bag_reader import BagReader
-from renderocc_training.recording.message_content import points_of, stamp_ns
+from renderocc_training.recording.message_content import stamp_ns
 
 SIMULATE = [sys.executable, "-m", "renderocc_ros.cli", "simulate"]
 

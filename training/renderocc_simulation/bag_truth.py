@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from renderocc_ros.config import load_class_set
 from renderocc_ros.geometry import CameraModel, RigidTransform, VoxelGrid
 from renderocc_ros.occupancy.messages import grid_of, truth_of
+from renderocc_ros.rig.cloud_reading import points_of
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.message_content import (
     model_of_info,
-    points_of,
     stamp_ns,
     transform_of,
 )

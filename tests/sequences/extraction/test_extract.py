@@ -18,6 +18,7 @@ from renderocc_ros.geometry import VoxelGrid
 from renderocc_ros.occupancy.grid_file import described_grid
 from renderocc_ros.occupancy.messages import to_message
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.rig.cloud_reading import points_of
 from renderocc_training.recording import messages
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.sequences.extraction.job import Job, run_job
@@ -394,7 +395,7 @@ def test_point_classes_stay_with_their_points(drive: Any, rig: RigConfig, tmp_pa
     def label(topic: str, number: int, message: Any) -> Any:
         if topic != "/points":
             return message
-        points = message_content.points_of(message)
+        points = points_of(message)
         classes = np.arange(50, dtype=np.uint8)
         points = append_fields(points, "label", classes, usemask=False)
         points["y"][3] = np.nan

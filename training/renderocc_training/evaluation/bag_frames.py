@@ -15,6 +15,7 @@ from renderocc_ros.config import RigConfig, load_class_set
 from renderocc_ros.network_config import load_network_config
 from renderocc_ros.occupancy.messages import class_set_of, occupancy_of
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
+from renderocc_ros.rig.cloud_reading import finite_points, points_of
 from renderocc_ros.viewing.view_frame import ViewFrame
 from renderocc_training.evaluation.recorded_sets import RecordedSets
 from renderocc_training.evaluation.stamped_topic import StampedTopic
@@ -23,7 +24,6 @@ from renderocc_training.recording import message_content as content
 from renderocc_training.recording.bag_layout import IMAGE_KINDS
 from renderocc_training.recording.bag_reader import BagReader
 from renderocc_training.recording.left_out import LeftOut
-from renderocc_training.sequences.extraction.readings import finite_points
 
 if TYPE_CHECKING:
     from renderocc_ros.prediction import Predictor
@@ -114,7 +114,7 @@ class BagFrames:
         if cloud is None or self._sets is None:
             return None
         try:
-            points = finite_points(content.points_of(cloud))
+            points = finite_points(points_of(cloud))
             ego_from_lidar = self._sets.ego_from_sensor(
                 stamp_ns, cloud.header.frame_id, content.stamp_ns(cloud)
             )

@@ -5,15 +5,11 @@ Takes the messages that ``BagReader.decode`` gives, of ROS 2 and of ROS 1.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.rig.calibration import camera_model
-from renderocc_training.recording.messages import NANOSECONDS, POINT_FIELD_TYPES, Message
+from renderocc_training.recording.messages import NANOSECONDS, Message
 
 STANDING_M_S = 0.1
-NUMPY_OF_POINT_FIELD = {code: name for name, code in POINT_FIELD_TYPES.items()}
 
 
 def stamp_ns(message: Message) -> int:
@@ -80,38 +76,6 @@ def model_of_info(info: Message, rectified: bool = False) -> CameraModel:
         roi=(roi.x_offset, roi.y_offset, roi.width, roi.height),
         rectified=rectified,
     )
-
-
-def points_of(cloud: Message) -> NDArray[np.void]:
-    """A sensor_msgs/PointCloud2 as a structured array (N,) with the message's fields.
-
-    Raises:
-        ValueError: a field of a type or count that is no single number, or too little data.
-    """
-    formats = []
-    order = ">" if cloud.is_bigendian else "<"
-    for entry in cloud.fields:
-        kind = NUMPY_OF_POINT_FIELD.get(entry.datatype)
-        if kind is None:
-            raise ValueError(f"field '{entry.name}' has the unknown type {entry.datatype}")
-        formats.append(order + kind if entry.count <= 1 else (order + kind, (entry.count,)))
-    point = np.dtype(
-        {
-            "names": [entry.name for entry in cloud.fields],
-            "formats": formats,
-            "offsets": [entry.offset for entry in cloud.fields],
-            "itemsize": cloud.point_step,
-        }
-    )
-    data = np.asarray(cloud.data, dtype=np.uint8)
-    needed = cloud.row_step * (cloud.height - 1) + cloud.point_step * cloud.width
-    if cloud.height and cloud.width and data.size < needed:
-        raise ValueError(f"the cloud holds {data.size} bytes where its header says {needed}")
-    rows = [
-        data[row * cloud.row_step :][: cloud.width * cloud.point_step].view(point)
-        for row in range(cloud.height)
-    ]
-    return np.concatenate(rows) if rows else np.zeros(0, point)
 
 
 def _numbers(info: Message, name: str) -> tuple[float, ...]:

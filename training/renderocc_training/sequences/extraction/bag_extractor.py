@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from renderocc_ros.files import write_bytes
+from renderocc_ros.rig.cloud_reading import finite_points, points_of
 from renderocc_ros.rig.image_decoding import model_of_image
 from renderocc_training.recording import boxes as box_messages
 from renderocc_training.recording import message_content as content
@@ -27,7 +28,6 @@ from renderocc_training.sequences.extraction.key_frames import KeyFrameRule
 from renderocc_training.sequences.extraction.occupancy_truth import OccupancyTruth
 from renderocc_training.sequences.extraction.readings import (
     Reading,
-    finite_points,
     image_file,
     label_file,
     lidar_file,
@@ -133,7 +133,7 @@ class BagExtractor:
 
     def _take_scan(self, cloud: Any) -> None:
         stamp_ns = content.stamp_ns(cloud)
-        points = content.points_of(cloud)
+        points = points_of(cloud)
         kept = finite_points(points)
         self._report.skip("LiDAR points", "not finite", len(points) - len(kept))
         if self._scans and stamp_ns <= self._scans[-1].stamp_ns:

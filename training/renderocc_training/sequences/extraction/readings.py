@@ -107,20 +107,6 @@ def _millimetres(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
     return np.where(known, np.round(np.nan_to_num(depth_m) * 1000), 0).astype(np.uint16)
 
 
-def finite_points(points: NDArray[np.void]) -> NDArray[np.void]:
-    """The points of a structured array whose x, y and z are numbers.
-
-    Raises:
-        ValueError: no x, y, z.
-    """
-    names = points.dtype.names or ()
-    lacking = [name for name in "xyz" if name not in names]
-    if lacking:
-        raise ValueError(f"the cloud has no field {', '.join(lacking)}: {', '.join(names)}")
-    finite = np.isfinite(points["x"]) & np.isfinite(points["y"]) & np.isfinite(points["z"])
-    return points if finite.all() else points[finite]
-
-
 def lidar_file(points: NDArray[np.void]) -> bytes:
     """A cloud as nuScenes' .pcd.bin: x, y, z, intensity, ring in float32.
 

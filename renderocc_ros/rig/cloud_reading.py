@@ -1,0 +1,57 @@
+"""sensor_msgs/PointCloud2 as arrays; takes messages of rclpy and of recordings alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Of sensor_msgs/PointField, from 1 on.
+NUMPY_OF_POINT_FIELD = dict(enumerate(("i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"), start=1))
+
+
+def points_of(cloud: Any) -> NDArray[np.void]:
+    """A sensor_msgs/PointCloud2 as a structured array (N,) with the message's fields.
+
+    Raises:
+        ValueError: a field of a type or count that is no single number, or too little data.
+    """
+    formats = []
+    order = ">" if cloud.is_bigendian else "<"
+    for entry in cloud.fields:
+        kind = NUMPY_OF_POINT_FIELD.get(entry.datatype)
+        if kind is None:
+            raise ValueError(f"field '{entry.name}' has the unknown type {entry.datatype}")
+        formats.append(order + kind if entry.count <= 1 else (order + kind, (entry.count,)))
+    point = np.dtype(
+        {
+            "names": [entry.name for entry in cloud.fields],
+            "formats": formats,
+            "offsets": [entry.offset for entry in cloud.fields],
+            "itemsize": cloud.point_step,
+        }
+    )
+    data = np.asarray(cloud.data, dtype=np.uint8)
+    needed = cloud.row_step * (cloud.height - 1) + cloud.point_step * cloud.width
+    if cloud.height and cloud.width and data.size < needed:
+        raise ValueError(f"the cloud holds {data.size} bytes where its header says {needed}")
+    rows = [
+        data[row * cloud.row_step :][: cloud.width * cloud.point_step].view(point)
+        for row in range(cloud.height)
+    ]
+    return np.concatenate(rows) if rows else np.zeros(0, point)
+
+
+def finite_points(points: NDArray[np.void]) -> NDArray[np.void]:
+    """The points of a structured array whose x, y and z are numbers.
+
+    Raises:
+        ValueError: no x, y, z.
+    """
+    names = points.dtype.names or ()
+    lacking = [name for name in "xyz" if name not in names]
+    if lacking:
+        raise ValueError(f"the cloud has no field {', '.join(lacking)}: {', '.join(names)}")
+    finite = np.isfinite(points["x"]) & np.isfinite(points["y"]) & np.isfinite(points["z"])
+    return points if finite.all() else points[finite]
