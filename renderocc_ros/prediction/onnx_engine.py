@@ -73,6 +73,7 @@ class OnnxEngine:
         """
         self.header: ModelHeader = parse_metadata(dict(session.metadata), str(where))
         self.device = session.device
+        self.depth: Tensor | None = None
         self.cameras = int(session.shapes["images"][1])
         self._session, self._timer = session, timer
         self._past_shape = session.shapes.get("past_volumes")
@@ -96,6 +97,9 @@ class OnnxEngine:
         with self._timer.stage("network"):
             density, semantics, *volume = self._session.run(inputs, outputs)
         return OccupancyField(density, semantics), volume[0] if volume else torch.empty(0), None
+
+    def see(self, cameras: CameraTensors) -> None:
+        """See ``Engine``."""
 
     def _past(self, past: Sequence[PastVolume]) -> dict[str, Tensor]:
         """Missing past frames are zero volumes, which is what the network makes of them."""

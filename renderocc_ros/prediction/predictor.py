@@ -36,9 +36,10 @@ from renderocc_ros.prediction.runner import Engine, OfficialRunner, Runner, Stre
 from renderocc_ros.prediction.timing import StageTimer
 from renderocc_ros.prediction.torch_engine import GraphEngine, TorchEngine
 from renderocc_ros.prediction.visibility import voxels_in_view
-from renderocc_ros.rig.camera_set import CameraSet
+from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.image_preprocessing import ImagePreprocessor
 from renderocc_ros.rig.network_input import NetworkInput, check_input
+from renderocc_ros.rig.range_check import SeenDepth
 
 Mask = NDArray[np.bool_]
 
@@ -178,6 +179,33 @@ class Predictor:
     def require(self, *, grid: VoxelGrid | None = None, class_set: ClassSet | None = None) -> None:
         """Refuse to go on with another grid or other classes than asked for; ``require_match``."""
         require_match(self.header, grid=grid, class_set=class_set)
+
+    def seen_depth(self, camera_set: CameraSet) -> dict[str, SeenDepth]:
+        """What the network says of the depth in each image of the last set, by camera name.
+
+        Empty before the first set, for an exported file and for the official network.
+        """
+        return self._seen(camera_set, self._runner.depth)
+
+    @torch.inference_mode()
+    def see(self, image: PosedImage) -> SeenDepth | None:
+        """What the network says of the depth in one image by itself; the stream stays as it is.
+
+        None for an exported file and for the official network.
+        """
+        alone = CameraSet(image.stamp_ns, (image.name,), (image,))
+        return self._seen(alone, self._runner.see(self.preprocessor(alone))).get(image.name)
+
+    def _seen(self, camera_set: CameraSet, depth: Tensor | None) -> dict[str, SeenDepth]:
+        parts = self.config.architecture
+        if depth is None or not isinstance(parts, LiftedConfig):
+            return {}
+        centres_m, target = parts.depth.centres_m, self.preprocessor.target
+        return {
+            image.name: SeenDepth.of(each, centres_m, target(image.name, image.model))
+            for image, each in zip(camera_set.images, depth[0].float().cpu().numpy(), strict=True)
+            if image is not None
+        }
 
     def reset(self) -> None:
         """Forget past frames and calibration: the next set starts a new stream."""

@@ -30,6 +30,15 @@ MOTION_WITHIN_SET_M = 1.0
 class Runner(Protocol):
     """Runs a network on a stream of sets."""
 
+    @property
+    def depth(self) -> Tensor | None:
+        """See ``Engine``."""
+        ...
+
+    def see(self, cameras: NetworkInput) -> Tensor | None:
+        """See ``Engine``."""
+        ...
+
     def run(self, cameras: NetworkInput, camera_set: CameraSet) -> OccupancyField:
         """The field of one set; call in order of time."""
         ...
@@ -40,9 +49,15 @@ class Runner(Protocol):
 
 
 class Engine(Protocol):
-    """Computes one instant of a lifted network."""
+    """Computes one instant of a lifted network.
+
+    Attributes:
+        depth: (1, N, D, h, w) distribution that the last instant was lifted by, until the next one;
+            None where it is not handed out.
+    """
 
     device: torch.device
+    depth: Tensor | None
 
     def __call__(
         self, cameras: CameraTensors, table: LiftingTable, past: Sequence[PastVolume]
@@ -52,6 +67,11 @@ class Engine(Protocol):
 
         All stay as they are when the next instant is computed.
         """
+        ...
+
+    def see(self, cameras: CameraTensors) -> Tensor | None:
+        """(1, N, D, h, w) the depth distribution of these images by themselves; None where it is
+        not handed out."""
         ...
 
 
@@ -75,6 +95,11 @@ class StreamRunner:
         self._names: tuple[str, ...] = ()
 
     @property
+    def depth(self) -> Tensor | None:
+        """See ``Runner``."""
+        return self._engine.depth
+
+    @property
     def tables_made(self) -> int:
         """How often a lifting table was computed, because a camera was new or had moved."""
         return self._tables.made
@@ -92,6 +117,10 @@ class StreamRunner:
         field, volume, views = self._engine(tensors, table, past)
         self._stream.add(stamp_ns, odom_from_ego, volume, views)
         return field
+
+    def see(self, cameras: NetworkInput) -> Tensor | None:
+        """See ``Runner``."""
+        return self._engine.see(camera_tensors(cameras, self._engine.device, self._image))
 
     def reset(self) -> None:
         """See ``Runner``."""
@@ -117,6 +146,8 @@ class StreamRunner:
 class OfficialRunner:
     """Feeds ``SwinBStereoStream``; without odometry every set stands alone."""
 
+    depth: Tensor | None = None
+
     def __init__(self, network: OfficialRenderOcc, device: torch.device, timer: StageTimer) -> None:
         self._network = network.to(device).eval()
         self._device = device
@@ -134,6 +165,9 @@ class OfficialRunner:
         with self._timer.stage("network"):
             field = self.stream.step(frame, camera_set.stamp_ns).field
         return occupancy_field(field, self._network.grid.resolution_m)
+
+    def see(self, cameras: NetworkInput) -> None:
+        """See ``Runner``."""
 
     def reset(self) -> None:
         """See ``Runner``."""

@@ -35,6 +35,7 @@ class TorchEngine:
             )
         self.network = network.to(device).eval()
         self.device = device
+        self.depth: Tensor | None = None
         self._timer = timer
         auto = options.precision == "auto"
         self.precision = quickest_precision(device) if auto else options.precision
@@ -62,8 +63,14 @@ class TorchEngine:
                 volume = self.network.lift_views(views, table)
             fused = past[: self.network.temporal_fusion.past_frames]  # with stereo one is matched
             field = self._decode(volume, fused)
+        self.depth = views.depth
         kept = None if views.matched is None else as_past(cameras, views.matched)
         return OccupancyField(field.density, field.semantics.float()), volume, kept
+
+    def see(self, cameras: CameraTensors) -> Tensor:
+        """See ``Engine``."""
+        with self.autocast():
+            return self.network.view_features(cameras).depth
 
     def autocast(self) -> Any:
         """Lower precision where it is safe; outputs and density stay float32."""
@@ -91,6 +98,7 @@ class GraphEngine:
                 f"backend 'cuda_graph' needs a CUDA device, got '{engine.device}'; use 'eager'"
             )
         self.device = engine.device
+        self.depth: Tensor | None = None
         self._engine = engine
         self._graphs: dict[tuple[int, int], _Captured] = {}
 
@@ -101,7 +109,12 @@ class GraphEngine:
         key = (cameras.valid.shape[1], len(past))
         if key not in self._graphs:
             self._graphs[key] = _Captured(self._engine, cameras, table, past)
-        return *self._graphs[key].replay(cameras, table, past), None
+        field, volume, self.depth = self._graphs[key].replay(cameras, table, past)
+        return field, volume, None
+
+    def see(self, cameras: CameraTensors) -> Tensor:
+        """See ``Engine``."""
+        return self._engine.see(cameras)
 
 
 class _Captured:
@@ -127,14 +140,14 @@ class _Captured:
 
     def replay(
         self, cameras: CameraTensors, table: LiftingTable, past: Sequence[PastVolume]
-    ) -> tuple[OccupancyField, Tensor]:
+    ) -> tuple[OccupancyField, Tensor, Tensor]:
         for place, value in zip(self._inputs, _flat(cameras, table, past), strict=True):
             place.copy_(value)
         self._graph.replay()
-        density, semantics, volume = (value.clone() for value in self._outputs)
-        return OccupancyField(density, semantics), volume
+        density, semantics, volume, depth = (value.clone() for value in self._outputs)
+        return OccupancyField(density, semantics), volume, depth
 
-    def _compute(self, engine: TorchEngine, past_frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _compute(self, engine: TorchEngine, past_frames: int) -> tuple[Tensor, ...]:
         images, intrinsics, ego_from_camera, valid, point, pixel, cell, start = self._inputs[:8]
         past = [
             PastVolume(volume, motion)
@@ -149,7 +162,7 @@ class _Captured:
                 views.depth, views.context, table, network.geometry.volume_size, pool_plain
             )
             field = network.decode(volume, past)
-        return field.density, field.semantics.float(), volume
+        return field.density, field.semantics.float(), volume, views.depth
 
 
 def _flat(cameras: CameraTensors, table: LiftingTable, past: Sequence[PastVolume]) -> list[Tensor]:

@@ -71,6 +71,10 @@ class ImagePreprocessor:
             self._reductions[model] = _Plan(model, self._config, self._fill).reduction
         return self._reductions[model]
 
+    def target(self, name: str, model: CameraModel) -> CameraModel:
+        """The projection of the network's image of a camera of this model."""
+        return self._plan(name, model).target
+
     def planes(self, name: str, image: Image, model: CameraModel) -> NDArray[Any]:
         """One camera's image (3, H, W), ahead of its set; its arguments as in PosedImage."""
         planes = np.empty((3, self._config.height, self._config.width), self._kind)

@@ -13,7 +13,7 @@ b' to which t points.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.rig.camera_set import PosedImage
+from renderocc_ros.rig.turn_estimate import Errors, Floats
 
-Floats = NDArray[np.float64]
 Grey = NDArray[np.uint8]
 
 MAX_WIDTH = 480  # larger images are scaled down first
@@ -31,11 +31,9 @@ MAX_CORNERS, MIN_QUALITY, MIN_SPACING_PX = 120, 0.01, 6
 WINDOW_PX, LEVELS = 15, 3
 MAX_RETURN_PX = 1.0  # of a corner that is tracked to the second image and back
 NOISE_PX = 0.7
-PRIOR_RAD, FORGETTING = np.deg2rad(5.0), 0.97
 TRACKING = 0.5  # times NOISE_PX is what tracks scatter by where nothing is wrong
 MOTION_SIGMA_RAD = np.deg2rad(1.5)  # of the way between two images
-STEPS, DIFFERENCE_RAD = 3, 1e-4
-MAX_SIGMA_RAD = np.deg2rad(0.65)
+DIFFERENCE_RAD = 1e-4
 MISFIT = 9.0  # of a corner that is three sigma off, or on the wrong side
 
 
@@ -139,48 +137,11 @@ def misfit(tracks: Tracks, second_from_first: RigidTransform, turn: Floats | Non
     return float(np.where(along < -3 * tracks.noise_rad, MISFIT, squares).mean())
 
 
-@dataclass
-class TurnEstimate:
-    """By how much a camera is turned against its mounting; of all pairs of images so far.
+def errors(tracks: Tracks, second_from_first: RigidTransform) -> Errors:
+    """How far the tracks are off the epipolar plane, for ``TurnEstimate.add``."""
 
-    A Gauss-Newton estimate with a prior at zero, robust by Cauchy's weights, that slowly forgets.
+    def of(turn: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        off, along = off_plane(tracks, second_from_first, turn)
+        return off / (TRACKING * tracks.noise_rad), along >= -3 * tracks.noise_rad
 
-    Attributes:
-        information, weighted: inverse covariance (3, 3), and the same times the rotation vector.
-    """
-
-    information: Floats = field(default_factory=lambda: np.eye(3) / PRIOR_RAD**2)
-    weighted: Floats = field(default_factory=lambda: np.zeros(3))
-
-    def add(self, tracks: Tracks, second_from_first: RigidTransform) -> None:
-        """What one pair of images says."""
-        prior = np.eye(3) * (1 - FORGETTING) / PRIOR_RAD**2
-        before, pull_before = FORGETTING * self.information + prior, FORGETTING * self.weighted
-        turn = np.linalg.solve(self.information, self.weighted)
-        for _ in range(STEPS):
-            off, along = off_plane(tracks, second_from_first, turn)
-            slope = np.stack(
-                [
-                    off_plane(tracks, second_from_first, turn + step)[0] - off
-                    for step in DIFFERENCE_RAD * np.eye(3)
-                ]
-            ) / (DIFFERENCE_RAD * TRACKING * tracks.noise_rad)
-            off /= TRACKING * tracks.noise_rad
-            weight = np.where(along < -3 * tracks.noise_rad, 0.0, 1 / (1 + off**2))
-            own, push = (slope * weight) @ slope.T, (slope * weight) @ off
-            # Errors of the motion are common to all tracks: a pair says no more than that allows.
-            strength, directions = np.linalg.eigh(own)
-            share = np.minimum(1.0, MOTION_SIGMA_RAD**-2 / np.maximum(strength, 1e-9))
-            limited = (directions * share) @ directions.T
-            own, push = limited @ own, limited @ push
-            pull = own @ turn - push
-            self.information, self.weighted = before + own, pull_before + pull
-            turn = np.linalg.solve(self.information, self.weighted)
-
-    def known_turn(self) -> tuple[Floats, int]:
-        """Rotation vector, radians, without what is not known to ``MAX_SIGMA_RAD``; and in how many
-        directions it is known."""
-        turn = np.linalg.solve(self.information, self.weighted)
-        inverse_variance, directions = np.linalg.eigh(self.information)
-        known = directions[:, inverse_variance > MAX_SIGMA_RAD**-2]
-        return known @ (known.T @ turn), known.shape[1]
+    return of

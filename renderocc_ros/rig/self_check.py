@@ -2,13 +2,14 @@
 
 Each looks for what images and odometry alone can tell: a frozen image, cameras that are swapped, a
 mounting that is turned, and a part of the image that stays as it is. A robot that stands gives no
-verdict, and neither does a stream without odometry.
+verdict, and neither does a stream without odometry. Where the network's depth and points of a LiDAR
+are at hand, they tell a mounting that is turned as well.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -18,14 +19,18 @@ from numpy.typing import NDArray
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.motion_check import (
+    DIFFERENCE_RAD,
+    MOTION_SIGMA_RAD,
     NOISE_PX,
     Tracks,
-    TurnEstimate,
     View,
+    errors,
     misfit,
     off_plane,
     track,
 )
+from renderocc_ros.rig.range_check import RangeCheck, RangeSources, RangeState
+from renderocc_ros.rig.turn_estimate import TurnEstimate
 
 # Between the two images of a look.
 MIN_STEP_M, MAX_STEP_M, MAX_STEP_S = 0.15, 8.0, 1.2
@@ -52,6 +57,10 @@ class CameraHealth:
             says to where it is, as far as it is known.
         directions: in how many directions it is known, 0 to 3.
         still_percent: part of the image below the sky that stays as it is; NaN before.
+        range_looks: at points of a LiDAR.
+        range_error: mean of |depth that the network sees − LiDAR's| / LiDAR's; NaN before.
+        overlap: share of what neighbouring cameras see as well where both say the same depth; NaN
+            before.
         suspicion: what is wrong and the cure; empty if nothing is.
     """
 
@@ -60,6 +69,9 @@ class CameraHealth:
     turn_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
     directions: int = 0
     still_percent: float = float("nan")
+    range_looks: int = 0
+    range_error: float = float("nan")
+    overlap: float = float("nan")
     suspicion: str = ""
 
 
@@ -107,25 +119,38 @@ class SelfCheck:
         self._health: dict[str, CameraHealth] = {}
         self._begun: _Begun | None = None
         self._last = ""
+        self._ranges = RangeCheck()
 
     @property
     def health(self) -> Mapping[str, CameraHealth]:
         """By name of those cameras that were looked at; a snapshot, for other threads too."""
         return dict(self._health)
 
-    def look(self, cameras: CameraSet, max_still_percent: float) -> None:
+    def look(
+        self,
+        cameras: CameraSet,
+        max_still_percent: float,
+        ranges: RangeSources | None = None,
+    ) -> None:
         """Take the next set, in order of time.
 
         Args:
             max_still_percent: part of an image that may stay as it is.
+            ranges: of this set, where there are any.
         """
         if cameras.odom_from_ego is None:
             self._begun = None
             return
+        self._look_at_motion(cameras, cameras.odom_from_ego, max_still_percent)
+        image = self._ranges.look(cameras, ranges) if ranges is not None else None
+        if image is not None:
+            self._tell(image.name, image.ego_from_camera, max_still_percent)
+
+    def _look_at_motion(
+        self, cameras: CameraSet, odom_from_ego: RigidTransform, max_still_percent: float
+    ) -> None:
         images = {image.name: image for image in cameras.images if image is not None}
-        poses = {
-            name: cameras.odom_from_ego @ image.ego_from_camera for name, image in images.items()
-        }
+        poses = {name: odom_from_ego @ image.ego_from_camera for name, image in images.items()}
         for name, image in images.items():
             _add_picture(self._cameras.setdefault(name, _Camera()), image, poses[name])
         if self._begun is not None:
@@ -135,45 +160,46 @@ class SelfCheck:
                 if step_m < MIN_STEP_M:
                     return  # the robot stands, or nearly: wait
                 if step_m <= MAX_STEP_M:
-                    second = View.of(again, cameras.odom_from_ego)
-                    self._judge(begun, second, again.ego_from_camera, poses, max_still_percent)
+                    self._judge(begun, View.of(again, odom_from_ego), poses)
+                    self._tell(begun.name, again.ego_from_camera, max_still_percent)
         names = list(images)
         self._last = (
             names[(names.index(self._last) + 1) % len(names)] if self._last in names else names[0]
         )
-        view = View.of(images[self._last], cameras.odom_from_ego)
+        view = View.of(images[self._last], odom_from_ego)
         self._begun = _Begun(self._last, view, poses)
 
-    def _judge(
-        self,
-        begun: _Begun,
-        second: View,
-        ego_from_camera: RigidTransform,
-        poses: Mapping[str, RigidTransform],
-        max_still_percent: float,
-    ) -> None:
+    def _judge(self, begun: _Begun, second: View, poses: Mapping[str, RigidTransform]) -> None:
         name = begun.name
         camera = self._cameras[name]
         tracks = track(begun.view, second)
-        if len(tracks) >= MIN_TRACKS:
-            camera.looks += 1
-            second_from_first = {
-                other: poses[other].inverse() @ before
-                for other, before in begun.odom_from_camera.items()
-                if other in poses and _distance_m(before, poses[other]) >= MIN_STEP_M
-            }
-            frozen = _stands_still(tracks, second_from_first[name])
-            camera.frozen.append(frozen)
-            if not frozen:
-                self._add_tracks(camera, name, tracks, second_from_first)
-        turn_rad, directions = camera.estimate.known_turn()
+        if len(tracks) < MIN_TRACKS:
+            return
+        camera.looks += 1
+        second_from_first = {
+            other: poses[other].inverse() @ before
+            for other, before in begun.odom_from_camera.items()
+            if other in poses and _distance_m(before, poses[other]) >= MIN_STEP_M
+        }
+        frozen = _stands_still(tracks, second_from_first[name])
+        camera.frozen.append(frozen)
+        if not frozen:
+            self._add_tracks(camera, name, tracks, second_from_first)
+
+    def _tell(self, name: str, ego_from_camera: RigidTransform, max_still_percent: float) -> None:
+        """What is known of a camera now."""
+        camera, ranges = self._cameras[name], self._ranges.cameras.get(name, RangeState())
+        turn_rad, directions = self._estimate(name).known_turn()
         turn_deg = np.rad2deg(ego_from_camera.rotation @ turn_rad)
         self._health[name] = CameraHealth(
             camera.looks,
-            float(np.mean(camera.fits)) if camera.fits else float("nan"),
+            _mean(camera.fits),
             tuple(turn_deg.tolist()),
             directions,
             camera.still_percent,
+            ranges.looks,
+            _mean(ranges.errors),
+            _mean(ranges.overlap),
             self._suspicion(name, camera, turn_deg, max_still_percent),
         )
 
@@ -190,7 +216,9 @@ class SelfCheck:
         camera.fits.append(float(fits.mean()))
         misfits = {other: misfit(tracks, motion) for other, motion in second_from_first.items()}
         camera.misfits.append(misfits)
-        camera.estimate.add(tracks, second_from_first[name])
+        camera.estimate.add(
+            errors(tracks, second_from_first[name]), DIFFERENCE_RAD, MOTION_SIGMA_RAD
+        )
         turn_rad, _ = camera.estimate.known_turn()
         camera.left.append(misfit(tracks, second_from_first[name], turn_rad))
 
@@ -200,14 +228,13 @@ class SelfCheck:
         """The gravest thing that is wrong, and its cure."""
         if len(camera.frozen) == MIN_LOOKS and all(camera.frozen):
             return "the same picture while the robot moves: restart the camera or its driver"
-        if camera.looks >= MIN_LOOKS:
-            if other := self._swapped_with(name):
-                return (
-                    f"its images move as those of {other} should: are the two swapped? Put their "
-                    "topics right in the rig file or in the drivers"
-                )
-            if _is_turned(camera):
-                return self._turned(turn_deg)
+        if camera.looks >= MIN_LOOKS and (other := self._swapped_with(name)):
+            return (
+                f"its images move as those of {other} should: are the two swapped? Put their "
+                "topics right in the rig file or in the drivers"
+            )
+        if self._is_turned(name):
+            return self._turned(name, turn_deg)
         others = [each.still_percent for key, each in self._cameras.items() if key != name]
         known = [percent for percent in others if np.isfinite(percent)]
         # Where most cameras see nothing change, it is dark, or a fog.
@@ -231,17 +258,36 @@ class SelfCheck:
         fits = best != name and mean[best] < MAX_OTHER_MISFIT * own
         return best if fits and min(own, other_own) > MIN_SWAPPED_MISFIT else ""
 
-    def _turned(self, turn_deg: NDArray[np.float64]) -> str:
-        turned = sum(map(_is_turned, self._cameras.values()))
+    def _estimate(self, name: str) -> TurnEstimate:
+        """By motion, and by ranges where the network sees well."""
+        by_motion = self._cameras[name].estimate
+        if not self._is_range_trusted(name):
+            return by_motion
+        return by_motion.joined(self._ranges.cameras[name].estimate)
+
+    def _is_range_trusted(self, name: str) -> bool:
+        ranges = self._ranges.cameras.get(name)
+        return ranges is not None and ranges.is_trusted
+
+    def _is_turned(self, name: str) -> bool:
+        if self._is_range_trusted(name):
+            turn_rad, _ = self._estimate(name).known_turn()
+            return self._ranges.cameras[name].is_turned(turn_rad)
+        return _moves_turned(self._cameras[name])
+
+    def _turned(self, name: str, turn_deg: NDArray[np.float64]) -> str:
+        turned = sum(map(self._is_turned, self._cameras))
         x, y, z = turn_deg
         by = (
             f"{np.linalg.norm(turn_deg):.1f} degrees (about x {x:+.1f}, y {y:+.1f}, z {z:+.1f} of "
             "the base frame)"
         )
         if turned >= 3 and 2 * turned > len(self._cameras):
+            by_range = self._is_range_trusted(name)
+            do, source = ("lie", "the LiDAR") if by_range else ("move", "odometry")
             return (
-                f"its images move otherwise than odometry says, by {by}, as do those of {turned} "
-                f"of {len(self._cameras)} cameras: look at odometry and base_frame first"
+                f"its images {do} otherwise than {source} says, by {by}, as do those of {turned} "
+                f"of {len(self._cameras)} cameras: look at {source} and base_frame first"
             )
         return (
             f"it looks turned by {by} against its transform: calibrate its mounting, or put "
@@ -278,7 +324,11 @@ def _mean_misfits(camera: _Camera | None) -> dict[str, float]:
     return {name: float(np.mean([each[name] for each in camera.misfits])) for name in known}
 
 
-def _is_turned(camera: _Camera) -> bool:
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _moves_turned(camera: _Camera) -> bool:
     """Whether the estimate is large, and most of what was tracked fits it: else it is of chance."""
     if camera.looks < MIN_LOOKS_TURNED or len(camera.left) < LOOKS_KEPT:
         return False

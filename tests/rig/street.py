@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -35,19 +37,36 @@ PAINT = _paint()
 def picture(world_from_camera: RigidTransform, model: CameraModel = MODEL) -> NDArray[np.uint8]:
     """(H, W, 3) of the street from a pose in it; grey above the walls and far away."""
     rays = model.pixel_rays() @ world_from_camera.rotation.T
-    eye = world_from_camera.translation
-    nearest = np.full(rays.shape[:2], 60.0)
     image = np.full(rays.shape[:2], 128, np.uint8)
-    for number, (normal, offset, (u, v)) in enumerate(PLANES):
+    for number, hit, points in _hits(world_from_camera.translation, rays):
+        axes = PLANES[number][2]
+        where = np.mod(points[..., axes] / TEXEL_M + 300 * number, 1000).astype(np.float32)
+        painted = cv2.remap(PAINT, where[..., 0], where[..., 1], cv2.INTER_LINEAR)
+        image[hit] = painted[hit]
+    return np.repeat(image[..., None], 3, axis=2)
+
+
+def surface(eye: NDArray[np.float64], rays: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 3) where rays from a place meet the street; NaN where they meet nothing."""
+    met = np.full(rays.shape, np.nan)
+    for _, hit, points in _hits(eye, rays):
+        met[hit] = points[hit]
+    return met
+
+
+def _hits(
+    eye: NDArray[np.float64], rays: NDArray[np.float64]
+) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.float64]]]:
+    """Of each plane its number, which rays meet it before those that came first, and where."""
+    nearest = np.full(rays.shape[:-1], 60.0)
+    for number, (normal, offset, _) in enumerate(PLANES):
         towards = rays @ np.array(normal, float)
         with np.errstate(divide="ignore", invalid="ignore"):
             range_m = (offset - eye @ np.array(normal, float)) / towards
         points = eye + rays * np.nan_to_num(range_m, posinf=0, neginf=0)[..., None]
         hit = (range_m > 0.1) & (range_m < nearest) & (points[..., 2] < 9.0)
-        where = np.mod(points[..., [u, v]] / TEXEL_M + 300 * number, 1000).astype(np.float32)
-        painted = cv2.remap(PAINT, where[..., 0], where[..., 1], cv2.INTER_LINEAR)
-        image[hit], nearest[hit] = painted[hit], range_m[hit]
-    return np.repeat(image[..., None], 3, axis=2)
+        nearest[hit] = range_m[hit]
+        yield number, hit, points
 
 
 def ego_from_camera(name: str) -> RigidTransform:

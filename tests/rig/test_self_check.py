@@ -11,8 +11,18 @@ import pytest
 
 from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
-from renderocc_ros.rig.motion_check import Tracks, TurnEstimate, View, misfit, off_plane, track
+from renderocc_ros.rig.motion_check import (
+    DIFFERENCE_RAD,
+    MOTION_SIGMA_RAD,
+    Tracks,
+    View,
+    errors,
+    misfit,
+    off_plane,
+    track,
+)
 from renderocc_ros.rig.self_check import CameraHealth, SelfCheck
+from renderocc_ros.rig.turn_estimate import TurnEstimate
 from tests.rig.street import FOCAL_PX, HEIGHT, MODEL, WIDTH, drive, ego_from_camera
 
 SETS = 40  # thirteen looks at each of three cameras
@@ -54,7 +64,7 @@ def test_turn_of_the_camera_comes_out_of_a_drive_with_bends(axis: int) -> None:
         said = RigidTransform(bend, np.array([0.1 * seed, 0.2, -1.0]))
         # X_true = true_from_said X_said, at both images
         true = true_from_said @ said @ true_from_said.inverse()
-        estimate.add(tracks_of(true, seed), said)
+        estimate.add(errors(tracks_of(true, seed), said), DIFFERENCE_RAD, MOTION_SIGMA_RAD)
     turn_rad, directions = estimate.known_turn()
     assert directions == 3
     np.testing.assert_allclose(np.rad2deg(turn_rad), -3.0 * np.eye(3)[axis], atol=0.25)
@@ -65,7 +75,8 @@ def test_straight_ahead_a_turn_about_the_way_of_travel_stays_unknown() -> None:
     roll = RigidTransform(turn_about(2, 3.0), np.zeros(3))
     estimate = TurnEstimate()
     for seed in range(12):
-        estimate.add(tracks_of(roll @ said @ roll.inverse(), seed), said)
+        tracks = tracks_of(roll @ said @ roll.inverse(), seed)
+        estimate.add(errors(tracks, said), DIFFERENCE_RAD, MOTION_SIGMA_RAD)
     turn_rad, directions = estimate.known_turn()
     assert directions == 2
     np.testing.assert_allclose(turn_rad, 0, atol=1e-3)
