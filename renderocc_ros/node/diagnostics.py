@@ -98,11 +98,13 @@ def _health_values(health: CameraHealth) -> dict[str, str]:
         "fit_percent": f"{100 * health.fit:.0f}",
         "turned_deg": f"{turn} about x, y, z; known in {health.directions} of 3 directions",
         "still_percent": f"{health.still_percent:.0f}",
+        "range_error_percent": f"{100 * health.range_error:.0f}",
+        "overlap_percent": f"{100 * health.overlap:.0f}",
     }
-    shown = {key: "" if text == "nan" or not health.looks else text for key, text in values.items()}
-    return {
-        f"self_check.{key}": text for key, text in {"looks": str(health.looks), **shown}.items()
-    }
+    known = health.looks or health.range_looks
+    shown = {key: "" if text == "nan" or not known else text for key, text in values.items()}
+    looks = {"looks": str(health.looks), "range_looks": str(health.range_looks)}
+    return {f"self_check.{key}": text for key, text in {**looks, **shown}.items()}
 
 
 def _camera_verdict(camera: CameraInput, transform_problem: str, blind_s: float) -> tuple[Any, str]:

@@ -18,12 +18,13 @@ from renderocc_ros.node.camera_input import ArrivedImage, CameraInput
 from renderocc_ros.node.clock_events import on_backward_jump
 from renderocc_ros.node.diagnostics import Finding, camera_finding, transforms_finding
 from renderocc_ros.node.parameters import NodeParameters
+from renderocc_ros.node.points_input import PointsInput
 from renderocc_ros.node.pose_filter import PoseFilter
 from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.node.stream_watch import UsageWatch, compared_problem
 from renderocc_ros.node.synchroniser import CameraSynchroniser
 from renderocc_ros.node.transform_input import TransformInput
-from renderocc_ros.node.transforms import SetPoses
+from renderocc_ros.node.transforms import SetPoses, TransformReader
 from renderocc_ros.rig.calibration import centred
 from renderocc_ros.rig.matched_set import MatchedSet
 from renderocc_ros.rig.self_check import CameraHealth
@@ -66,6 +67,7 @@ class Inputs:
 
     Attributes:
         cameras: those in use, by name.
+        points: of the self-check's LiDAR; None if it has none.
     """
 
     def __init__(
@@ -98,6 +100,11 @@ class Inputs:
         self.cameras = {
             camera.name: CameraInput(node, camera, qos, self._on_bad) for camera in used.cameras
         }
+        self.points: PointsInput | None = None
+        if topic := parameters.self_check_points_topic:
+            assert used.odom_frame is not None  # rig_in_use
+            reader = TransformReader(self._buffer, used.base_frame, used.odom_frame)
+            self.points = PointsInput(node, topic, reader, used.odom_frame)
         self._usage = {name: UsageWatch() for name in self.cameras}
         for camera in self.cameras.values():
             camera.registerCallback(partial(on_image, camera))
@@ -157,7 +164,8 @@ class Inputs:
             cameras.append(
                 camera_finding(camera, self.matcher, transform, unused, odd, checked, blind_s)
             )
-        return [*cameras, transforms_finding(self._transforms)]
+        points = [self.points.finding(blind_s)] if self.points else []
+        return [*cameras, transforms_finding(self._transforms), *points]
 
     def obstacle(self) -> str:
         """What keeps sets from being ready, of the things that are known of cameras."""
@@ -180,6 +188,8 @@ class Inputs:
         self._poses.close()
         for camera in self.cameras.values():
             camera.destroy()
+        if self.points is not None:
+            self.points.destroy()
         self._transforms.destroy()
 
     def _prefetch(self, image: ArrivedImage) -> None:
@@ -228,6 +238,8 @@ class Inputs:
         self._poses.clear()
         self._buffer.clear()
         self._transforms.clear()
+        if self.points is not None:
+            self.points.clear()
         self._counters.add("time_jumps")
         self._on_time_jump()
 
@@ -242,8 +254,14 @@ def rig_in_use(rig: RigConfig, parameters: NodeParameters) -> RigConfig:
 
     Raises:
         ValueError: the parameters and the rest of the rig's synchronisation do not go together, or
-            a map is wanted without odometry.
+            a map or the self-check's points are wanted without odometry.
     """
+    if parameters.self_check_points_topic and rig.odom_frame is None:
+        raise ValueError(
+            f"self_check.points_topic = {parameters.self_check_points_topic}, but rig "
+            f"'{rig.name}' has no odom_frame, without which nothing is checked: name it in the rig "
+            "file, or leave the topic empty"
+        )
     if parameters.map_enabled and rig.odom_frame is None:
         raise ValueError(
             f"map.enabled = true, but rig '{rig.name}' has no odom_frame, in which the map would "

@@ -9,8 +9,9 @@ from enum import Enum
 from typing import Any, get_args
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterUninitializedException
+from rclpy.exceptions import InvalidTopicNameException, ParameterUninitializedException
 from rclpy.parameter import Parameter
+from rclpy.validate_topic_name import validate_topic_name
 
 from renderocc_ros.config import Backend, MissingPolicy, Precision
 from renderocc_ros.occupancy.point_cloud import Unseen
@@ -299,6 +300,13 @@ class NodeParameters:
         lowest=0.0,
         highest=100.0,
     )
+    self_check_points_topic: str = _parameter(
+        "",
+        "PointCloud2 of a LiDAR to compare the network's depth with, which tells turned mountings; "
+        "empty: none. Needs odometry and a .safetensors checkpoint",
+        name="self_check.points_topic",
+        change=Change.INPUTS,
+    )
     save_folder: str = _parameter(
         "~/.ros/renderocc",
         "where the services ~/save (.npz of the last result) and ~/save_map write",
@@ -385,6 +393,11 @@ def refusal(
                 f"sync.min_cameras = {wanted.sync_min_cameras}, but {in_use} cameras are in use: "
                 f"take 0 to {in_use}"
             )
+    if topic := wanted.self_check_points_topic:
+        try:
+            validate_topic_name(topic)
+        except InvalidTopicNameException as error:
+            return f"self_check.points_topic = '{topic}' is no name of a topic: {error}"
     heights = wanted.costmap_height_m
     if len(heights) != 2 or not heights[0] < heights[1]:
         return f"costmap.height_m = {list(heights)}: give two heights, the lower one first"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rclpy.clock import Clock, ClockType
@@ -19,6 +20,7 @@ from renderocc_ros.node.statistics import Counters, StageTimes
 from renderocc_ros.node.worker import NewestFirstWorker
 from renderocc_ros.occupancy.semantic_occupancy import SemanticOccupancy
 from renderocc_ros.rig.camera_set import CameraSet
+from renderocc_ros.rig.range_check import RangeSources
 from renderocc_ros.rig.self_check import SelfCheck
 
 if TYPE_CHECKING:
@@ -215,13 +217,26 @@ class Pipeline:
         elif cameras is not None:
             try:
                 with self._times.stage("self-check"):
-                    self._check.look(cameras, self._settings.self_check_still_percent)
+                    self._look(cameras)
             except Exception as error:
                 self._counters.add("self_check_errors")
                 self._check.reset()
                 self._node.get_logger().error(
                     f"self-check: {type(error).__name__}: {error}", throttle_duration_sec=5.0
                 )
+
+    def _look(self, cameras: CameraSet) -> None:
+        points, still_percent = self._inputs.points, self._settings.self_check_still_percent
+        seen = self._predictor.seen_depth(cameras)
+        if points is not None and not seen:
+            points.problem = (
+                "it cannot be compared, since an exported or official network does not tell its "
+                "depth: give a .safetensors checkpoint, or leave self_check.points_topic empty"
+            )
+        sources = RangeSources(seen, self._predictor.see)
+        if points is not None:
+            sources = replace(sources, points_near=points.near)
+        self._check.look(cameras, still_percent, sources)
 
     def _publish(self, occupancy: SemanticOccupancy, cameras: CameraSet, posed: PosedSet) -> None:
         frames = {name: image.frame for name, image in posed.images.items()}

@@ -35,11 +35,11 @@ class StreetRobot(robots.Robot):
         standing: cameras that send their last picture, each time with other noise.
     """
 
-    def __init__(self, node: Any) -> None:
-        self.shown = {name: name for name in NAMES}
+    def __init__(self, node: Any, names: tuple[str, ...] = NAMES) -> None:
+        self.shown = {name: name for name in names}
         self.standing: set[str] = set()
         self._last: dict[str, np.ndarray] = {}
-        super().__init__(node, NAMES)
+        super().__init__(node, names)
         self.spoil_odom = _hurry
 
     def _image(self, camera: robots.FakeCamera, stamp_ns: int, number: int) -> Any:
