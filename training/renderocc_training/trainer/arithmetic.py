@@ -33,6 +33,7 @@ DEPTHWISE = "depthwise convolutions"
 FASTER = 0.9  # of the time in 16 bits: less is not worth the doubled memory
 REPEATS = 2  # of which the best counts, after one that warms up
 
+Forward = Callable[..., Any]
 Convolution = nn.Conv2d | nn.Conv3d
 Part = tuple[nn.Module, ...]
 
@@ -119,10 +120,9 @@ def folded(network: nn.Module) -> Iterator[None]:
     That is where they ask for no gradient and the statistics are fixed, as in a pretrained backbone
     of rate 0. The network's state does not change.
     """
-    forwards: dict[nn.Module, Callable[..., Any]] = {}
+    forwards: dict[nn.Module, Forward] = {}
     for chain in (each for each in network.modules() if isinstance(each, nn.Sequential)):
-        layers = list(chain)
-        for layer, norm in pairwise(layers):
+        for layer, norm in pairwise(chain):
             if (
                 isinstance(layer, Convolution)
                 and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d)
@@ -148,7 +148,6 @@ def note(folder: Path, times: Times) -> str:
     )
 
 
-Forward = Callable[..., Any]
 Inputs = dict[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]]
 
 
