@@ -146,9 +146,9 @@ def _tables(out: Path, wanted: Study, plan: Plan, data: StudyData) -> str:
             _write_json(file, baselines(plan, data))
     untrained = json.loads(file.read_text(encoding="utf-8"))
     lines = [
-        f"Network {wanted.network}, {wanted.steps} steps each, {len(data.training)} sequences for "
-        f"training; thresholds by {len(data.validation)} others, scores of {len(data.test)} more. "
-        "Means over seeds with Student's 95 % intervals.",
+        f"Network {wanted.network}, {wanted.steps} steps each, {len(data.training)} sequences to "
+        f"train on, {len(data.validation)} for thresholds, {len(data.test)} for scores. Means over "
+        "seeds with Student's 95 % intervals.",
         "",
     ]
     for table in wanted.tables:
