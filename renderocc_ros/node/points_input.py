@@ -123,6 +123,7 @@ class PointsInput:
         try:
             stamp_ns, frame = peek_header(serialised)
         except Exception as error:  # whatever one cloud does, the others go on
+            self.clear()  # those before it are soon too old, and would be said to be what is wrong
             self._refuse("no stamp", str(error))
             return
         with self._lock:

@@ -146,6 +146,7 @@ def test_clouds_of_every_kind_are_counted_and_told(
     driving: tuple[CloudRobot, Listener, Control],
 ) -> None:
     robot, listener, control = driving
+    robot.make = None
     listener.wait(listener.says("points", "no messages on /lidar/points (1 publisher)"), "silence")
 
     def count(value: str) -> int:
