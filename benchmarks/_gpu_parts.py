@@ -126,6 +126,7 @@ def noise_batch(
         (past,) * parts.past_instants,
         rays,
         torch.from_numpy(random.uniform(1, 40, (1, plan.cameras, *cells))).float(),
+        torch.from_numpy(random.integers(0, classes, (1, plan.cameras, *cells))),
         torch.from_numpy(votes)[None],
         None,
     ).to(where)

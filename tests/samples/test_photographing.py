@@ -31,7 +31,8 @@ def sample() -> TrainingSample:
     images = ((np.moveaxis(photos(), -1, 1) * 255 - mean) / std).astype(np.float32)
     eye = np.tile(np.eye(4, dtype=np.float32), (2, 1, 1))
     seen = CameraViews(images, eye[:, :3, :3], eye, np.array([True, False]))
-    return TrainingSample("s", seen, (seen,), eye[:1], RayBatch.padding(3), images[:, 0])
+    labels = images[:, 0], np.zeros(images[:, 0].shape, np.uint8)
+    return TrainingSample("s", seen, (seen,), eye[:1], RayBatch.padding(3), *labels)
 
 
 def detail(pictures: NDArray[np.float32]) -> float:
