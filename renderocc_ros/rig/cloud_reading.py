@@ -15,7 +15,8 @@ def points_of(cloud: Any) -> NDArray[np.void]:
     """A sensor_msgs/PointCloud2 as a structured array (N,) with the message's fields.
 
     Raises:
-        ValueError: a field of a type or count that is no single number, or too little data.
+        ValueError: a field of a type or count that is no single number, rows that overlap, or too
+            little data.
     """
     formats = []
     order = ">" if cloud.is_bigendian else "<"
@@ -32,15 +33,20 @@ def points_of(cloud: Any) -> NDArray[np.void]:
             "itemsize": cloud.point_step,
         }
     )
-    data = np.asarray(cloud.data, dtype=np.uint8)
-    needed = cloud.row_step * (cloud.height - 1) + cloud.point_step * cloud.width
-    if cloud.height and cloud.width and data.size < needed:
+    if not cloud.height or not cloud.width:
+        return np.zeros(0, point)
+    data, row_bytes = np.asarray(cloud.data, dtype=np.uint8), cloud.point_step * cloud.width
+    # Or a few bytes would be a header's four thousand million rows.
+    if row_bytes < 1 or (cloud.height > 1 and cloud.row_step < row_bytes):
+        raise ValueError(
+            f"{cloud.width} points of point_step = {cloud.point_step} bytes do not fit into rows "
+            f"of row_step = {cloud.row_step}"
+        )
+    needed = cloud.row_step * (cloud.height - 1) + row_bytes
+    if data.size < needed:
         raise ValueError(f"the cloud holds {data.size} bytes where its header says {needed}")
-    rows = [
-        data[row * cloud.row_step :][: cloud.width * cloud.point_step].view(point)
-        for row in range(cloud.height)
-    ]
-    return np.concatenate(rows) if rows else np.zeros(0, point)
+    rows = [data[row * cloud.row_step :][:row_bytes].view(point) for row in range(cloud.height)]
+    return np.concatenate(rows)
 
 
 def finite_points(points: NDArray[np.void]) -> NDArray[np.void]:

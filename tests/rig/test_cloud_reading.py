@@ -52,13 +52,27 @@ def test_points_without_a_place_are_left_out() -> None:
 
 
 def test_empty_cloud_has_no_points() -> None:
-    assert len(points_of(cloud(height=0, width=0))) == 0
+    for height, width in ((0, 0), (0, 3), (4_294_967_295, 0)):
+        assert (
+            len(points_of(SimpleNamespace(**{**vars(cloud()), "height": height, "width": width})))
+            == 0
+        )
+
+
+def test_the_length_of_a_single_row_is_not_asked_for() -> None:
+    assert len(points_of(cloud(height=1, row_step=0))) == 3
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"data": np.zeros(20, np.uint8)}, "holds 20 bytes where its header says 96"),
+        ({"height": 4_294_967_295, "row_step": 0}, "do not fit into rows of row_step = 0"),
+        (
+            {"row_step": 47},
+            "3 points of point_step = 16 bytes do not fit into rows of row_step = 47",
+        ),
+        ({"point_step": 0, "row_step": 0, "fields": []}, "point_step = 0 bytes do not fit"),
         (
             {"fields": [SimpleNamespace(name="x", offset=0, datatype=99, count=1)]},
             "field 'x' has the unknown type 99",
@@ -67,7 +81,7 @@ def test_empty_cloud_has_no_points() -> None:
 )
 def test_what_is_no_cloud_is_refused(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        points_of(cloud(**change))
+        points_of(SimpleNamespace(**{**vars(cloud()), **change}))
 
 
 def test_cloud_without_places_is_refused() -> None:
