@@ -264,6 +264,10 @@ def test_a_row_may_have_a_network_and_a_length_of_its_own() -> None:
     assert [plan.network.name for plan in found.values()] == ["nano", "nano-resnet", "nano-resnet"]
     assert [plan.recipe.steps for plan in found.values()] == [3, 7, 7]
     assert found["c"].recipe.losses.votes == 9
+    lines = list(table_lines(loaded.tables[0], {}, {}))
+    assert [line.split(" | ")[0] for line in lines[6:9]] == ["| a", "| b, 7 steps", "| c"]
+    short = loaded.with_steps(2)
+    assert {plan.recipe.steps for _, plan in plans(short, short.tables[0])} == {2}
 
 
 def test_unknown_settings_are_refused() -> None:

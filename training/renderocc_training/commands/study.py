@@ -34,7 +34,9 @@ def study(
     ],
     test: Annotated[list[str], typer.Option(help="sequence that is scored; may be repeated")],
     name: Annotated[str, typer.Option("--study", help="a shipped study, or a .yaml")] = "claims",
-    steps: Annotated[int | None, typer.Option(min=1, help="instead of the study's")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="of each training, whatever the study says")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="trainings of each row")] = 3,
     table: Annotated[
         list[str] | None, typer.Option(help="only the table of this title; may be repeated")
@@ -72,7 +74,7 @@ def study(
     until_s = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     wanted = load_study(name)
     if steps is not None:
-        wanted = wanted.model_copy(update={"steps": steps})
+        wanted = wanted.with_steps(steps)
     titles = [each.title for each in wanted.tables]
     for title in table or ():
         if title not in titles:

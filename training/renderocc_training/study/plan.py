@@ -73,6 +73,15 @@ class Study(StrictModel):
     settings: tuple[str, ...] = Field((), description="KEY=VALUE for all rows")
     tables: tuple[StudyTable, ...] = ()
 
+    def with_steps(self, steps: int) -> Study:
+        """The same with so many steps in every row."""
+        rows = (
+            (table, tuple(row.model_copy(update={"steps": None}) for row in table.rows))
+            for table in self.tables
+        )
+        tables = tuple(table.model_copy(update={"rows": each}) for table, each in rows)
+        return self.model_copy(update={"steps": steps, "tables": tables})
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -75,7 +75,8 @@ def table_lines(
             for each, (_, _, factor, digits) in zip(cells, COLUMNS, strict=True)
         ]
         share = _share(of_row, runs.get(table.against, {})).text(100.0, 0)
-        yield f"| {row.name} | {' | '.join(shown)} | {share} | {len(of_row)} |"
+        own_steps = f", {row.steps} steps" if row.steps else ""
+        yield f"| {row.name}{own_steps} | {' | '.join(shown)} | {share} | {len(of_row)} |"
     for name, scores in baselines.items():
         shown = [
             Estimate(scores.get(key, np.nan), np.nan).text(factor, digits)
