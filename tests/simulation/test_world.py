@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from renderocc_simulation.assets import palettes
 from renderocc_simulation.assets.palettes import PALETTES
 from renderocc_simulation.caster import Instant, StaticScene
 from renderocc_simulation.lighting import LIGHTS, draw_light
+from renderocc_simulation.materials import linear
 from renderocc_simulation.mesh import Mesh
 from renderocc_simulation.truth import Voxeliser
 from renderocc_simulation.world.town import Split, Town, TownSpec, build_town
@@ -30,9 +32,8 @@ def classes() -> ClassSet:
 @pytest.fixture(scope="module")
 def towns(classes: ClassSet) -> list[Town]:
     splits: tuple[Split, ...] = ("train", "train", "holdout")
-    return [
-        build_town(TownSpec(seed, SECONDS, split), classes) for seed, split in enumerate(splits)
-    ]
+    specs = [TownSpec(seed, SECONDS, split) for seed, split in enumerate(splits)]
+    return [build_town(spec, classes) for spec in (*specs, replace(specs[1], vary_looks=True))]
 
 
 def test_all_classes_occur_around_the_robot(towns: list[Town], classes: ClassSet) -> None:
@@ -108,6 +109,28 @@ def test_hold_out_towns_share_no_asset_with_training_towns() -> None:
                   "BUS_SHAPES", "FACADE_STYLES"):  # fmt: skip
         shapes = getattr(palettes, table)
         assert not set(shapes["train"]) & set(shapes["holdout"]), table
+
+
+def test_varied_looks_are_wider_than_the_catalogue(towns: list[Town], classes: ClassSet) -> None:
+    again = build_town(TownSpec(1, SECONDS, vary_looks=True), classes)
+    np.testing.assert_array_equal(again.static.vertices, towns[3].static.vertices)
+    np.testing.assert_array_equal(again.materials.colour, towns[3].materials.colour)
+
+    catalogue = [linear(colour) for kind in PALETTES["train"].values() for colour in kind]
+    known = np.concatenate([catalogue, towns[1].materials.colour])
+
+    def unknown(town: Town) -> float:
+        away = np.linalg.norm(town.materials.colour[:, None] - known, axis=2).min(axis=1)
+        return float((away > 0.1).mean())
+
+    assert unknown(towns[0]) < 0.005
+    assert unknown(towns[3]) > 0.05
+
+    def widths(town: Town) -> list[float]:
+        agents = (*town.standing, *town.moving)
+        return [a.asset.size_m[1] for a in agents if a.asset.class_name == "car"]
+
+    assert np.std(widths(towns[3])) > 1.5 * np.std(widths(towns[1]))
 
 
 def test_agents_of_a_class_differ(towns: list[Town]) -> None:

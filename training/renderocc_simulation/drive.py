@@ -153,5 +153,6 @@ def _about(spec: DriveSpec, source: DriveRenderer) -> dict[str, str]:
         "preset": spec.preset,
         "rig": source.rig.config.name,
         "vary_rig": json.dumps(spec.vary_rig),
+        "vary_looks": json.dumps(spec.town.vary_looks),
         "faults": json.dumps([str(fault) for fault in spec.faults]),
     }

@@ -89,7 +89,8 @@ def _walls(
 ) -> None:
     """Four facades and a lid. The pattern's options: spacing, width, sill and height of windows;
     a whole number above ten in the spacing's place stands for shops on the ground floor."""
-    spacing, wide, sill, high = studio.pick(FACADE_STYLES[studio.split])
+    styles = FACADE_STYLES[studio.split]
+    spacing, wide, sill, high = studio.blended(studio.pick(styles), styles)
     spacing *= studio.uniform(0.92, 1.1)
     brick = studio.chance(0.45)
     wall = studio.colour("brick" if brick else "plaster")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderocc_simulation.assets.palettes import CAR_SHAPES
-from renderocc_simulation.assets.studio import Asset, Studio, finished
+from renderocc_simulation.assets.studio import Asset, Studio
 from renderocc_simulation.materials import Texture
 from renderocc_simulation.mesh import MeshBuilder
 
@@ -15,7 +15,8 @@ def car(studio: Studio) -> Asset:
     """A car of one of the split's shapes."""
     shapes = CAR_SHAPES[studio.split]
     kind = studio.pick(tuple(shapes))
-    length, width, height, bonnet, boot, roof_share = shapes[kind]
+    proportions = studio.blended(shapes[kind], shapes.values())
+    length, width, height, bonnet, boot, roof_share = proportions
     length *= studio.uniform(0.95, 1.05)
     height *= studio.uniform(0.97, 1.03)
     builder = studio.builder("car")
@@ -67,7 +68,7 @@ def car(studio: Studio) -> Asset:
                 ((x1 - x0) * 0.9, 0.04, 0.04),
                 studio.chrome,
             )
-    return finished("car", builder.build())
+    return studio.finished("car", builder.build())
 
 
 def body(

@@ -6,14 +6,15 @@ import numpy as np
 
 from renderocc_simulation.assets.cars import body, cabin, lamps, wheel
 from renderocc_simulation.assets.palettes import BUS_SHAPES, TRAILER_KINDS, TRUCK_KINDS
-from renderocc_simulation.assets.studio import Asset, Studio, finished
+from renderocc_simulation.assets.studio import Asset, Studio
 from renderocc_simulation.materials import Texture
 from renderocc_simulation.mesh import MeshBuilder
 
 
 def bus(studio: Studio) -> Asset:
     """A town bus: one long box, a band of windows, doors on the right, a lit destination."""
-    length, width, height = studio.pick(BUS_SHAPES[studio.split])
+    shapes = BUS_SHAPES[studio.split]
+    length, width, height = studio.blended(studio.pick(shapes), shapes)
     length *= studio.uniform(0.96, 1.04)
     builder = studio.builder("bus")
     paint, stripe = studio.paint(studio.colour("bus")), studio.paint(studio.colour("bus"))
@@ -71,7 +72,7 @@ def bus(studio: Studio) -> Asset:
     for side in (-1, 1):
         builder.box((front + 0.12, side * (half + 0.12), 2.1), (0.12, 0.16, 0.42), studio.plastic)
     builder.box((-1.0, 0, height + 0.1), (2.4, width * 0.6, 0.22), studio.plastic)
-    return finished("bus", builder.build())
+    return studio.finished("bus", builder.build())
 
 
 def truck(studio: Studio) -> Asset:
@@ -94,7 +95,7 @@ def truck(studio: Studio) -> Asset:
     for side in (-1, 1):
         builder.box((rear, side * 0.9, 0.85), (0.08, 0.4, 0.16), studio.taillight)
     builder.box((rear + 0.1, 0, 0.55), (0.1, width * 0.9, 0.12), studio.plastic)
-    return finished("truck", builder.build())
+    return studio.finished("truck", builder.build())
 
 
 def trailer(studio: Studio) -> Asset:
@@ -119,7 +120,7 @@ def trailer(studio: Studio) -> Asset:
             studio.paint(studio.colour("metal"), 0.1),
         )
         builder.box((rear - 0.02, side * 0.95, 0.95), (0.06, 0.42, 0.16), studio.taillight)
-    return finished("trailer", builder.build())
+    return studio.finished("trailer", builder.build())
 
 
 def tractor_cab(
@@ -173,6 +174,9 @@ def load(
     x0, x1 = span
     middle, length = (x0 + x1) / 2, x1 - x0
     base = 1.05
+    if studio.variety is not None and studio.chance(0.6):
+        _anything(studio, builder, span, base, width, height)
+        return
     colour = studio.colour("cargo")
     if kind in ("box", "curtain", "crate"):
         texture = {"box": Texture.PAINT, "curtain": Texture.CLOTH, "crate": Texture.CORRUGATED}
@@ -216,6 +220,38 @@ def load(
         for x in (x0 + 0.03, x1 - 0.03):
             builder.box((x, 0, base + wall / 2 + 0.1), (0.06, width, wall + 0.2), rim)
         _pile(studio, builder, kind, (x0, x1), base + 0.1, width)
+
+
+def _anything(
+    studio: Studio,
+    builder: MeshBuilder,
+    span: tuple[float, float],
+    base: float,
+    width: float,
+    height: float,
+) -> None:
+    """Boxes, drums and heaps of any size and look, from end to end."""
+    x, end = span
+    builder.box(((x + end) / 2, 0, base - 0.1), (end - x, width, 0.2), studio.anything())
+    while x < end - 0.4:
+        long = min(studio.uniform(0.6, 1.2 * (end - span[0])), end - x)
+        wide, high = width * studio.uniform(0.6, 1.0), (height - base) * studio.uniform(0.25, 1.1)
+        middle, skin = (x + long / 2, 0, base + high / 2), studio.anything()
+        form = studio.pick(("box", "box", "tapered", "drum", "upright", "heap"))
+        if form == "drum":
+            radius = min(wide, high) / 2
+            level = base + radius
+            builder.tube((x, 0, level), (x + long, 0, level), radius, skin, sides=14)
+        elif form == "upright":
+            radius = min(wide, long) / 2
+            top = (middle[0], 0, base + high)
+            builder.tube((middle[0], 0, base), top, radius, skin, sides=12)
+        elif form == "heap":
+            builder.blob((middle[0], 0, base), (long / 2, wide / 2, high), skin, studio.rng, 0.1, 2)
+        else:
+            top = studio.uniform(0.5, 1.0) if form == "tapered" else 1.0
+            builder.box(middle, (long, wide, high), skin, top=(top, top))
+        x += long + studio.uniform(0, 0.4)
 
 
 def _pile(
@@ -279,4 +315,4 @@ def _pickup(studio: Studio, length: float) -> Asset:
         for side in (-1, 1):
             wheel(studio, builder, x, side * (width / 2 - 0.10), 0.4, 0.26)
     lamps(studio, builder, front, rear, width, 0.72, 0.9)
-    return finished("truck", builder.build())
+    return studio.finished("truck", builder.build())

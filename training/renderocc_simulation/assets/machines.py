@@ -8,7 +8,7 @@ import numpy as np
 
 from renderocc_simulation.assets.cars import wheel
 from renderocc_simulation.assets.palettes import MACHINE_KINDS
-from renderocc_simulation.assets.studio import Asset, Studio, finished
+from renderocc_simulation.assets.studio import Asset, Studio
 from renderocc_simulation.mesh import MeshBuilder, standing
 
 
@@ -17,10 +17,11 @@ def construction_vehicle(studio: Studio) -> Asset:
     kind = studio.pick(MACHINE_KINDS[studio.split])
     builder = studio.builder("construction_vehicle")
     paint = studio.paint(studio.colour("machine"), 0.2)
-    {"excavator": _excavator, "loader": _loader, "roller": _roller, "crane": _crane}[kind](
-        studio, builder, paint
-    )
-    return finished("construction_vehicle", builder.build())
+    make = {"excavator": _excavator, "loader": _loader, "roller": _roller, "crane": _crane}[kind]
+    if studio.variety is not None and studio.chance(0.6):
+        make = _any_machine
+    make(studio, builder, paint)
+    return studio.finished("construction_vehicle", builder.build())
 
 
 def _cab(studio: Studio, builder: MeshBuilder, x: float, y: float, z: float, paint: int) -> None:
@@ -97,6 +98,35 @@ def _loader(studio: Studio, builder: MeshBuilder, paint: int) -> None:
     builder.profile(bucket, 2.6, studio.plastic)
     for side in (-1, 1):
         builder.box((-3.1, side * 0.8, 2.05), (0.12, 0.2, 0.14), studio.indicator)
+
+
+def _any_machine(studio: Studio, builder: MeshBuilder, paint: int) -> None:
+    """Wheels or rollers, a body of boxes, a cab somewhere, an arm or two that reach anywhere."""
+    long, wide = studio.uniform(3.0, 7.0), studio.uniform(1.6, 2.5)
+    radius = studio.uniform(0.4, 0.9)
+    axles = np.linspace(-long / 2 + radius, long / 2 - radius, int(studio.rng.integers(2, 5)))
+    for x in axles:
+        if studio.chance(0.3):
+            builder.tube((x, -wide / 2, radius), (x, wide / 2, radius), radius, studio.chrome)
+            continue
+        for side in (-1, 1):
+            wheel(studio, builder, x, side * wide / 2, radius, studio.uniform(0.3, 0.6))
+    deck = radius + studio.uniform(0.1, 0.6)
+    builder.box((0, 0, deck), (long, wide * 0.9, studio.uniform(0.3, 0.7)), paint)
+    for _ in range(int(studio.rng.integers(1, 4))):
+        size = [studio.uniform(low, up) for low, up in ((0.8, 2.6), (0.8, wide), (0.4, 1.3))]
+        place = (studio.uniform(-long / 2, long / 2 - 0.5), 0, deck + size[2] / 2)
+        top = (studio.uniform(0.6, 1.0), studio.uniform(0.7, 1.0))
+        builder.box(place, size, paint, top=top)
+    at = studio.uniform(-long / 2 + 0.7, long / 2 - 0.7)
+    _cab(studio, builder, at, studio.uniform(-0.5, 0.5), deck + 0.1, paint)
+    for _ in range(int(studio.rng.integers(0, 3))):
+        reach = studio.uniform(1.5, 5.0)
+        joints = [(reach * share, studio.uniform(0.8, 4.2)) for share in (0.5, 0.8, 1.0)]
+        _arm(builder, [(0.0, deck + 0.3), *joints], studio.uniform(-0.6, 0.6), paint)
+        if studio.chance(0.7):
+            x, z = joints[-1]
+            builder.box((x, 0, z - 0.3), (0.7, studio.uniform(0.5, wide), 0.7), studio.plastic)
 
 
 def _roller(studio: Studio, builder: MeshBuilder, paint: int) -> None:

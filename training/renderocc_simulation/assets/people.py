@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from renderocc_simulation.assets.studio import Asset, Studio, finished
+from renderocc_simulation.assets.studio import Asset, Studio
 from renderocc_simulation.materials import Texture
 from renderocc_simulation.mesh import Mesh, MeshBuilder
 
@@ -27,7 +27,7 @@ def pedestrian(studio: Studio, walking: bool = True) -> Asset:
             builder.box((-0.19 * height / 1.75, 0, height * 0.70), (0.16, 0.28, 0.38), look.bag)
         poses.append(builder.build())
     widest = max(poses, key=lambda pose: float(np.ptp(pose.points[:, 0])))
-    return finished("pedestrian", widest, tuple(poses) if walking else ())
+    return studio.finished("pedestrian", widest, tuple(poses) if walking else ())
 
 
 class _Clothes:
@@ -112,7 +112,7 @@ def bicycle(studio: Studio, ridden: bool) -> Asset:
     builder.tube((-0.08, -0.09, 0.28), (-0.08, 0.09, 0.28), 0.09, studio.chrome, sides=9)
     if ridden:
         _rider(builder, _Clothes(studio), (-0.25, 0.95), (0.3, 1.02), (-0.05, 0.2), None)
-    return finished("bicycle", builder.build())
+    return studio.finished("bicycle", builder.build())
 
 
 def motorcycle(studio: Studio, ridden: bool) -> Asset:
@@ -143,7 +143,7 @@ def motorcycle(studio: Studio, ridden: bool) -> Asset:
     if ridden:
         helmet = studio.paint(studio.colour("paint"), 0.3)
         _rider(builder, _Clothes(studio), (-0.3, 0.88), (0.4, 1.05), (-0.05, 0.3), helmet)
-    return finished("motorcycle", builder.build())
+    return studio.finished("motorcycle", builder.build())
 
 
 def _rim(builder: MeshBuilder, x: float, radius: float, thick: float, material: int) -> None:

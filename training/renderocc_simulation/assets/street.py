@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from renderocc_simulation.assets.studio import Asset, Studio, finished
+from renderocc_simulation.assets.studio import Asset, Studio
 from renderocc_simulation.materials import Texture
 from renderocc_simulation.mesh import Mesh
 
@@ -20,7 +20,7 @@ def traffic_cone(studio: Studio) -> Asset:
     foot, top = (0.07, 0.06) if slim else (0.17, 0.035)
     builder.box((0, 0, 0.025), (0.42, 0.42, 0.05), studio.rubber)
     builder.tube((0, 0, 0.04), (0, 0, height), foot, bands, top, sides=12)
-    return finished("traffic_cone", builder.build())
+    return studio.finished("traffic_cone", builder.build())
 
 
 def barrier(studio: Studio) -> Asset:
@@ -71,7 +71,7 @@ def barrier(studio: Studio) -> Asset:
                 options=(1.0, 0, 0, 0),
             )
             builder.box((0, 0, height - 0.12), (length * 0.8, 0.22, 0.1), band)
-    return finished("barrier", builder.build())
+    return studio.finished("barrier", builder.build())
 
 
 def clutter(studio: Studio) -> Asset:
@@ -119,7 +119,7 @@ def clutter(studio: Studio) -> Asset:
             for y in (-0.22, 0.22):
                 builder.tube((x, y, 0.5), (x, y, 0.08), 0.025, studio.chrome)
                 builder.blob((x, y, 0.08), (0.08, 0.04, 0.08), studio.rubber)
-    return finished("others", builder.build())
+    return studio.finished("others", builder.build())
 
 
 def lamp_post(studio: Studio, height: float) -> Mesh:

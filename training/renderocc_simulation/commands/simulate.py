@@ -36,6 +36,9 @@ def simulate(
     vary_rig: Annotated[
         bool, typer.Option(help="move, tilt and zoom the rig's cameras, by the seed")
     ] = False,
+    vary_looks: Annotated[
+        bool, typer.Option(help="colours, proportions and loads from wide ranges, by the seed")
+    ] = False,
     split: Annotated[str, typer.Option(help="train, or holdout: other assets and colours")] = (
         "train"
     ),
@@ -78,7 +81,13 @@ def simulate(
         raise ValueError(f"traffic = {traffic} and walkers = {walkers} must be 0 or more")
     length = DEFAULT_SECONDS.get(preset, OTHER_SECONDS) if seconds is None else seconds
     town = TownSpec(
-        seed, length, "holdout" if split == "holdout" else "train", chosen, traffic, walkers
+        seed,
+        length,
+        "holdout" if split == "holdout" else "train",
+        chosen,
+        traffic,
+        walkers,
+        vary_looks=vary_looks,
     )
     faults = tuple(parse_fault(text) for text in fault or [])
     spec = DriveSpec(

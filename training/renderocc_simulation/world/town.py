@@ -60,6 +60,7 @@ class TownSpec:
         traffic: vehicles that drive.
         walkers: people that walk.
         limit_m_s: the robot's speed where the street is straight and free.
+        vary_looks: whether colours, proportions and loads are drawn from wide ranges.
     """
 
     seed: int
@@ -69,6 +70,7 @@ class TownSpec:
     traffic: int = 22
     walkers: int = 36
     limit_m_s: float = 8.5
+    vary_looks: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -108,10 +110,12 @@ class Town:
 
 def build_town(spec: TownSpec, classes: ClassSet) -> Town:
     """The town of a seed."""
-    rng = np.random.default_rng([spec.seed, SPLIT_NUMBER[spec.split]])
+    key = [spec.seed, SPLIT_NUMBER[spec.split]]
+    rng = np.random.default_rng(key)
     plan = TownPlan(rng)
     table = MaterialTable()
-    studio = Studio(spec.split, rng, table, classes)
+    variety = np.random.default_rng([*key, 79]) if spec.vary_looks else None
+    studio = Studio(spec.split, rng, table, classes, variety)
     stock = _stock(studio)
     nodes = random_nodes(plan, rng, spec.seconds * spec.limit_m_s + 120)
     route = path_through(plan, nodes)
@@ -150,9 +154,9 @@ def _stock(studio: Studio) -> Stock:
         clutter=several(street.clutter, 8),
         cycles=[people.bicycle(studio, ridden=False) for _ in range(3)],
         motorcycles=[people.motorcycle(studio, ridden=False) for _ in range(3)],
-        trees=[plants.tree(studio, conifer=False) for _ in range(6)],
-        conifers=[plants.tree(studio, conifer=True) for _ in range(3)],
-        bushes=[plants.bush(studio) for _ in range(4)],
+        trees=[studio.stretched(plants.tree(studio, conifer=False), 0.3) for _ in range(6)],
+        conifers=[studio.stretched(plants.tree(studio, conifer=True), 0.3) for _ in range(3)],
+        bushes=[studio.stretched(plants.bush(studio), 0.3) for _ in range(4)],
         lamp=street.lamp_post(studio, studio.uniform(5.0, 7.5)),
     )
 
