@@ -72,6 +72,13 @@ class StereoConfig(StrictModel):
     feature: str = Field(description="backbone's feature map that is matched, the finest: stage1")
 
 
+class FineConfig(StrictModel):
+    """Depth and context told at half the neck's stride, with the help of a finer feature map."""
+
+    feature: str = Field(description="backbone's feature map that shows the details: stage2")
+    hidden_channels: Channels = Field(64, description="channels in which the two are put together")
+
+
 class DepthConfig(StrictModel):
     """Depth bins along the camera's z axis, and what is lifted."""
 
@@ -89,6 +96,7 @@ class DepthConfig(StrictModel):
         description="say the class of each feature pixel too, for the recipe's loss "
         "image_semantics; training alone asks for it",
     )
+    fine: FineConfig | None = Field(None, description="lift at half the stride; off if null")
     stereo: StereoConfig | None = Field(None, description="match with the past frame; off if null")
 
     @model_validator(mode="after")
@@ -167,7 +175,16 @@ class LiftedConfig(StrictModel):
             raise ValueError(
                 "encoder.kind = '3d' needs lifting = 'voxels'; with 'bev' use 'channel_to_height'"
             )
+        if self.depth.fine and self.neck.stride % 2:
+            raise ValueError(
+                f"depth.fine needs an even neck.stride to halve, not {self.neck.stride}"
+            )
         return self
+
+    @property
+    def lifted_stride(self) -> int:
+        """Image pixels per lifted pixel."""
+        return self.neck.stride // (2 if self.depth.fine else 1)
 
     @property
     def past_instants(self) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from renderocc_ros.network.layers import ConvBlock, ResidualBlock
 from renderocc_ros.network_config import DepthConfig
@@ -85,10 +85,54 @@ class ColumnContext(nn.Module):
         return features + strongest
 
 
+class FineDetail(nn.Module):
+    """What is told of pixels, told of pixels half as wide, by a map that shows finer details.
+
+    It begins as plain upsampling: what was learned at the coarse stride is kept.
+    """
+
+    def __init__(self, coarse: int, fine: int, outputs: int, hidden: int) -> None:
+        super().__init__()
+        self.coarse = nn.Conv2d(coarse, hidden, 1)
+        self.fine = ConvBlock(2, fine, hidden, relu=False)
+        self.out = nn.Conv2d(hidden, outputs, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, told: Tensor, features: Tensor, details: Tensor) -> Tensor:
+        """
+        Args:
+            told: (M, outputs, h, w) of the coarse pixels.
+            features: (M, coarse, h, w) from which that was told.
+            details: (M, fine, …, …) the finer map.
+
+        Returns:
+            (M, outputs, 2h, 2w).
+        """
+        size = (2 * told.shape[-2], 2 * told.shape[-1])
+        hidden = _resized(self.coarse(features), size) + _resized(self.fine(details), size)
+        result: Tensor = _resized(told, size) + self.out(torch.relu(hidden))
+        return result
+
+
+def _resized(features: Tensor, size: tuple[int, int]) -> Tensor:
+    if features.shape[-2:] == size:
+        return features
+    return interpolate(features, size, mode="bilinear", align_corners=False)
+
+
 class DepthHead(nn.Module):
     """Features of M images to depth logits (M, D, h, w) and context (M, C, h, w)."""
 
-    def __init__(self, inputs: int, config: DepthConfig, classes: int = 0) -> None:
+    def __init__(
+        self, inputs: int, config: DepthConfig, classes: int = 0, details: int = 0
+    ) -> None:
+        """
+        Args:
+            inputs: channels of the features.
+            classes: of the class head, if the configuration asks for one.
+            details: channels of the finer map, if the configuration asks for one.
+        """
         super().__init__()
         hidden = config.hidden_channels
         self.reduce = ConvBlock(2, inputs, hidden)
@@ -104,15 +148,26 @@ class DepthHead(nn.Module):
         self.classes = (
             nn.Conv2d(config.context_channels, classes, 1) if config.class_head else nn.Identity()
         )
+        outputs = config.bins + config.context_channels
+        self.fine = (
+            FineDetail(2 * hidden, details, outputs, config.fine.hidden_channels)
+            if config.fine
+            else None
+        )
 
     def forward(
-        self, features: Tensor, parameters: Tensor, matching: Tensor | None = None
+        self,
+        features: Tensor,
+        parameters: Tensor,
+        matching: Tensor | None = None,
+        details: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
             features: (M, inputs, h, w).
             parameters: (M, 16) ``camera_parameters``.
             matching: (M, D, h', w') of ``matching_distribution``; None where nothing is matched.
+            details: (M, details, …, …) the finer map; then outputs have twice the features' size.
         """
         features = self.reduce(features)
         gated = self.columns(self.depth_gate(features, parameters))
@@ -121,6 +176,11 @@ class DepthHead(nn.Module):
             if matching is None:
                 matching = gated.new_zeros(len(gated), self.depth_logits.out_channels, *size)
             gated = gated + self.match(adaptive_avg_pool2d(matching.to(gated), size))
-        return self.depth_logits(self.depth_body(gated)), self.context(
-            self.context_gate(features, parameters)
-        )
+        deep, wide = self.depth_body(gated), self.context_gate(features, parameters)
+        logits, context = self.depth_logits(deep), self.context(wide)
+        if self.fine is None or details is None:
+            return logits, context
+        told = torch.cat([logits, context], dim=1)
+        told = self.fine(told, torch.cat([deep, wide], dim=1), details)
+        logits, context = told.split([logits.shape[1], context.shape[1]], dim=1)
+        return logits, context / 4  # four pixels for one

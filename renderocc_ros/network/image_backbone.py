@@ -207,7 +207,7 @@ class FeatureNeck(nn.Module):
 
 
 class ImageBackbone(nn.Module):
-    """Images (B, 3, H, W) to features (B, channels, H / stride, W / stride), and a map to match."""
+    """Images (B, 3, H, W) to features (B, channels, H / stride, W / stride), and maps as they are."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class ImageBackbone(nn.Module):
         image_size: tuple[int, int],
         *,
         pretrained: bool,
-        matched: str | None = None,
+        kept: tuple[str, ...] = (),
     ) -> None:
         """
         Args:
@@ -224,21 +224,22 @@ class ImageBackbone(nn.Module):
             neck: what becomes of its feature maps.
             image_size: (height, width).
             pretrained: see ``build_backbone``.
-            matched: the name of the feature map that is handed out as it is, if any.
+            kept: names of feature maps that are handed out as they are, too.
         """
         super().__init__()
         wanted = config.out_features
-        extra = () if matched is None or matched in wanted else (matched,)
+        extra = tuple(sorted(set(kept) - set(wanted)))
         config = config.model_copy(update={"out_features": (*extra, *wanted)})  # finest first
         backbone: Any = build_backbone(config, pretrained=pretrained)
         self.backbone = backbone
         self.unused = len(extra)  # maps before those that the neck takes
-        self.matched = None if matched is None else config.out_features.index(matched)
+        self.kept = [config.out_features.index(name) for name in kept]
         channels: list[int] = list(backbone.channels)
+        self.kept_channels = [channels[number] for number in self.kept]
         self.neck = FeatureNeck(channels[self.unused :], neck, image_size)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See the class."""
         maps = self.backbone(images).feature_maps
         features: Tensor = self.neck(maps[self.unused :])
-        return features, None if self.matched is None else maps[self.matched]
+        return features, [maps[number] for number in self.kept]

@@ -55,10 +55,11 @@ class RenderOcc(nn.Module):
         self.pool: Pooling = pool_fast
         self.image_backbone = ImageBackbone(
             parts.backbone, parts.neck, self.image_size, pretrained=pretrained,
-            matched=parts.depth.stereo.feature if parts.depth.stereo else None,
+            kept=tuple(each.feature for each in (parts.depth.fine, parts.depth.stereo) if each),
         )  # fmt: skip
         self.stereo = parts.depth.stereo is not None
-        self.depth_head = DepthHead(parts.neck.channels, parts.depth, classes)
+        details = self.image_backbone.kept_channels[0] if parts.depth.fine else 0
+        self.depth_head = DepthHead(parts.neck.channels, parts.depth, classes, details)
         self.temporal_fusion = TemporalFusion(channels, parts.temporal.past_frames, self.grid)
         self.voxel_encoder = build_encoder(
             channels, self.geometry.volume_size[2], self.grid.size[2], parts.encoder
@@ -146,7 +147,7 @@ class RenderOcc(nn.Module):
         images = torch.where(cameras.valid[..., None, None, None], cameras.images, 0)
         (matched,) = _of_those_there(
             cameras.valid,
-            lambda images: [matchable(self.image_backbone(images)[1])],
+            lambda images: [matchable(self.image_backbone(images)[1][-1])],
             images.flatten(0, 1),
         )
         return matched
@@ -175,14 +176,15 @@ class RenderOcc(nn.Module):
 
     def _each_view(self, images: Tensor, parameters: Tensor, *past: Tensor) -> list[Tensor]:
         """Depth, context and, with stereo, features to match: all of M views."""
-        features, matched = self.image_backbone(images)
-        to_match = [] if matched is None else [matchable(matched)]
+        features, kept = self.image_backbone(images)
+        to_match = [matchable(kept[-1])] if self.stereo else []
         matching = None
         if past:
             where, features_then, there_then = past
             matching = matching_distribution(features_then, to_match[0], where)
             matching = matching * there_then[:, None, None, None]
-        logits, context = self.depth_head(features, parameters.to(features), matching)
+        details = kept[0] if self.depth_head.fine else None
+        logits, context = self.depth_head(features, parameters.to(features), matching, details)
         return [logits.float().softmax(dim=1), context, *to_match]
 
     def lifting_table(self, cameras: CameraTensors) -> LiftingTable:
@@ -233,7 +235,7 @@ def lifting_geometry(config: NetworkConfig) -> LiftingGeometry:
     return LiftingGeometry(
         parts.depth.centres_m,
         (config.image.height, config.image.width),
-        parts.neck.stride,
+        parts.lifted_stride,
         config.grid.build(),
         parts.lifting == "bev",
     )

@@ -33,6 +33,11 @@ KINDS = {
     "bev": {"lifting": "bev"},
     "one_past_frame": {"temporal": {"past_frames": 1}},
     "stereo": {"depth": {"stereo": {"feature": "stage1"}}, "temporal": {"past_frames": 1}},
+    "fine": {"depth": {"fine": {"feature": "stage1", "hidden_channels": 6}}},
+    "fine_stereo": {
+        "depth": {"fine": {"feature": "stage2"}, "stereo": {"feature": "stage1"}},
+        "temporal": {"past_frames": 1},
+    },
     "bev_two_past_frames": {"lifting": "bev", "temporal": {"past_frames": 2}},
 }
 
@@ -44,6 +49,8 @@ def network(request: pytest.FixtureRequest, tiny: Configs) -> RenderOcc:
 
 def settled(config: NetworkConfig, classes: int = 5) -> RenderOcc:
     network = build_network(config, classes, seed=1).eval()
+    if network.depth_head.fine:  # it begins without a say
+        torch.nn.init.normal_(network.depth_head.fine.out.weight, std=0.3)
     calibrate_batch_norms(network, seed=1)
     return network
 

@@ -32,7 +32,11 @@ Files = Callable[[str], Path]
 
 KINDS: dict[str, dict[str, Any]] = {
     "from_above": {"depth": {"column_context": True}},
-    "3d_one_past_frame": {"temporal": {"past_frames": 1}, "encoder": {"kind": "3d"}},
+    "3d_one_past_frame": {
+        "temporal": {"past_frames": 1},
+        "encoder": {"kind": "3d"},
+        "depth": {"fine": {"feature": "stage2"}},
+    },
     "bev_two_past_frames": {"temporal": {"past_frames": 2}, "lifting": "bev"},
 }
 

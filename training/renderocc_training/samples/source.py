@@ -89,7 +89,7 @@ class TrainingSource:
         parts = self._labels.frames(sequence, frame) if self._wants_rays else None
         labels = parts[0].labels if parts else self._labels.store.labels(sequence, frame)
         past, past_from_current = self._past(sequence, frame)
-        depth_m, image_class = self._images.nearest(frame, labels, self._parts.neck.stride)
+        depth_m, image_class = self._images.nearest(frame, labels, self._parts.lifted_stride)
         return TrainingSample(
             token=frame.token,
             views=self._images.views(sequence, frame),
