@@ -16,7 +16,9 @@ Precision = Literal["auto", "bf16-mixed", "32-true"]
 # A cell is called free only after this many misses: one pixel may be mislabelled.
 MIN_MISSES = 2
 # Share of the votes that hits need: hits are few and exact, misses many and grazing.
-MIN_HIT_SHARE = 0.02
+MIN_HIT_SHARE = 0.01
+# Hits of the ground that one of anything else outweighs: around what stands there is more of it.
+OBJECT_WEIGHT = 5.0
 
 
 class LossWeights(StrictModel):
@@ -74,6 +76,10 @@ class RayConfig(StrictModel):
         MIN_HIT_SHARE,
         description="share of a cell's votes that hits need: low for exact ranges, higher (0.2) "
         "for those of a monocular model",
+    )
+    object_weight: Positive = Field(
+        OBJECT_WEIGHT,
+        description="hits of the ground that a hit of anything else counts for in a cell's class",
     )
     free_points: int = Field(16, gt=0, description="points queried before the end of each ray")
     rendered: int = Field(2048, gt=0, description="rays per sample that are rendered")

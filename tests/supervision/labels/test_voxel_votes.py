@@ -91,6 +91,47 @@ def test_a_ray_that_moved_with_its_object_says_nothing_before_its_start() -> Non
     assert labels.ravel().tolist() == [IGNORE_ID] * 3 + [FREE] * 2 + [CAR] + [IGNORE_ID] * 4
 
 
+def test_the_foot_of_what_stands_outweighs_the_ground_around_it() -> None:
+    grid = VoxelGrid((0, 0, 0), 1.0, (4, 1, 1))
+    foot, beside = np.array([[2.5, 0.5, 0.5]]), np.array([[2.5, 0.5, 0.1]])
+
+    def label(car: int, road: int) -> int:
+        ends = ((foot, car, CAR), (beside, road, ROAD))
+        rays = [rays_to(np.repeat(end, n, axis=0), (0.2, 0.5, 0.9), kind) for end, n, kind in ends]
+        votes = count_votes(RayBatch.concatenate(rays), grid, CLASSES)
+        return int(voted_labels(votes, CLASSES, object_weight=5)[2, 0, 0])
+
+    assert label(car=2, road=9) == CAR
+    assert label(car=2, road=11) == ROAD
+
+
+def test_gaps_in_the_ground_are_not_free_and_what_is_above_it_is() -> None:
+    grid = VoxelGrid((0, 0, 0), 1.0, (9, 5, 3))
+    x, y = np.meshgrid(np.arange(9) + 0.5, np.arange(5) + 0.5, indexing="ij")
+    ground = np.stack([x.ravel(), y.ravel(), np.full(x.size, 0.2)], axis=1)
+    gap = (ground[:, 0] == 6.5) & (ground[:, 1] == 2.5)
+    hole = ground[:, 0] == 3.5  # never seen
+    beyond = np.tile([8.99, 2.5, 0.4], (4, 1))  # a low wall, seen over the gap
+    high = np.tile([8.99, 2.5, 1.5], (4, 1))
+    rays = [rays_to(ground[~gap & ~hole], (4.5, 2.5, 2.9), ROAD)]
+    rays += [rays_to(end, (0.0, 2.5, 0.9), CAR) for end in (beyond, high)]
+    votes = count_votes(RayBatch.concatenate(rays), grid, CLASSES)
+    assert votes.misses[6, 2, 0] == 4
+    labels = voted_labels(votes, CLASSES)
+    assert labels[6, 2, 0] == IGNORE_ID
+    assert labels[6, 2, 1] == FREE
+    assert labels[5, 2, 0] == labels[7, 2, 0] == ROAD
+    assert not (labels[..., 0] == FREE).any()
+
+
+def test_free_cells_beside_one_cell_of_ground_stay_free() -> None:
+    grid = VoxelGrid((0, 0, 0), 1.0, (6, 1, 1))
+    rays = rays_to(np.array([[5.5, 0.5, 0.5]] * 4), (0.2, 0.5, 0.5), CAR)
+    road = rays_to(np.array([[2.5, 0.5, 0.5]] * 4), (2.5, 0.5, 0.9), ROAD)
+    votes = count_votes(RayBatch.concatenate([rays, road]), grid, CLASSES)
+    assert voted_labels(votes, CLASSES).ravel().tolist() == [FREE, FREE, ROAD, FREE, FREE, CAR]
+
+
 def test_a_cell_of_unknown_class_is_occupied_not_free() -> None:
     grid = VoxelGrid((0, 0, 0), 1.0, (4, 1, 1))
     near = rays_to(np.array([[1.5, 0.5, 0.5]] * 3), (0.2, 0.5, 0.5), IGNORE_ID)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import ClassSet
 from renderocc_ros.network_config import NetworkConfig
-from renderocc_training.recipe import Recipe
+from renderocc_training.recipe import RayConfig, Recipe
 from renderocc_training.samples.images import FrameImages
 from renderocc_training.samples.sample_labels import FrameRays, SampleLabels
 from renderocc_training.samples.training_sample import CameraViews, TrainingSample
@@ -22,7 +22,7 @@ from renderocc_training.supervision.labels.voxel_votes import count_votes, voted
 from renderocc_training.supervision.rays.ray_batch import RayBatch
 
 NO_RAYS = RayBatch.padding(0)
-VOTES_FORMAT = 2  # raise when the votes of the same rays come out differently
+VOTES_FORMAT = 3  # raise when the votes of the same rays come out differently
 
 
 class TrainingSource:
@@ -119,7 +119,7 @@ class TrainingSource:
         config = self._labels.config
         rays, followed = self._labels.voting_rays(sequence, frame, parts, config.traced)
         votes = count_votes(rays, self._grid, self._class_set, followed)
-        labels = voted_labels(votes, self._class_set, config.min_misses, config.min_hit_share)
+        labels = voted_labels(votes, self._class_set, *_rules(config))
         if file:
             file.parent.mkdir(exist_ok=True)
             write_arrays(file, key, {"votes": labels}, compress=True)
@@ -137,7 +137,7 @@ class TrainingSource:
         config = self._labels.config
         reach = max((abs(offset) for offset in config.auxiliary_frames), default=0)
         near = sequence.near(frame.number, reach)
-        rules = (config.auxiliary_frames, config.traced, config.min_misses, config.min_hit_share)
+        rules = (config.auxiliary_frames, config.traced, *_rules(config))
         parts = [str(VOTES_FORMAT), f"{self._grid}", f"{rules}", f"{self._class_set}"]
         parts += [self._labels.store.key(sequence, each) for each in near]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
@@ -157,6 +157,11 @@ class TrainingSource:
             views.append(self._images.views(sequence, past))
             motions.append((past.world_from_ego.inverse() @ frame.world_from_ego).matrix)
         return tuple(views), np.array(motions, dtype=np.float32).reshape(-1, 4, 4)
+
+
+def _rules(config: RayConfig) -> tuple[int, float, float]:
+    """How votes become labels; see ``voted_labels``."""
+    return config.min_misses, config.min_hit_share, config.object_weight
 
 
 def _frame_before(

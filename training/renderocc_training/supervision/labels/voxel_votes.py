@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.geometry import VoxelGrid
-from renderocc_training.recipe import MIN_HIT_SHARE, MIN_MISSES
+from renderocc_training.recipe import MIN_HIT_SHARE, MIN_MISSES, OBJECT_WEIGHT
 from renderocc_training.supervision.labels.ray_misses import TracedRays, count_misses
 from renderocc_training.supervision.rays.ray_batch import RayBatch
 
@@ -67,12 +67,18 @@ def voted_labels(
     class_set: ClassSet,
     min_misses: int = MIN_MISSES,
     min_hit_share: float = MIN_HIT_SHARE,
+    object_weight: float = OBJECT_WEIGHT,
 ) -> NDArray[np.uint8]:
     """(X, Y, Z) uint8 labels: class, free, or ``IGNORE_ID`` where the votes say too little.
 
     A cell is occupied if hits are at least ``min_hit_share`` of its votes; its class is the one
-    with most hits, or ``OCCUPIED_ID`` if no hit has a class. It is free after ``min_misses`` misses
-    and no such majority.
+    with most hits, or ``OCCUPIED_ID`` if no hit has a class. Where something stands, most of what
+    is seen of its lowest cells is ground around its foot: so a hit of anything else counts for
+    ``object_weight`` hits of the ground.
+
+    A cell is free after ``min_misses`` misses and no such majority, unless it is a gap in the
+    ground: far ahead the rows of pixels leave some cells out, over which rays to what stands behind
+    skim.
     """
     by_class = votes.hits.sum(axis=-1)
     hits = by_class + votes.hits_of_unknown
@@ -81,8 +87,23 @@ def voted_labels(
     occupied = (hits > 0) & (hits >= min_hit_share * (hits + votes.misses))
     labels[occupied] = OCCUPIED_ID
     with_class = occupied & (by_class > 0)
-    labels[with_class] = votes.hits[with_class].argmax(axis=-1)
+    on_ground = np.isin(np.arange(votes.hits.shape[-1]), list(class_set.ground_ids))
+    weight = np.where(on_ground, 1.0, object_weight)
+    labels[with_class] = (votes.hits[with_class] * weight).argmax(axis=-1)
+    gaps = _gaps(np.isin(labels, list(class_set.ground_ids)))
+    labels[gaps & (labels == class_set.free_id) & (hits == 0)] = IGNORE_ID
     return labels
+
+
+def _gaps(ground: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(X, Y, Z) cells beside at least two of the ground, in their layer, with none right below."""
+    x, y, _ = ground.shape
+    padded = np.pad(ground, ((1, 1), (1, 1), (0, 0))).astype(np.int8)
+    around = sum(padded[i : i + x, j : j + y] for i in range(3) for j in range(3)) - ground
+    stands_on = np.zeros_like(ground)
+    stands_on[..., 1:] = ground[..., :-1]
+    gaps: NDArray[np.bool_] = (around >= 2) & ~stands_on & ~ground
+    return gaps
 
 
 def _known(rays: RayBatch) -> RayBatch:
