@@ -203,6 +203,11 @@ class OfficialConfig(StrictModel):
         return NeckConfig(channels=512, stride=16)
 
     @property
+    def lifted_stride(self) -> int:
+        """Image pixels per lifted pixel."""
+        return self.neck.stride
+
+    @property
     def depth(self) -> DepthConfig:
         """Its depth bins."""
         return DepthConfig(context_channels=32, hidden_channels=512)

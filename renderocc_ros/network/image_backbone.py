@@ -207,7 +207,7 @@ class FeatureNeck(nn.Module):
 
 
 class ImageBackbone(nn.Module):
-    """Images (B, 3, H, W) to features (B, channels, H / stride, W / stride), and maps as they are."""
+    """Images (B, 3, H, W) to features (B, channels, H / stride, W / stride), and other maps."""
 
     def __init__(
         self,

@@ -249,8 +249,8 @@ def _anything(
         elif form == "heap":
             builder.blob((middle[0], 0, base), (long / 2, wide / 2, high), skin, studio.rng, 0.1, 2)
         else:
-            top = studio.uniform(0.5, 1.0) if form == "tapered" else 1.0
-            builder.box(middle, (long, wide, high), skin, top=(top, top))
+            share = studio.uniform(0.5, 1.0) if form == "tapered" else 1.0
+            builder.box(middle, (long, wide, high), skin, top=(share, share))
         x += long + studio.uniform(0, 0.4)
 
 

@@ -18,7 +18,10 @@ from renderocc_simulation.mesh import Mesh, MeshBuilder
 Choice = TypeVar("Choice")
 # What people paint or dye as they please; leaves, skin and roads have colours of their own.
 PAINTED = frozenset(
-    "paint bus cab cargo machine cloth trousers cone barrier bin metal sign awning cycle".split()
+    (
+        *("paint", "bus", "cab", "cargo", "machine", "cycle", "cloth", "trousers"),
+        *("cone", "barrier", "bin", "metal", "sign", "awning"),
+    )
 )
 ANY_TEXTURE = (
     Texture.PAINT,
@@ -92,12 +95,12 @@ class Studio:
         if kind in PAINTED and chance.random() < 0.4:
             hsv = (chance.uniform(0, 360), chance.beta(1.2, 1.5), chance.uniform(0.06, 0.96))
             pixel = cv2.cvtColor(np.array([[hsv]], np.float32), cv2.COLOR_HSV2RGB)[0, 0]
-            return pixel.astype(np.float64) * 255
+            return np.asarray(pixel, np.float64) * 255
         other = PALETTES[self.split][kind][chance.integers(len(PALETTES[self.split][kind]))]
         share = chance.random()
         mixed = share * colour + (1 - share) * np.array(other)
         light = np.exp(chance.normal(0, 0.22))
-        return np.clip(mixed * light + chance.normal(0, 5.0, 3), 0, 255)
+        return np.asarray(np.clip(mixed * light + chance.normal(0, 5.0, 3), 0, 255))
 
     def blended(
         self, entry: tuple[float, ...], entries: Collection[tuple[float, ...]]
@@ -198,4 +201,3 @@ class Studio:
     def indicator(self) -> int:
         """Amber lamps and beacons."""
         return self.material(Texture.PAINT, (240, 140, 20), gloss=0.3, emission=0.3)
-
