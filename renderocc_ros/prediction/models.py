@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
+
 from renderocc_ros.checkpoint import (
     Model,
     ModelHeader,
@@ -14,9 +16,10 @@ from renderocc_ros.checkpoint import (
 )
 from renderocc_ros.config import load_class_set
 from renderocc_ros.hub import hub_file, is_on_hub
-from renderocc_ros.network.initialise import calibrate_batch_norms
+from renderocc_ros.network.initialise import calibrate_batch_norms, ring_of_noise
+from renderocc_ros.network.occupancy_field import opacity
 from renderocc_ros.network.renderocc import RenderOcc, build_network
-from renderocc_ros.network_config import LiftedConfig, NetworkConfig, load_network_config
+from renderocc_ros.network_config import NetworkConfig, load_network_config
 from renderocc_ros.paths import shipped_weights
 from renderocc_ros.prediction.options import Options
 
@@ -66,8 +69,9 @@ def load_model(name: str | Path, seed: int = 0) -> Model:
 def untrained_model(name: str, seed: int) -> Model:
     """A shipped network with seeded random weights: for trials of everything around it.
 
-    An untrained field hovers about its initial opacity, so that is its threshold; it is of no mind
-    about classes, so they are not asked whether a voxel is occupied.
+    An untrained field hovers near its initial opacity: the threshold is what half of the voxels
+    exceed when the images are noise. It is of no mind about classes, so they are not asked whether
+    a voxel is occupied.
 
     Args:
         name: of a shipped network, or the path of a YAML file.
@@ -75,10 +79,12 @@ def untrained_model(name: str, seed: int) -> Model:
     """
     config = load_network_config(name)
     class_set = load_class_set(config.class_set)
-    if isinstance(config.architecture, LiftedConfig):
-        threshold = config.architecture.field.initial_opacity
-        config = config.model_copy(update={"threshold": threshold, "read_out": "opacity"})
     network = build_network(config, len(class_set), seed=seed)
     if isinstance(network, RenderOcc):
         calibrate_batch_norms(network, seed)
+        with torch.no_grad():
+            field = network(ring_of_noise(network, seed + 1))
+        threshold = float(opacity(field.density, network.grid.resolution_m).median())
+        read = {"threshold": threshold, "read_out": "opacity"}
+        network.config = config.model_copy(update=read)
     return Model(network, class_set)
