@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torch.nn.functional import adaptive_avg_pool2d
 
-from renderocc_ros.network.layers import ConvBlock, ResidualBlock
+from renderocc_ros.network.layers import ConvBlock, ResidualBlock, resized
 from renderocc_ros.network_config import DepthConfig
 
 
@@ -110,15 +110,9 @@ class FineDetail(nn.Module):
             (M, outputs, 2h, 2w).
         """
         size = (2 * told.shape[-2], 2 * told.shape[-1])
-        hidden = _resized(self.coarse(features), size) + _resized(self.fine(details), size)
-        result: Tensor = _resized(told, size) + self.out(torch.relu(hidden))
+        hidden = resized(self.coarse(features), size) + resized(self.fine(details), size)
+        result: Tensor = resized(told, size) + self.out(torch.relu(hidden))
         return result
-
-
-def _resized(features: Tensor, size: tuple[int, int]) -> Tensor:
-    if features.shape[-2:] == size:
-        return features
-    return interpolate(features, size, mode="bilinear", align_corners=False)
 
 
 class DepthHead(nn.Module):

@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoBackbone, AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
 from renderocc_ros.network import mobile_backbone
-from renderocc_ros.network.layers import ConvBlock
+from renderocc_ros.network.layers import ConvBlock, resized
 from renderocc_ros.network.mobile_backbone import EfficientNetLite
 from renderocc_ros.network_config import BackboneConfig, NeckConfig
 
@@ -198,10 +197,7 @@ class FeatureNeck(nn.Module):
         """Maps (B, channels_i, h_i, w_i) to (B, channels, height / stride, width / stride)."""
         total: Tensor = torch.zeros((), dtype=maps[0].dtype, device=maps[0].device)
         for lateral, features in zip(self.lateral, maps, strict=True):
-            features = lateral(features)
-            if features.shape[-2:] != self.size:
-                features = interpolate(features, self.size, mode="bilinear", align_corners=False)
-            total = total + features
+            total = total + resized(lateral(features), self.size)
         result: Tensor = self.smooth(total)
         return result
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 Dimensions = Literal[2, 3]
 CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -53,3 +54,10 @@ class ResidualBlock(nn.Module):
         """(B, inputs, ...) to (B, outputs, ...)."""
         result: Tensor = self.relu(self.body(features) + self.shortcut(features))
         return result
+
+
+def resized(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """(M, C, h, w) to (M, C, *size), between pixel centres; itself where it has that size."""
+    if features.shape[-2:] == size:
+        return features
+    return interpolate(features, size, mode="bilinear", align_corners=False)
