@@ -107,7 +107,7 @@ def _mobile(config: BackboneConfig, *, pretrained: bool) -> nn.Module:
     unknown = [each for each in config.out_features if each not in mobile_backbone.STAGES]
     if unknown:
         raise ValueError(
-            f"backbone.out_features: '{name}' has no '{unknown[0]}'; "
+            f"backbone.out_features, depth.fine or depth.stereo: '{name}' has no '{unknown[0]}'; "
             f"its maps: {', '.join(mobile_backbone.STAGES)}"
         )
     backbone = EfficientNetLite(config.out_features)
