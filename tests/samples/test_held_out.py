@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from rich.console import Console
 from street_source import GRID, make_source, network_config, recipe
 
-from renderocc_ros.class_set import OCCUPIED_ID, ClassSet
+from renderocc_ros.class_set import IGNORE_ID, OCCUPIED_ID, ClassSet
 from renderocc_ros.network.occupancy_field import OccupancyField
 from renderocc_ros.network_config import NetworkConfig
 from renderocc_ros.occupancy.grid_file import describe_grid
@@ -97,3 +98,44 @@ def test_held_out_scores_of_what_is_known(
     near = np.abs(np.median(inside) / inside - 1).mean()
     assert constant.abs_rel == pytest.approx(near, rel=0.25)
     assert scores["all"].depth.abs_rel < constant.abs_rel
+
+
+def test_classes_scored_as_one_and_rays_without_a_class(
+    sequence: RecordedSequence,
+    mapping: Path,
+    occ3d: ClassSet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = make_source(sequence.part(1, 2), mapping, occ3d)
+    votes = source.votes(*source.places[0])
+    network: Any = Known(network_config(), np.where(votes == OCCUPIED_ID, 15, votes), len(occ3d))
+    rays = _look(network, source, 0, occ3d, recipe(), None).rays
+    first, second = np.argsort(rays.sum(axis=1))[-2:]
+    scores = score_held_out(
+        {"known": network},
+        source,
+        occ3d,
+        recipe(),
+        as_one={"both": [first, second], "first": [first]},
+    )
+    told_apart = rays[first, second] + rays[second, first]
+    hits = rays[first, first] + rays[second, second] + told_apart
+    either = [
+        (row, column) for row, column in np.ndindex(rays.shape) if {row, column} & {first, second}
+    ]
+    whole = sum(rays[place] for place in either)
+    assert scores["known"].as_one["both"] == pytest.approx(hits / whole)
+    known = rays[first].sum() + rays[second].sum()
+    assert scores["best constant"].as_one["both"] == pytest.approx(known / rays.sum())
+    # With a class for the rays that have none, what is seen there by mistake counts.
+    own = source.own_rays(0)
+    nameless = np.where(own.class_id == first, IGNORE_ID, own.class_id)
+    monkeypatch.setattr(source, "own_rays", lambda index: replace(own, class_id=nameless))
+    without = _look(network, source, 0, occ3d, recipe(), None).rays
+    assert not without[first].any() and without.sum() == rays.sum() - rays[first].sum()
+    as_second = _look(network, source, 0, occ3d, recipe(), None, int(second)).rays
+    assert np.array_equal(as_second[second], rays[first] + rays[second])
+    assert as_second.sum() == rays.sum()
+    drawn = Console(width=80, record=True, file=io.StringIO())
+    drawn.print(held_out_table(scores, "one sample"))
+    assert "both, as one class, IoU %" in drawn.export_text()

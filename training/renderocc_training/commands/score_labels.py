@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from renderocc_ros.checkpoint import Model, load_checkpoint
+from renderocc_ros.class_set import ClassSet
 from renderocc_ros.network.image_backbone import comes_in_package
 from renderocc_ros.network.renderocc import Network, build_network
 from renderocc_ros.network_config import LiftedConfig, NetworkConfig, load_network_config
@@ -63,6 +64,17 @@ def score_labels(
     truth: Annotated[
         Path | None, typer.Option(help="folder of 3D labels, to score as well")
     ] = None,
+    unlabelled: Annotated[
+        str | None,
+        typer.Option(help="class of rays that have a range and no class; left out if not given"),
+    ] = None,
+    as_one: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=CLASS,CLASS,…",
+            help="score classes of rays as one, too: vehicle=car,truck,bus; may be repeated",
+        ),
+    ] = None,
     recipe: Annotated[
         str, typer.Option(help="how rays are rendered and vote: a shipped recipe, or a .yaml")
     ] = "default",
@@ -87,6 +99,7 @@ def score_labels(
         label_source, depth, semantics, label_settings(settings), format, root
     )
     class_set, config = trained.class_set, trained.network.config
+    groups = dict(_group(each, class_set) for each in as_one or ())
     volumes = None if truth is None else TruthFolder.open(truth, class_set)
     sequences = opened(root, format, version)
     parts = hold_out(sequences, held_out)[1] if held_out else sequences
@@ -99,12 +112,28 @@ def score_labels(
     untrained = _untrained(trained, plan.seed)
     if untrained is not None:
         networks["untrained"] = with_threshold(untrained.to(place), class_set, samples)
-    scores = score_held_out(networks, samples, class_set, plan, volumes, console)
+    scores = score_held_out(
+        networks,
+        samples,
+        class_set,
+        plan,
+        volumes,
+        console,
+        unlabelled=None if unlabelled is None else class_set.id_of(unlabelled),
+        as_one=groups,
+    )
     if as_json:
         typer.echo(json.dumps(scores_as_json(scores)))
         return
     title = f"{len(samples)} samples of {len(parts)} sequences, threshold {config.threshold:.3g}"
     Console().print(held_out_table(scores, title))
+
+
+def _group(text: str, class_set: ClassSet) -> tuple[str, list[int]]:
+    name, given, classes = text.partition("=")
+    if not (name and given):
+        raise ValueError(f"--as-one {text}: give NAME=CLASS,CLASS,…, as vehicle=car,truck,bus")
+    return name, sorted({class_set.id_of(each) for each in classes.split(",")})
 
 
 def _untrained(model: Model, seed: int) -> Network | None:

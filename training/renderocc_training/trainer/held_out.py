@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,14 @@ class HeldOutScores:
     Attributes:
         depth: rendered against labelled ranges of the samples' own frames, inside the grid.
         ray_miou: classes of those rays.
+        as_one: IoU on those rays of several classes taken for one, by the name of that one.
         votes, truth: voxels against the votes of all rays, and against 3D truth: miou,
             iou_above_ground, iou … of ``occupancy_scores``.
     """
 
     depth: DepthScores
     ray_miou: float
+    as_one: Mapping[str, float]
     votes: Mapping[str, Any]
     truth: Mapping[str, Any]
 
@@ -70,6 +73,9 @@ def score_held_out(
     recipe: Recipe,
     truth: TruthFolder | None = None,
     console: Console | None = None,
+    *,
+    unlabelled: int | None = None,
+    as_one: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> dict[str, HeldOutScores]:
     """Score networks side by side, and last the constants that do best on these labels: one range
     and one class for all rays, and voxels by height alone.
@@ -78,12 +84,14 @@ def score_held_out(
 
     Args:
         console: shows how far it is.
+        unlabelled: class of the rays that have a range and no class; None leaves them out.
+        as_one: classes that are scored as one as well, by the name of that one.
     """
     scores = {}
     shown = console or Console(quiet=True)
     for name, network in networks.items():
         samples = tracked(range(len(source)), f"scoring {name}", shown)
-        seen = [_look(network, source, i, class_set, recipe, truth) for i in samples]
+        seen = [_look(network, source, i, class_set, recipe, truth, unlabelled) for i in samples]
         rendered, labels = (
             np.concatenate([getattr(each, part) for each in seen])
             for part in ("rendered_m", "label_m")
@@ -94,6 +102,7 @@ def score_held_out(
         scores[name] = HeldOutScores(
             depth_scores(depth_sums(rendered, labels)),
             voxel_scores(rays).miou,
+            {name: _iou_as_one(rays, classes) for name, classes in as_one.items()},
             occupancy_scores(votes, class_set),
             occupancy_scores(volumes, class_set),
         )
@@ -102,10 +111,16 @@ def score_held_out(
     scores["best constant"] = HeldOutScores(
         depth_scores(depth_sums(middle, known)),
         constant_class_miou(rays),
+        {name: float(rays[classes].sum() / rays.sum()) for name, classes in as_one.items()},
         constant_scores(votes, class_set),
         constant_scores(volumes, class_set),
     )
     return scores
+
+
+def _iou_as_one(rays: NDArray[np.int64], classes: Sequence[int]) -> float:
+    both = rays[np.ix_(classes, classes)].sum()
+    return float(both / (rays[classes].sum() + rays[:, classes].sum() - both))
 
 
 @torch.inference_mode()
@@ -116,6 +131,7 @@ def _look(
     class_set: ClassSet,
     recipe: Recipe,
     truth: TruthFolder | None,
+    unlabelled: int | None = None,
 ) -> _Seen:
     sequence, frame = source.places[index]
     sample = replace(
@@ -127,6 +143,8 @@ def _look(
     inside = batch.rays.valid[0] & samples.inside(batch.rays.range_m[0])
     label_m = torch.where(inside, batch.rays.range_m[0], torch.nan)
     labelled = torch.where(inside, batch.rays.class_id[0], IGNORE_ID)
+    if unlabelled is not None:
+        labelled = torch.where(inside & (labelled == IGNORE_ID), unlabelled, labelled)
     # What meets nothing has no likeliest class: the first one would be blamed for it.
     met = torch.where(rendered.opacity > 0, rendered.classes.argmax(dim=1), class_set.free_id)
     grid, config = network.grid, network.config
@@ -174,6 +192,10 @@ def held_out_table(scores: Mapping[str, HeldOutScores], title: str) -> Table:
                 table.add_row(f"{label}, {against}, %", *map(_percent, shares))
         table.add_section()
     table.add_row("rays: mIoU %", *(_percent(one.ray_miou) for one in each))
+    for name in each[0].as_one:
+        table.add_row(
+            f"  {name}, as one class, IoU %", *(_percent(one.as_one[name]) for one in each)
+        )
     table.add_row("ranges: AbsRel", *(f"{one.depth.abs_rel:.3f}" for one in each))
     table.add_row("  RMSE m", *(f"{one.depth.rmse_m:.2f}" for one in each))
     table.add_row("  δ<1.25 %", *(_percent(one.depth.delta[0]) for one in each))
