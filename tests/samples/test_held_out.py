@@ -110,14 +110,17 @@ def test_classes_scored_as_one_and_rays_without_a_class(
     votes = source.votes(*source.places[0])
     network: Any = Known(network_config(), np.where(votes == OCCUPIED_ID, 15, votes), len(occ3d))
     rays = _look(network, source, 0, occ3d, recipe(), None).rays
-    first, second = np.argsort(rays.sum(axis=1))[-2:]
+    absent, *_, first, second = np.argsort(rays[: len(occ3d)].sum(axis=1))
+    assert not rays[absent].any() and not rays[:, absent].any()
     scores = score_held_out(
         {"known": network},
         source,
         occ3d,
         recipe(),
-        as_one={"both": [first, second], "first": [first]},
+        as_one={"both": [first, second], "absent": [absent]},
     )
+    assert np.isnan(scores["known"].as_one["absent"])
+    assert scores["best constant"].as_one["absent"] == 0
     told_apart = rays[first, second] + rays[second, first]
     hits = rays[first, first] + rays[second, second] + told_apart
     either = [

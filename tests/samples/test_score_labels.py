@@ -87,3 +87,20 @@ def test_the_whole_data_set_is_scored_where_no_part_is_named(run: Path) -> None:
 def test_a_network_without_weights_is_refused(run: Path) -> None:
     result = CliRunner().invoke(app, ["score-labels", "r50", str(run.parent / "kitti"), *KITTI])
     assert result.exit_code == 1 and "'r50' has no weights here" in result.output
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["car"], "give NAME=CLASS,CLASS"),
+        (["vehicle=car,lorry"], "has no 'lorry'"),
+        (["vehicle=car", "vehicle=bus"], "'vehicle' is given twice"),
+    ],
+)
+def test_groups_of_classes_that_mean_nothing_are_refused(
+    run: Path, given: list[str], words: str
+) -> None:
+    groups = [word for each in given for word in ("--as-one", each)]
+    files = [str(run / "model.safetensors"), str(run.parent / "kitti")]
+    result = CliRunner().invoke(app, ["score-labels", *files, *KITTI, *groups])
+    assert result.exit_code == 1 and words in result.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -99,7 +100,7 @@ def score_labels(
         label_source, depth, semantics, label_settings(settings), format, root
     )
     class_set, config = trained.class_set, trained.network.config
-    groups = dict(_group(each, class_set) for each in as_one or ())
+    groups = _groups(as_one or (), class_set)
     volumes = None if truth is None else TruthFolder.open(truth, class_set)
     sequences = opened(root, format, version)
     parts = hold_out(sequences, held_out)[1] if held_out else sequences
@@ -129,11 +130,16 @@ def score_labels(
     Console().print(held_out_table(scores, title))
 
 
-def _group(text: str, class_set: ClassSet) -> tuple[str, list[int]]:
-    name, given, classes = text.partition("=")
-    if not (name and given):
-        raise ValueError(f"--as-one {text}: give NAME=CLASS,CLASS,…, as vehicle=car,truck,bus")
-    return name, sorted({class_set.id_of(each) for each in classes.split(",")})
+def _groups(texts: Sequence[str], class_set: ClassSet) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for text in texts:
+        name, given, classes = text.partition("=")
+        if not (name and given):
+            raise ValueError(f"--as-one {text}: give NAME=CLASS,CLASS,…, as vehicle=car,truck,bus")
+        if name in groups:
+            raise ValueError(f"--as-one {text}: '{name}' is given twice; choose another name")
+        groups[name] = sorted({class_set.id_of(each) for each in classes.split(",")})
+    return groups
 
 
 def _untrained(model: Model, seed: int) -> Network | None:

@@ -26,7 +26,7 @@ from renderocc_training.evaluation.voxel_counts import (
     count_voxels,
     occupancy_scores,
 )
-from renderocc_training.evaluation.voxel_scores import confusion_matrix, voxel_scores
+from renderocc_training.evaluation.voxel_scores import Occupancy, confusion_matrix, voxel_scores
 from renderocc_training.recipe import Recipe
 from renderocc_training.samples.source import TrainingSource
 from renderocc_training.samples.training_sample import collate
@@ -111,7 +111,7 @@ def score_held_out(
     scores["best constant"] = HeldOutScores(
         depth_scores(depth_sums(middle, known)),
         constant_class_miou(rays),
-        {name: float(rays[classes].sum() / rays.sum()) for name, classes in as_one.items()},
+        {name: _constant_as_one(rays, classes) for name, classes in as_one.items()},
         constant_scores(votes, class_set),
         constant_scores(volumes, class_set),
     )
@@ -120,7 +120,12 @@ def score_held_out(
 
 def _iou_as_one(rays: NDArray[np.int64], classes: Sequence[int]) -> float:
     both = rays[np.ix_(classes, classes)].sum()
-    return float(both / (rays[classes].sum() + rays[:, classes].sum() - both))
+    return Occupancy.of(both, rays[classes].sum(), rays[:, classes].sum()).iou
+
+
+def _constant_as_one(rays: NDArray[np.int64], classes: Sequence[int]) -> float:
+    of_them = rays[classes].sum()  # all of which are met by calling every ray one of them
+    return Occupancy.of(of_them, of_them, rays.sum()).iou
 
 
 @torch.inference_mode()
