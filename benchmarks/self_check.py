@@ -288,6 +288,7 @@ def _rounded(health: CameraHealth) -> dict[str, Any]:
         "turn_deg": [round(degrees, 2) for degrees in health.turn_deg],
         "directions": health.directions,
         "still_percent": round(health.still_percent, 1),
+        "neighbour_looks": health.neighbour_looks,
         "range_looks": health.range_looks,
         "range_error": round(health.range_error, 3),
         "overlap": round(health.overlap, 2),

@@ -101,9 +101,13 @@ def _health_values(health: CameraHealth) -> dict[str, str]:
         "range_error_percent": f"{100 * health.range_error:.0f}",
         "overlap_percent": f"{100 * health.overlap:.0f}",
     }
-    known = health.looks or health.range_looks
+    looks = {
+        "looks": str(health.looks),
+        "neighbour_looks": str(health.neighbour_looks),
+        "range_looks": str(health.range_looks),
+    }
+    known = health.looks or health.neighbour_looks or health.range_looks
     shown = {key: "" if text == "nan" or not known else text for key, text in values.items()}
-    looks = {"looks": str(health.looks), "range_looks": str(health.range_looks)}
     return {f"self_check.{key}": text for key, text in {**looks, **shown}.items()}
 
 

@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.rig.camera_set import PosedImage
-from renderocc_ros.rig.turn_estimate import Errors, Floats
+from renderocc_ros.rig.turn_estimate import Errors, Floats, rotations
 
 Grey = NDArray[np.uint8]
 
 MAX_WIDTH = 480  # larger images are scaled down first
 MAX_CORNERS, MIN_QUALITY, MIN_SPACING_PX = 120, 0.01, 6
-WINDOW_PX, LEVELS = 15, 3
+WINDOW_PX, LEVELS = 11, 3
+ENOUGH = cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 10, 0.03  # steps, or pixels
 MAX_RETURN_PX = 1.0  # of a corner that is tracked to the second image and back
 NOISE_PX = 0.7
 TRACKING = 0.5  # times NOISE_PX is what tracks scatter by where nothing is wrong
@@ -104,44 +105,65 @@ def track(first: View, second: View) -> Tracks:
 def _followed(start: Grey, end: Grey, corners: Any) -> tuple[Any, Any]:
     window = (WINDOW_PX, WINDOW_PX)
     there, ok, _ = cv2.calcOpticalFlowPyrLK(
-        start, end, corners, None, winSize=window, maxLevel=LEVELS
+        start, end, corners, None, winSize=window, maxLevel=LEVELS, criteria=ENOUGH
     )
     return there, ok
 
 
 def off_plane(
-    tracks: Tracks, second_from_first: RigidTransform, turn: Floats | None = None
+    tracks: Tracks, second_from_first: RigidTransform, turns: Floats | None = None
 ) -> tuple[Floats, Floats]:
-    """(N,) angle of b2 off the epipolar plane, and its way in the plane towards t; radians.
+    """(..., N) angle of b2 off the epipolar plane, and its way in the plane towards t; radians.
 
     Args:
         second_from_first: motion of the camera as it is said to be mounted; its way is not zero.
-        turn: rotation vector, radians: the camera as it is mounted in the frame of that.
+        turns: (K, 3) rotation vectors, radians: the camera as it is mounted in the frame of that.
     """
     r, t = second_from_first.rotation, second_from_first.translation
-    if turn is not None:
-        said_from_true = cv2.Rodrigues(turn)[0]
-        r, t = said_from_true.T @ r @ said_from_true, said_from_true.T @ t
-    turned = tracks.first @ r.T
-    normal = np.cross(t / np.linalg.norm(t), turned)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-3)
-    along = np.cross(turned, normal)
-    return (tracks.second * normal).sum(axis=1), (tracks.second * along).sum(axis=1)
+    if turns is not None:
+        said_from_true = rotations(turns)
+        true_from_said = said_from_true.transpose(0, 2, 1)
+        r, t = true_from_said @ r @ said_from_true, (true_from_said @ t)[:, None]
+    return off_epipolar(t, tracks.first @ np.swapaxes(r, -1, -2), tracks.second)
+
+
+def off_epipolar(t: Floats, first: Floats, second: Floats) -> tuple[Floats, Floats]:
+    """The same for bearings (..., N, 3) that are seen from two places, in one frame.
+
+    Args:
+        t: (..., 3) from the second place to the first; not zero.
+    """
+    normal = _cross(t / np.linalg.norm(t, axis=-1, keepdims=True), first)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-3)
+    along = _cross(first, normal)
+    return (second * normal).sum(axis=-1), (second * along).sum(axis=-1)
+
+
+def _cross(a: Floats, b: Floats) -> Floats:
+    """As ``np.cross`` of (..., 3), in a third of its time."""
+    (ax, ay, az), (bx, by, bz) = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
+
+
+def squares(sigmas: Floats) -> Floats:
+    """Of errors in standard deviations, each at most ``MISFIT``."""
+    return np.minimum(sigmas**2, MISFIT)
 
 
 def misfit(tracks: Tracks, second_from_first: RigidTransform, turn: Floats | None = None) -> float:
     """Mean of the squared angles off the plane in sigmas, each at most ``MISFIT``: about 1 or less
     for the right mounting, for that of another camera several."""
-    off, along = off_plane(tracks, second_from_first, turn)
-    squares = np.minimum((off / tracks.noise_rad) ** 2, MISFIT)
-    return float(np.where(along < -3 * tracks.noise_rad, MISFIT, squares).mean())
+    turns = None if turn is None else turn[None]
+    off, along = off_plane(tracks, second_from_first, turns)
+    is_behind = along < -3 * tracks.noise_rad
+    return float(np.where(is_behind, MISFIT, squares(off / tracks.noise_rad)).mean())
 
 
 def errors(tracks: Tracks, second_from_first: RigidTransform) -> Errors:
     """How far the tracks are off the epipolar plane, for ``TurnEstimate.add``."""
 
-    def of(turn: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        off, along = off_plane(tracks, second_from_first, turn)
+    def of(turns: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        off, along = off_plane(tracks, second_from_first, turns)
         return off / (TRACKING * tracks.noise_rad), along >= -3 * tracks.noise_rad
 
     return of

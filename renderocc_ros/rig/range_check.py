@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
-from renderocc_ros.rig.turn_estimate import Errors, Floats, TurnEstimate
+from renderocc_ros.rig.neighbour_check import may_share
+from renderocc_ros.rig.turn_estimate import Errors, Floats, TurnEstimate, rotations
 
 MIN_M, MAX_M, FAR_M = 1.5, 44.0, 60.0
 POINTS_OF_CLOUD, POINTS_OF_LOOK, MIN_POINTS = 20_000, 1500, 100
@@ -31,8 +32,8 @@ ALIKE = 10  # points whose errors are one and the same
 DIFFERENCE_RAD, LOOK_SIGMA_RAD = np.deg2rad(1.0), np.deg2rad(1.0)
 LOOKS_KEPT, MIN_LOOKS = 8, 6
 # What is left with the turn, a median, tells how well the network sees: too badly to judge at all,
-# or so that its errors may look like a turn, by so many degrees.
-MAX_LEFT, MAX_TURN_DEG, TURN_DEG_OF_LEFT = 0.08, 1.2, 30.0
+# or so that its errors look like a turn, by so many degrees.
+MAX_LEFT, ERROR_DEG_OF_LEFT = 0.08, 10.0
 AGREES = 0.2  # logarithm of depth by that of a neighbour
 # A network is told how its cameras are mounted, and half believes it where that is a tilt: a camera
 # that seems turned by so much is shown to it again, as mounted like that.
@@ -137,10 +138,10 @@ class RangeState:
         """Whether the network sees well enough, for long enough, that its word counts."""
         return self.looks >= MIN_LOOKS and float(np.mean(self.left)) < MAX_LEFT
 
-    def is_turned(self, turn_rad: Floats) -> bool:
-        """Whether a turn is too large to be an error of the network."""
-        largest_deg = max(MAX_TURN_DEG, TURN_DEG_OF_LEFT * float(np.mean(self.left)))
-        return bool(np.rad2deg(np.linalg.norm(turn_rad)) > largest_deg)
+    @property
+    def trusted_estimate(self) -> TurnEstimate:
+        """The estimate, known to no more than the network's errors allow, however many looks."""
+        return self.estimate.with_error(np.deg2rad(ERROR_DEG_OF_LEFT) * float(np.mean(self.left)))
 
 
 class RangeCheck:
@@ -205,7 +206,7 @@ class RangeCheck:
             turned = RigidTransform(pose.rotation @ cv2.Rodrigues(turn)[0], pose.translation)
             seen = sources.see(replace(image, ego_from_camera=turned)) or seen
         state.estimate.add(_errors(seen, points), DIFFERENCE_RAD, LOOK_SIGMA_RAD, ALIKE)
-        off, shown = _errors(seen, points)(state.estimate.turn)
+        (off,), (shown,) = _errors(seen, points)(state.estimate.turn[None])
         state.left.append(float(np.median(np.abs(off[shown]))) * SPREAD if shown.any() else np.inf)
 
 
@@ -220,19 +221,12 @@ def _change(inverse: NDArray[np.float32]) -> NDArray[np.float32]:
 def _errors(seen: SeenDepth, points: Floats) -> Errors:
     """How far points are from the depth that is seen, for ``TurnEstimate.add``."""
 
-    def of(turn: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        off, shown = seen.off(points @ cv2.Rodrigues(turn)[0])
+    def of(turns: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        each = [seen.off(points @ turned) for turned in rotations(turns)]
+        off, shown = (np.stack(values) for values in zip(*each, strict=True))
         return off / SPREAD, shown
 
     return of
-
-
-def _may_share(first: PosedImage, second: PosedImage) -> bool:
-    """Whether two cameras may see the same far away, by the angle between them and their width."""
-    cosine = first.ego_from_camera.rotation[:, 2] @ second.ego_from_camera.rotation[:, 2]
-    # Half the angle of view: of a fisheye this, of others less.
-    widths = sum(each.model.width / (2 * each.model.intrinsics[0, 0]) for each in (first, second))
-    return bool(np.arccos(np.clip(cosine, -1, 1)) < widths)
 
 
 def _overlap(
@@ -242,7 +236,7 @@ def _overlap(
     points = images[name].ego_from_camera.apply(seen[name].points())
     agree: list[NDArray[np.bool_]] = []
     for other, image in images.items():
-        if other != name and _may_share(images[name], image):
+        if other != name and may_share(images[name], image):
             off, shown = seen[other].off(image.ego_from_camera.inverse().apply(points))
             agree.append(np.abs(off[shown]) < AGREES)
     told = np.concatenate(agree) if agree else np.zeros(0, np.bool_)

@@ -1,9 +1,9 @@
 """The live self-check of the cameras: one camera after another is looked at while the robot moves.
 
 Each looks for what images and odometry alone can tell: a frozen image, cameras that are swapped, a
-mounting that is turned, and a part of the image that stays as it is. A robot that stands gives no
-verdict, and neither does a stream without odometry. Where the network's depth and points of a LiDAR
-are at hand, they tell a mounting that is turned as well.
+mounting that is turned, and a part of the image that stays as it is. Two cameras that see the same
+tell of turned mountings as well, and where they are at hand, the network's depth and points of a
+LiDAR. A robot that stands gives no verdict, and neither does a stream without odometry.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,9 +28,12 @@ from renderocc_ros.rig.motion_check import (
     off_plane,
     track,
 )
+from renderocc_ros.rig.neighbour_check import NeighbourCheck
 from renderocc_ros.rig.range_check import RangeCheck, RangeSources, RangeState
-from renderocc_ros.rig.turn_estimate import TurnEstimate
+from renderocc_ros.rig.still_check import StillCheck
+from renderocc_ros.rig.turn_estimate import TurnEstimate, together
 
+LOOKS_AT_ONCE, FIRST_LOOKS = 2, 20  # so many cameras a set, until they are known; then one
 # Between the two images of a look.
 MIN_STEP_M, MAX_STEP_M, MAX_STEP_S = 0.15, 8.0, 1.2
 MIN_TRACKS = 20
@@ -41,9 +43,6 @@ STILL_PX, EXPECTED_PX, EXPECTED_AT_M, FROZEN_SHARE = 0.1, 1.5, 20.0, 0.8
 FIT_SIGMAS = 2.0
 MIN_SWAPPED_MISFIT, MAX_OTHER_MISFIT = 2.5, 0.7  # the second as a share of the first
 MAX_TURN_DEG, MIN_LOOKS_TURNED, MAX_LEFT = 1.5, 8, 3.0
-# Still: a cell of a picture whose pixels hardly change from picture to picture, all far apart.
-PICTURE_WIDTH, CELL, STILL_GREY, SKY_DEG = 88, 4, 4.0, 5.0
-PICTURES_KEPT, MIN_PICTURE_STEP_M = 10, 3.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ class CameraHealth:
             says to where it is, as far as it is known.
         directions: in how many directions it is known, 0 to 3.
         still_percent: part of the image below the sky that stays as it is; NaN before.
+        neighbour_looks: at what a neighbouring camera sees as well.
         range_looks: at points of a LiDAR.
         range_error: mean of |depth that the network sees − LiDAR's| / LiDAR's; NaN before.
         overlap: share of what neighbouring cameras see as well where both say the same depth; NaN
@@ -69,6 +69,7 @@ class CameraHealth:
     turn_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
     directions: int = 0
     still_percent: float = float("nan")
+    neighbour_looks: int = 0
     range_looks: int = 0
     range_error: float = float("nan")
     overlap: float = float("nan")
@@ -80,35 +81,43 @@ class _Camera:
     """What is kept of one camera.
 
     Attributes:
-        misfits: of each look, with every camera's mounting.
+        misfits: of each look, with every camera's mounting; ``mean_misfits`` with those that all
+            of the last looks know, empty before there are enough.
         left: of each look, the misfit that is left with the turn of the estimate.
-        pictures: its last images, small; ``picture_at`` where the newest was taken.
+        estimate: by motion, in the camera's frame.
+        rotation: of the camera's frame in the ego frame.
     """
 
     looks: int = 0
     fits: deque[float] = field(default_factory=lambda: deque(maxlen=LOOKS_KEPT))
     misfits: deque[dict[str, float]] = field(default_factory=lambda: deque(maxlen=LOOKS_KEPT))
+    mean_misfits: dict[str, float] = field(default_factory=dict)
     frozen: deque[bool] = field(default_factory=lambda: deque(maxlen=MIN_LOOKS))
     estimate: TurnEstimate = field(default_factory=TurnEstimate)
     left: deque[float] = field(default_factory=lambda: deque(maxlen=LOOKS_KEPT))
-    pictures: deque[NDArray[np.float32]] = field(
-        default_factory=lambda: deque(maxlen=PICTURES_KEPT)
-    )
-    picture_at: RigidTransform | None = None
-    still_percent: float = float("nan")
+    still: StillCheck = field(default_factory=StillCheck)
+    rotation: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
+
+    @property
+    def is_frozen(self) -> bool:
+        return len(self.frozen) == MIN_LOOKS and all(self.frozen)
+
+    @property
+    def fits_its_turn(self) -> bool:
+        """Whether most of what was tracked fits the estimate: else it is of chance."""
+        return bool(self.left) and float(np.mean(self.left)) < MAX_LEFT
 
 
 @dataclass(frozen=True, eq=False)
 class _Begun:
-    """The first image of a look, and where all cameras were."""
+    """The first images of some looks, and where all cameras were."""
 
-    name: str
-    view: View
+    views: Mapping[str, View]
     odom_from_camera: Mapping[str, RigidTransform]
 
 
 class SelfCheck:
-    """Looks at one camera a set, in turn; see the module."""
+    """Looks at some cameras a set, in turn; see the module."""
 
     def __init__(self) -> None:
         self.reset()
@@ -117,9 +126,10 @@ class SelfCheck:
         """Forget everything: another time line, other cameras, or a mounting put right."""
         self._cameras: dict[str, _Camera] = {}
         self._health: dict[str, CameraHealth] = {}
-        self._begun: _Begun | None = None
+        self._begun = _Begun({}, {})
         self._last = ""
         self._ranges = RangeCheck()
+        self._neighbours = NeighbourCheck()
 
     @property
     def health(self) -> Mapping[str, CameraHealth]:
@@ -138,110 +148,127 @@ class SelfCheck:
             max_still_percent: part of an image that may stay as it is.
             ranges: of this set, where there are any.
         """
-        if cameras.odom_from_ego is None:
-            self._begun = None
+        pose = cameras.odom_from_ego
+        if pose is None:
+            self._begun = _Begun({}, {})
             return
-        self._look_at_motion(cameras, cameras.odom_from_ego, max_still_percent)
-        image = self._ranges.look(cameras, ranges) if ranges is not None else None
-        if image is not None:
-            self._tell(image.name, image.ego_from_camera, max_still_percent)
+        images = {image.name: image for image in cameras.images if image is not None}
+        for name, image in images.items():
+            camera = self._cameras.setdefault(name, _Camera())
+            camera.still.add(image, pose @ image.ego_from_camera)
+            camera.rotation = image.ego_from_camera.rotation
+        looked_at = [*self._look_at_motion(images, pose), *self._neighbours.look(images, pose)]
+        seen = self._ranges.look(cameras, ranges) if ranges is not None else None
+        if seen is not None:
+            looked_at.append(seen.name)
+        if looked_at:
+            self._tell(set(looked_at), max_still_percent)
 
     def _look_at_motion(
-        self, cameras: CameraSet, odom_from_ego: RigidTransform, max_still_percent: float
-    ) -> None:
-        images = {image.name: image for image in cameras.images if image is not None}
+        self, images: Mapping[str, PosedImage], odom_from_ego: RigidTransform
+    ) -> list[str]:
+        """Names of the cameras whose looks have ended."""
         poses = {name: odom_from_ego @ image.ego_from_camera for name, image in images.items()}
-        for name, image in images.items():
-            _add_picture(self._cameras.setdefault(name, _Camera()), image, poses[name])
-        if self._begun is not None:
-            begun, again = self._begun, images.get(self._begun.name)
-            if again is not None and _goes_on(begun.view, again):
-                step_m = _distance_m(begun.view.odom_from_camera, poses[begun.name])
-                if step_m < MIN_STEP_M:
-                    return  # the robot stands, or nearly: wait
-                if step_m <= MAX_STEP_M:
-                    self._judge(begun, View.of(again, odom_from_ego), poses)
-                    self._tell(begun.name, again.ego_from_camera, max_still_percent)
+        steps_m = {
+            name: _distance_m(view.odom_from_camera, poses[name])
+            for name, view in self._begun.views.items()
+            if name in images and _goes_on(view, images[name])
+        }
+        if steps_m and max(steps_m.values()) < MIN_STEP_M:
+            return []  # the robot stands, or nearly: wait
+        ended = [name for name, step_m in steps_m.items() if MIN_STEP_M <= step_m <= MAX_STEP_M]
+        for name in ended:
+            self._judge(name, View.of(images[name], odom_from_ego), poses)
         names = list(images)
-        self._last = (
-            names[(names.index(self._last) + 1) % len(names)] if self._last in names else names[0]
-        )
-        view = View.of(images[self._last], odom_from_ego)
-        self._begun = _Begun(self._last, view, poses)
+        first = names.index(self._last) + 1 if self._last in names else 0
+        names = [*names[first:], *names[:first]]
+        is_known = self._cameras[names[0]].looks >= FIRST_LOOKS
+        names = names[: 1 if is_known else LOOKS_AT_ONCE]
+        self._last = names[-1]
+        views = {name: View.of(images[name], odom_from_ego) for name in names}
+        self._begun = _Begun(views, poses)
+        return ended
 
-    def _judge(self, begun: _Begun, second: View, poses: Mapping[str, RigidTransform]) -> None:
-        name = begun.name
+    def _judge(self, name: str, second: View, poses: Mapping[str, RigidTransform]) -> None:
         camera = self._cameras[name]
-        tracks = track(begun.view, second)
+        tracks = track(self._begun.views[name], second)
         if len(tracks) < MIN_TRACKS:
             return
         camera.looks += 1
         second_from_first = {
             other: poses[other].inverse() @ before
-            for other, before in begun.odom_from_camera.items()
+            for other, before in self._begun.odom_from_camera.items()
             if other in poses and _distance_m(before, poses[other]) >= MIN_STEP_M
         }
         frozen = _stands_still(tracks, second_from_first[name])
         camera.frozen.append(frozen)
         if not frozen:
-            self._add_tracks(camera, name, tracks, second_from_first)
+            _add_tracks(camera, name, tracks, second_from_first)
 
-    def _tell(self, name: str, ego_from_camera: RigidTransform, max_still_percent: float) -> None:
-        """What is known of a camera now."""
-        camera, ranges = self._cameras[name], self._ranges.cameras.get(name, RangeState())
-        turn_rad, directions = self._estimate(name).known_turn()
-        turn_deg = np.rad2deg(ego_from_camera.rotation @ turn_rad)
-        self._health[name] = CameraHealth(
-            camera.looks,
-            _mean(camera.fits),
-            tuple(turn_deg.tolist()),
-            directions,
-            camera.still_percent,
-            ranges.looks,
-            _mean(ranges.errors),
-            _mean(ranges.overlap),
-            self._suspicion(name, camera, turn_deg, max_still_percent),
-        )
+    def _tell(self, names: set[str], max_still_percent: float) -> None:
+        """What is known of these cameras now."""
+        swapped = {name: self._swapped_with(name) for name in self._cameras}
+        turns = self._turns(swapped)
+        turned = {name for name in turns if self._is_turned(name, turns[name])}
+        for name in names:
+            camera, ranges = self._cameras[name], self._ranges.cameras.get(name, RangeState())
+            turn_rad, directions = turns[name].known_turn()
+            turn_deg = np.rad2deg(turn_rad)
+            self._health[name] = CameraHealth(
+                camera.looks,
+                _mean(camera.fits),
+                tuple(turn_deg.tolist()),
+                directions,
+                camera.still.percent,
+                self._neighbours.looks(name),
+                ranges.looks,
+                _mean(ranges.errors),
+                _mean(ranges.overlap),
+                self._suspicion(name, swapped[name], turn_deg, turned, max_still_percent),
+            )
 
-    def _add_tracks(
-        self,
-        camera: _Camera,
-        name: str,
-        tracks: Tracks,
-        second_from_first: Mapping[str, RigidTransform],
-    ) -> None:
-        off, along = off_plane(tracks, second_from_first[name])
-        sigma = tracks.noise_rad
-        fits = (np.abs(off) < FIT_SIGMAS * sigma) & (along > -FIT_SIGMAS * sigma)
-        camera.fits.append(float(fits.mean()))
-        misfits = {other: misfit(tracks, motion) for other, motion in second_from_first.items()}
-        camera.misfits.append(misfits)
-        camera.estimate.add(
-            errors(tracks, second_from_first[name]), DIFFERENCE_RAD, MOTION_SIGMA_RAD
-        )
-        turn_rad, _ = camera.estimate.known_turn()
-        camera.left.append(misfit(tracks, second_from_first[name], turn_rad))
+    def _turns(self, swapped: Mapping[str, str]) -> Mapping[str, TurnEstimate]:
+        """Of each camera in the ego frame, by all that can be trusted."""
+        single = {}
+        for name, camera in self._cameras.items():
+            estimate = camera.estimate if camera.fits_its_turn else TurnEstimate()
+            if self._is_range_trusted(name):
+                estimate = estimate.joined(self._ranges.cameras[name].trusted_estimate)
+            single[name] = estimate.seen_from(camera.rotation)
+        lost = {name for name, each in self._cameras.items() if each.is_frozen or swapped[name]}
+        pairs = {
+            pair: state.estimate
+            for pair, state in self._neighbours.pairs.items()
+            if not lost.intersection(pair)
+        }
+        return together(single, pairs)
 
     def _suspicion(
-        self, name: str, camera: _Camera, turn_deg: NDArray[np.float64], max_still_percent: float
+        self,
+        name: str,
+        swapped_with: str,
+        turn_deg: NDArray[np.float64],
+        turned: set[str],
+        max_still_percent: float,
     ) -> str:
         """The gravest thing that is wrong, and its cure."""
-        if len(camera.frozen) == MIN_LOOKS and all(camera.frozen):
+        if self._cameras[name].is_frozen:
             return "the same picture while the robot moves: restart the camera or its driver"
-        if camera.looks >= MIN_LOOKS and (other := self._swapped_with(name)):
+        if swapped_with:
             return (
-                f"its images move as those of {other} should: are the two swapped? Put their "
-                "topics right in the rig file or in the drivers"
+                f"its images move as those of {swapped_with} should: are the two swapped? Put "
+                "their topics right in the rig file or in the drivers"
             )
-        if self._is_turned(name):
-            return self._turned(name, turn_deg)
-        others = [each.still_percent for key, each in self._cameras.items() if key != name]
+        if name in turned:
+            return self._turned(name, turn_deg, len(turned))
+        others = [each.still.percent for key, each in self._cameras.items() if key != name]
         known = [percent for percent in others if np.isfinite(percent)]
         # Where most cameras see nothing change, it is dark, or a fog.
         elsewhere = float(np.median(known)) if known else 0.0
-        if elsewhere <= max_still_percent < camera.still_percent:
+        own = self._cameras[name].still.percent
+        if elsewhere <= max_still_percent < own:
             return (
-                f"{camera.still_percent:.0f} % of its image stays as it is while the robot moves: "
+                f"{own:.0f} % of its image stays as it is while the robot moves: "
                 "clean the lens; if it is the robot itself that is in view, set "
                 f"self_check.still_percent (now {max_still_percent:g}) above that"
             )
@@ -252,31 +279,31 @@ class SelfCheck:
 
         Traffic alone makes a camera look like another, but not both of them.
         """
-        mean = _mean_misfits(self._cameras[name])
+        mean = self._cameras[name].mean_misfits
         best = min(mean, key=lambda other: mean[other], default=name)
-        own, other_own = mean.get(name, 0.0), _mean_misfits(self._cameras.get(best)).get(best, 0.0)
-        fits = best != name and mean[best] < MAX_OTHER_MISFIT * own
-        return best if fits and min(own, other_own) > MIN_SWAPPED_MISFIT else ""
-
-    def _estimate(self, name: str) -> TurnEstimate:
-        """By motion, and by ranges where the network sees well."""
-        by_motion = self._cameras[name].estimate
-        if not self._is_range_trusted(name):
-            return by_motion
-        return by_motion.joined(self._ranges.cameras[name].estimate)
+        other = self._cameras.get(best)
+        other_own = other.mean_misfits.get(best, 0.0) if other else 0.0
+        fits = best != name and mean[best] < MAX_OTHER_MISFIT * mean.get(name, 0.0)
+        return best if fits and min(mean[name], other_own) > MIN_SWAPPED_MISFIT else ""
 
     def _is_range_trusted(self, name: str) -> bool:
         ranges = self._ranges.cameras.get(name)
         return ranges is not None and ranges.is_trusted
 
-    def _is_turned(self, name: str) -> bool:
-        if self._is_range_trusted(name):
-            turn_rad, _ = self._estimate(name).known_turn()
-            return self._ranges.cameras[name].is_turned(turn_rad)
-        return _moves_turned(self._cameras[name])
+    def _is_turned(self, name: str, estimate: TurnEstimate) -> bool:
+        """Whether a turn is large, and known by more than a few looks."""
+        camera = self._cameras[name]
+        moves = camera.looks >= MIN_LOOKS_TURNED and len(camera.left) == LOOKS_KEPT
+        if not (
+            (moves and camera.fits_its_turn)
+            or self._neighbours.is_known(name)
+            or self._is_range_trusted(name)
+        ):
+            return False
+        turn_rad, _ = estimate.known_turn()
+        return bool(np.rad2deg(np.linalg.norm(turn_rad)) > MAX_TURN_DEG)
 
-    def _turned(self, name: str, turn_deg: NDArray[np.float64]) -> str:
-        turned = sum(map(self._is_turned, self._cameras))
+    def _turned(self, name: str, turn_deg: NDArray[np.float64], turned: int) -> str:
         x, y, z = turn_deg
         by = (
             f"{np.linalg.norm(turn_deg):.1f} degrees (about x {x:+.1f}, y {y:+.1f}, z {z:+.1f} of "
@@ -293,6 +320,30 @@ class SelfCheck:
             f"it looks turned by {by} against its transform: calibrate its mounting, or put "
             "/tf_static right; then call ~/reset"
         )
+
+
+def _add_tracks(
+    camera: _Camera,
+    name: str,
+    tracks: Tracks,
+    second_from_first: Mapping[str, RigidTransform],
+) -> None:
+    off, along = off_plane(tracks, second_from_first[name])
+    sigma = tracks.noise_rad
+    fits = (np.abs(off) < FIT_SIGMAS * sigma) & (along > -FIT_SIGMAS * sigma)
+    camera.fits.append(float(fits.mean()))
+    camera.misfits.append(
+        {other: misfit(tracks, motion) for other, motion in second_from_first.items()}
+    )
+    if len(camera.misfits) >= MIN_LOOKS:
+        known = set.intersection(*map(set, camera.misfits))
+        camera.mean_misfits = {
+            other: sum(each[other] for each in camera.misfits) / len(camera.misfits)
+            for other in known
+        }
+    camera.estimate.add(errors(tracks, second_from_first[name]), DIFFERENCE_RAD, MOTION_SIGMA_RAD)
+    turn_rad, _ = camera.estimate.known_turn()
+    camera.left.append(misfit(tracks, second_from_first[name], turn_rad))
 
 
 def _goes_on(first: View, image: PosedImage) -> bool:
@@ -316,44 +367,5 @@ def _stands_still(tracks: Tracks, second_from_first: RigidTransform) -> bool:
     return enough and float((tracks.shift_px[moves] < STILL_PX).mean()) > FROZEN_SHARE
 
 
-def _mean_misfits(camera: _Camera | None) -> dict[str, float]:
-    """With the mountings that all of the last looks know; empty before there are enough."""
-    if camera is None or len(camera.misfits) < MIN_LOOKS:
-        return {}
-    known = set.intersection(*map(set, camera.misfits))
-    return {name: float(np.mean([each[name] for each in camera.misfits])) for name in known}
-
-
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
-
-
-def _moves_turned(camera: _Camera) -> bool:
-    """Whether the estimate is large, and most of what was tracked fits it: else it is of chance."""
-    if camera.looks < MIN_LOOKS_TURNED or len(camera.left) < LOOKS_KEPT:
-        return False
-    turn_rad, _ = camera.estimate.known_turn()
-    fits = float(np.mean(camera.left)) < MAX_LEFT
-    return fits and bool(np.rad2deg(np.linalg.norm(turn_rad)) > MAX_TURN_DEG)
-
-
-def _add_picture(camera: _Camera, image: PosedImage, odom_from_camera: RigidTransform) -> None:
-    """Keep a small picture, and see how much of it below the sky stays as it is."""
-    at = camera.picture_at
-    if at is not None and _distance_m(at, odom_from_camera) < MIN_PICTURE_STEP_M:
-        return
-    rows = round(PICTURE_WIDTH * image.model.height / image.model.width / CELL)
-    rows = min(max(rows, 1), PICTURE_WIDTH)
-    size, cells = (PICTURE_WIDTH, CELL * rows), (PICTURE_WIDTH // CELL, rows)
-    small = cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA)
-    picture = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    if camera.pictures and camera.pictures[-1].shape != picture.shape:
-        camera.pictures.clear()
-    camera.pictures.append(picture)
-    camera.picture_at, camera.still_percent = odom_from_camera, float("nan")
-    if len(camera.pictures) == PICTURES_KEPT:
-        change = cv2.resize(np.std(camera.pictures, axis=0), cells, interpolation=cv2.INTER_AREA)
-        rays = image.model.resized(*cells).pixel_rays() @ image.ego_from_camera.rotation.T
-        below_sky = rays[..., 2] < np.sin(np.deg2rad(SKY_DEG))  # false where the lens has no ray
-        if below_sky.any():
-            camera.still_percent = float(100 * (change[below_sky] < STILL_GREY).mean())

@@ -13,7 +13,7 @@ from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.range_check import RangeCheck, RangeSources, SeenDepth
 from renderocc_ros.rig.self_check import SelfCheck
-from tests.rig.street import MODEL, drive, surface
+from tests.rig.street import MODEL, drive, picture, surface
 
 STRIDE = 8
 SETS = 30  # ten looks at each of three cameras
@@ -97,7 +97,10 @@ def street() -> Scene:
     for cameras in drive(SETS, names=("front", "rear")):
         front, rear = cameras.images
         assert front is not None
-        side = replace(turned(front, 2, 40.0), name="side")
+        assert cameras.odom_from_ego is not None
+        side = turned(front, 2, 40.0)
+        pixels = picture(cameras.odom_from_ego @ side.ego_from_camera)
+        side = replace(side, name="side", pixels=pixels)
         sets.append(replace(cameras, names=("front", "side", "rear"), images=(front, side, rear)))
     return Scene(sets)
 
