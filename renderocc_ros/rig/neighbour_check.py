@@ -19,12 +19,13 @@ from renderocc_ros.geometry import RigidTransform
 from renderocc_ros.rig.camera_set import PosedImage
 from renderocc_ros.rig.motion_check import DIFFERENCE_RAD, off_epipolar, squares
 from renderocc_ros.rig.neighbour_matches import Matches, matches_of
-from renderocc_ros.rig.turn_estimate import Errors, Floats, TurnEstimate, rotations
+from renderocc_ros.rig.turn_estimate import Errors, Floats, Look, TurnEstimate, rotations
 
-MIN_MATCHES, MIN_LOOKS = 6, 4  # for a look; for a verdict
+PAIRS_AT_ONCE, FIRST_LOOKS = 2, 10  # so many pairs a set, until they are known; then one
+MIN_MATCHES, MIN_LOOKS = 8, 4  # for a look; for a verdict
 CAUSES = 3.0  # as many matches as a look is worth: time and lenses shift all alike
 LOOK_SIGMA_RAD = np.deg2rad(0.5)
-EXACT_RAD, MAX_LEFT = np.deg2rad(0.01), 2.0
+MAX_LEFT = 1.0
 MIN_STEP_M = 0.5  # from one look at a pair to the next: the same pictures have the same errors
 
 
@@ -46,7 +47,7 @@ class PairState:
 
 
 class NeighbourCheck:
-    """Looks at one pair of cameras a set, in turn.
+    """Looks at pairs of cameras in turn.
 
     Attributes:
         pairs: what is known, by the names of the two.
@@ -56,32 +57,43 @@ class NeighbourCheck:
         self.pairs: dict[tuple[str, str], PairState] = {}
         self._last = ("", "")
 
-    def look(
-        self, images: Mapping[str, PosedImage], odom_from_ego: RigidTransform
-    ) -> tuple[str, ...]:
-        """Take the images of the next set; returns the names of those that were looked at."""
+    def look(self, images: Mapping[str, PosedImage], odom_from_ego: RigidTransform) -> set[str]:
+        """Take the images of the next set; returns the names of those of which more is known."""
         pairs = [(a, b) for a, b in combinations(images, 2) if may_share(images[a], images[b])]
-        if not pairs:
-            return ()
-        next_place = pairs.index(self._last) + 1 if self._last in pairs else 0
-        pair = self._last = pairs[next_place % len(pairs)]
-        state = self.pairs.setdefault(pair, PairState())
-        at = odom_from_ego.translation
+        first = pairs.index(self._last) + 1 if self._last in pairs else 0
+        pairs = [*pairs[first:], *pairs[:first]]
+        states = [self.pairs.setdefault(pair, PairState()) for pair in pairs]
+        is_known = bool(states) and states[0].looks >= FIRST_LOOKS
+        told: set[str] = set()
+        for pair, state in list(zip(pairs, states, strict=True))[
+            : 1 if is_known else PAIRS_AT_ONCE
+        ]:
+            self._last = pair
+            if self._look(state, images[pair[0]], images[pair[1]], odom_from_ego.translation):
+                told.update(pair)
+        return told
+
+    def _look(self, state: PairState, first: PosedImage, second: PosedImage, at: Floats) -> bool:
+        """Whether it told something."""
         if state.looked_at is not None and np.linalg.norm(at - state.looked_at) < MIN_STEP_M:
-            return ()
+            return False
         state.looked_at = at
-        state.matches += matches_of(images[pair[0]], images[pair[1]])
+        state.matches += matches_of(first, second)
         if len(state.matches) < MIN_MATCHES:
-            return ()
-        off, alike = errors(state.matches), len(state.matches) / CAUSES
+            return False
+        look = Look.at(
+            errors(state.matches),
+            state.estimate.turn,
+            DIFFERENCE_RAD,
+            LOOK_SIGMA_RAD,
+            len(state.matches) / CAUSES,
+        )
         state.matches = Matches.none()
-        alone = TurnEstimate.of_two()
-        alone.add(off, DIFFERENCE_RAD, EXACT_RAD, alike)
-        if squares(off(alone.turn[None])[0]).mean() > MAX_LEFT:
-            return ()  # no turn explains them: they are of chance
+        if squares(look.off).mean() > MAX_LEFT:
+            return False  # no turn explains them: they are of chance
         state.looks += 1
-        state.estimate.add(off, DIFFERENCE_RAD, LOOK_SIGMA_RAD, alike)
-        return pair
+        state.estimate.add(look)
+        return True
 
     def looks(self, name: str) -> int:
         """How often what a camera shares with a neighbour was looked at."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from renderocc_ros.geometry import CameraModel, RigidTransform
 from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.neighbour_check import may_share
-from renderocc_ros.rig.turn_estimate import Errors, Floats, TurnEstimate, rotations
+from renderocc_ros.rig.turn_estimate import Errors, Floats, Look, TurnEstimate, rotations
 
 MIN_M, MAX_M, FAR_M = 1.5, 44.0, 60.0
 POINTS_OF_CLOUD, POINTS_OF_LOOK, MIN_POINTS = 20_000, 1500, 100
@@ -205,8 +205,9 @@ class RangeCheck:
             pose = image.ego_from_camera
             turned = RigidTransform(pose.rotation @ cv2.Rodrigues(turn)[0], pose.translation)
             seen = sources.see(replace(image, ego_from_camera=turned)) or seen
-        state.estimate.add(_errors(seen, points), DIFFERENCE_RAD, LOOK_SIGMA_RAD, ALIKE)
-        (off,), (shown,) = _errors(seen, points)(state.estimate.turn[None])
+        errors = _errors(seen, points)
+        state.estimate.add(Look.at(errors, turn, DIFFERENCE_RAD, LOOK_SIGMA_RAD, ALIKE))
+        (off,), (shown,) = errors(state.estimate.turn[None])
         state.left.append(float(np.median(np.abs(off[shown]))) * SPREAD if shown.any() else np.inf)
 
 

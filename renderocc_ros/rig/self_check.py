@@ -21,17 +21,19 @@ from renderocc_ros.rig.motion_check import (
     DIFFERENCE_RAD,
     MOTION_SIGMA_RAD,
     NOISE_PX,
+    TRACKING,
     Tracks,
     View,
     errors,
     misfit,
     off_plane,
+    squares,
     track,
 )
 from renderocc_ros.rig.neighbour_check import NeighbourCheck
 from renderocc_ros.rig.range_check import RangeCheck, RangeSources, RangeState
 from renderocc_ros.rig.still_check import StillCheck
-from renderocc_ros.rig.turn_estimate import TurnEstimate, together
+from renderocc_ros.rig.turn_estimate import Look, TurnEstimate, together
 
 LOOKS_AT_ONCE, FIRST_LOOKS = 2, 20  # so many cameras a set, until they are known; then one
 # Between the two images of a look.
@@ -341,7 +343,14 @@ def _add_tracks(
             other: sum(each[other] for each in camera.misfits) / len(camera.misfits)
             for other in known
         }
-    camera.estimate.add(errors(tracks, second_from_first[name]), DIFFERENCE_RAD, MOTION_SIGMA_RAD)
+    look = Look.at(
+        errors(tracks, second_from_first[name]),
+        camera.estimate.turn,
+        DIFFERENCE_RAD,
+        MOTION_SIGMA_RAD,
+    )
+    if squares(look.off * TRACKING).mean() < MAX_LEFT:
+        camera.estimate.add(look)
     turn_rad, _ = camera.estimate.known_turn()
     camera.left.append(misfit(tracks, second_from_first[name], turn_rad))
 

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Errors = Callable[[Floats], tuple[Floats, NDArray[np.bool_]]]
 
 PRIOR_RAD, FORGETTING = np.deg2rad(5.0), 0.97
-WIDTHS = 4.0, 2.0, 1.0  # of Cauchy's distribution, step by step: what is far off may become near
+STEPS, FAR_OFF = 3, 10.0  # the second in standard deviations: of what does not count
 MAX_SIGMA_RAD, SURE = np.deg2rad(0.65), 3.5
 # Mountings are right to about this, but for those few that are wrong; Cauchy's distribution.
 USUAL_RAD, ROUNDS = np.deg2rad(0.4), 15
@@ -30,11 +30,61 @@ def _prior(cameras: int) -> Floats:
     return np.asarray(np.eye(3 * cameras) / PRIOR_RAD**2)
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one look says of the turns, by itself.
+
+    Attributes:
+        information, weighted: as of ``TurnEstimate``, without a prior.
+        off: (N,) errors that are left with the turns that fit it best.
+    """
+
+    information: Floats
+    weighted: Floats
+    off: Floats
+
+    @staticmethod
+    def at(
+        errors: Errors, guess: Floats, difference_rad: float, sigma_rad: float, alike: float = 1.0
+    ) -> Look:
+        """By Gauss and Newton's method with Cauchy's weights, from the guess or from zero.
+
+        A look is fitted by itself, so that a wrong estimate cannot make it weigh less.
+
+        Args:
+            errors: of the look, for turns that are tried.
+            guess: (3 n,) turns that may be near.
+            difference_rad: turn over which the errors' slope is taken, to both sides.
+            sigma_rad: what all errors of the look have in common is so large: it says no more than
+                that allows.
+            alike: how many neighbouring errors are of one cause, and count as one.
+        """
+        steps = difference_rad * np.eye(len(guess))
+        tries = np.concatenate([np.zeros((1, len(steps))), steps, -steps])
+        starts = np.stack([np.zeros_like(guess), guess])
+        off, counts = errors(starts)
+        cost = np.log1p(np.where(counts, off, FAR_OFF) ** 2).sum(axis=1)
+        turn = starts[int(cost.argmin())]
+        for _ in range(STEPS):
+            all_off, counts = errors(turn + tries)
+            here, more, less = np.split(all_off, [1, 1 + len(steps)])
+            slope = (more - less) / (2 * difference_rad)
+            weight = np.where(counts[0], 1 / (alike * (1 + here[0] ** 2)), 0.0)
+            own = (slope * weight) @ slope.T
+            weighted = own @ turn - (slope * weight) @ here[0]
+            turn = np.linalg.solve(own + _prior(len(guess) // 3), weighted)
+        off, counts = errors(turn[None])
+        strength, directions = np.linalg.eigh(own)
+        share = np.minimum(1.0, sigma_rad**-2 / np.maximum(strength, 1e-9))
+        limited = (directions * share) @ directions.T
+        return Look(limited @ own, limited @ weighted, np.where(counts, off, FAR_OFF)[0])
+
+
 @dataclass
 class TurnEstimate:
     """Rotation vectors, radians, of one or more cameras as they are mounted.
 
-    A Gauss-Newton estimate with a prior at zero, robust by Cauchy's weights, that slowly forgets.
+    The mean of the looks, by what each of them knows, with a prior at zero; slowly forgotten.
 
     Attributes:
         information, weighted: inverse covariance (3 n, 3 n), and the same times the vectors.
@@ -48,35 +98,10 @@ class TurnEstimate:
         """Of two cameras, of which nothing is known."""
         return TurnEstimate(_prior(2), np.zeros(6))
 
-    def add(
-        self, errors: Errors, difference_rad: float, sigma_rad: float, alike: float = 1.0
-    ) -> None:
-        """What one look says.
-
-        Args:
-            errors: of the look, for turns that are tried.
-            difference_rad: turn over which their slope is taken, to both sides.
-            sigma_rad: what all errors of a look have in common is so large: it says no more than
-                that allows.
-            alike: how many neighbouring errors are of one cause, and count as one.
-        """
-        steps = difference_rad * np.eye(len(self.weighted))
-        tries = np.concatenate([np.zeros((1, len(steps))), steps, -steps])
-        before = FORGETTING * self.information + (1 - FORGETTING) * self._nothing
-        pull_before = FORGETTING * self.weighted
-        turn = self.turn
-        for width in WIDTHS:
-            all_off, counts = errors(turn + tries)
-            off, more, less = np.split(all_off, [1, 1 + len(steps)])
-            off, slope = off[0], (more - less) / (2 * difference_rad)
-            weight = np.where(counts[0], 1 / (alike * (1 + (off / width) ** 2)), 0.0)
-            own, push = (slope * weight) @ slope.T, (slope * weight) @ off
-            strength, directions = np.linalg.eigh(own)
-            share = np.minimum(1.0, sigma_rad**-2 / np.maximum(strength, 1e-9))
-            limited = (directions * share) @ directions.T
-            own, push = limited @ own, limited @ push
-            self.information, self.weighted = before + own, pull_before + own @ turn - push
-            turn = self.turn
+    def add(self, look: Look) -> None:
+        kept = FORGETTING * self.learned
+        self.information = kept + look.information + self._nothing
+        self.weighted = FORGETTING * self.weighted + look.weighted
 
     @property
     def turn(self) -> Floats:

@@ -14,7 +14,7 @@ from renderocc_ros.rig.camera_set import CameraSet, PosedImage
 from renderocc_ros.rig.neighbour_check import NeighbourCheck, errors
 from renderocc_ros.rig.neighbour_matches import Matches, matches_of
 from renderocc_ros.rig.self_check import CameraHealth, SelfCheck
-from renderocc_ros.rig.turn_estimate import TurnEstimate
+from renderocc_ros.rig.turn_estimate import Look, TurnEstimate
 from tests.rig.street import BODY_FROM_OPTICAL, HEIGHT, MODEL, WIDTH, picture, surface
 
 FISHEYE = CameraModel(
@@ -152,8 +152,7 @@ def test_turn_comes_out_of_what_is_seen_at_all_distances(axis: int) -> None:
     assert counts.all()
     assert np.abs(off).mean() > 2
     estimate = TurnEstimate.of_two()
-    for _ in range(8):
-        estimate.add(errors(matches), 1e-4, np.deg2rad(0.01))
+    estimate.add(Look.at(errors(matches), estimate.turn, 1e-4, np.deg2rad(0.01)))
     relative = np.rad2deg(estimate.turn[3:] - estimate.turn[:3])
     np.testing.assert_allclose(relative, -2.0 * np.eye(3)[axis], atol=0.1)
     off, _ = errors(matches)(estimate.turn[None])
@@ -186,12 +185,11 @@ def test_pairs_are_looked_at_in_turn_and_agree_where_nothing_is_wrong(
     check = looked_at(street, {})
     assert set(check.pairs) == {("left", "front"), ("front", "right")}
     for state in check.pairs.values():
-        assert state.looks == SETS // 2
+        assert state.looks == 10 + (SETS - 10) // 2  # both, until they are known
         relative_deg = np.rad2deg(state.estimate.turn[:3] - state.estimate.turn[3:])
         assert np.linalg.norm(relative_deg[:2]) < 0.3
         assert abs(relative_deg[2]) < 0.7  # along the epipolar lines: hardly known
-    assert check.looks("front") == SETS
-    assert check.looks("left") == SETS // 2
+    assert check.looks("front") == 2 * check.looks("left") == 42
     assert check.is_known("right")
     assert not check.is_known("nobody")
 

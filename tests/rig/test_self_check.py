@@ -22,7 +22,7 @@ from renderocc_ros.rig.motion_check import (
     track,
 )
 from renderocc_ros.rig.self_check import CameraHealth, SelfCheck
-from renderocc_ros.rig.turn_estimate import TurnEstimate
+from renderocc_ros.rig.turn_estimate import Look, TurnEstimate
 from tests.rig.street import FOCAL_PX, HEIGHT, MODEL, WIDTH, drive, ego_from_camera
 
 SETS = 40  # thirteen looks at each of three cameras
@@ -40,6 +40,10 @@ def tracks_of(second_from_first: RigidTransform, seed: int = 0, count: int = 200
     there = second_from_first.apply(points)
     first, second = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (points, there))
     return Tracks(first, second, np.linalg.norm(second - first, axis=1), NOISE_RAD)
+
+
+def look(tracks: Tracks, second_from_first: RigidTransform) -> Look:
+    return Look.at(errors(tracks, second_from_first), np.zeros(3), DIFFERENCE_RAD, MOTION_SIGMA_RAD)
 
 
 FORWARD = RigidTransform(turn_about(1, 3.0), np.array([0.1, 0.0, -1.0]))  # and a bend
@@ -64,7 +68,7 @@ def test_turn_of_the_camera_comes_out_of_a_drive_with_bends(axis: int) -> None:
         said = RigidTransform(bend, np.array([0.1 * seed, 0.2, -1.0]))
         # X_true = true_from_said X_said, at both images
         true = true_from_said @ said @ true_from_said.inverse()
-        estimate.add(errors(tracks_of(true, seed), said), DIFFERENCE_RAD, MOTION_SIGMA_RAD)
+        estimate.add(look(tracks_of(true, seed), said))
     turn_rad, directions = estimate.known_turn()
     assert directions == 3
     np.testing.assert_allclose(np.rad2deg(turn_rad), -3.0 * np.eye(3)[axis], atol=0.25)
@@ -76,7 +80,7 @@ def test_straight_ahead_a_turn_about_the_way_of_travel_stays_unknown() -> None:
     estimate = TurnEstimate()
     for seed in range(12):
         tracks = tracks_of(roll @ said @ roll.inverse(), seed)
-        estimate.add(errors(tracks, said), DIFFERENCE_RAD, MOTION_SIGMA_RAD)
+        estimate.add(look(tracks, said))
     turn_rad, directions = estimate.known_turn()
     assert directions == 2
     np.testing.assert_allclose(turn_rad, 0, atol=1e-3)

@@ -8,7 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from renderocc_ros.rig.turn_estimate import PRIOR_RAD, TurnEstimate, rotations, together
+from renderocc_ros.rig.turn_estimate import (
+    PRIOR_RAD,
+    Errors,
+    Look,
+    TurnEstimate,
+    rotations,
+    together,
+)
 
 ACCURATE = np.eye(3) / np.deg2rad(0.2) ** 2
 X = np.array([np.deg2rad(3.0), 0, 0])
@@ -34,21 +41,54 @@ def test_rotations_are_those_of_opencv() -> None:
         np.testing.assert_allclose(cv2.Rodrigues(rotation)[0][:, 0], turn, atol=1e-12)
 
 
-def test_look_at_a_line_is_solved_as_least_squares() -> None:
-    """Errors that are linear and small: the estimate is that of the normal equations."""
+def lines(truth: np.ndarray, noise: float = 0.05, wrong: int = 0) -> Errors:
+    """Errors that are linear in a turn and zero at a true one, but for some that are of chance."""
     random = np.random.default_rng(1)
-    slope, truth = random.normal(0, 300, (400, 3)), np.deg2rad([0.6, -0.4, 0.3])
-    measured = slope @ truth + random.normal(0, 0.05, 400)
+    slope = random.normal(0, 300, (400, 3))
+    measured = slope @ truth + random.normal(0, noise, 400)
+    measured[:wrong] += random.normal(0, 40, wrong)
 
     def errors(turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return turns @ slope.T - measured, np.ones((len(turns), 400), bool)
 
+    return errors
+
+
+def look(errors: Errors, guess: np.ndarray, sigma_deg: float = 0.1) -> Look:
+    return Look.at(errors, guess, 1e-4, np.deg2rad(sigma_deg))
+
+
+NEAR = np.deg2rad([0.6, -0.4, 0.3])
+
+
+@pytest.mark.parametrize("wrong", [0, 100])
+def test_look_finds_the_turn_whatever_is_guessed(wrong: int) -> None:
+    for guess in (np.zeros(3), np.deg2rad([20.0, -9.0, 5.0])):
+        found = look(lines(NEAR, wrong=wrong), guess)
+        turn = np.linalg.solve(found.information, found.weighted)
+        np.testing.assert_allclose(np.rad2deg(turn), np.rad2deg(NEAR), atol=0.02)
+        assert np.median(np.abs(found.off)) < 0.1
+
+
+def test_look_says_no_more_than_its_common_error_allows() -> None:
+    found = look(lines(NEAR), np.zeros(3), sigma_deg=1.5)
+    np.testing.assert_allclose(np.linalg.eigvalsh(found.information), np.deg2rad(1.5) ** -2)
+
+
+def test_one_wrong_look_does_not_make_the_right_ones_weigh_less() -> None:
+    """Far from the estimate robust weights are small: a look is weighed where it is itself."""
     estimate = TurnEstimate()
-    for _ in range(3):
-        estimate.add(errors, 1e-4, np.deg2rad(1e-3))
-    np.testing.assert_allclose(
-        estimate.turn, np.linalg.lstsq(slope, measured, rcond=None)[0], rtol=0.02
-    )
+    estimate.add(look(lines(np.deg2rad([9.0, -7.0, 8.0])), estimate.turn))
+    for _ in range(20):
+        estimate.add(look(lines(0 * NEAR), estimate.turn))
+    assert np.rad2deg(np.linalg.norm(estimate.turn)) < 0.6
+
+
+def test_what_was_known_is_slowly_forgotten() -> None:
+    estimate = TurnEstimate()
+    for turn in (*[NEAR] * 30, *[-NEAR] * 60):
+        estimate.add(look(lines(turn), estimate.turn))
+    assert np.linalg.norm(estimate.turn + NEAR) < 0.35 * np.linalg.norm(NEAR)
 
 
 def test_error_in_common_adds_to_the_variance_however_many_looks() -> None:
