@@ -192,6 +192,7 @@ def train(
     with arithmetic.folded(network), arithmetic.in_32_bits(network, single, fabric.device.type):
         for step in range(first, recipe.steps):
             started = time.perf_counter()
+            objective.train()  # also after a picture
             rate = learning_rate(step, recipe.steps, recipe.optimiser)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["share"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from renderocc_ros.class_set import IGNORE_ID, ClassSet
 from renderocc_ros.network.occupancy_field import OccupancyField, opacity
@@ -54,6 +55,15 @@ class Objective(torch.nn.Module):
                 f"'{network.config.name}' has no class head: set depth.class_head to true in its "
                 "architecture, or the weight to 0"
             )
+
+    def train(self, mode: bool = True) -> Objective:
+        """As any module, but for the batch norms of parts that do not learn: what such a part gives
+        would change with their statistics."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm) and module.affine and not module.weight.requires_grad:
+                module.eval()
+        return self
 
     def forward(self, opaque: Opaque, generator: torch.Generator) -> LossTerms:
         """Terms of one batch.
