@@ -269,7 +269,8 @@ class NetworkConfig(StrictModel):
         """The same network, with voxels occupied above this opacity."""
         if isinstance(self.architecture, LiftedConfig):
             return self.model_copy(update={"threshold": opacity})
-        return self.model_copy(update={"threshold": HALF_OPAQUE_DENSITY * opacity / (1 - opacity)})
+        odds = min(opacity, 1 - 1e-9) / max(1 - opacity, 1e-9)
+        return self.model_copy(update={"threshold": HALF_OPAQUE_DENSITY * odds})
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> NetworkConfig:

@@ -201,7 +201,8 @@ def _render_some(
 
 def _surfaces(grid: VoxelGrid, density: Tensor, threshold: float) -> Tensor:
     """(B · X · Y · Z, 3) bool: is a cell occupied, and is the one above it free, and below it?"""
-    occupied = density.detach() * grid.resolution_m > -math.log1p(-threshold)
+    least = -math.log1p(-threshold) if threshold < 1 else math.inf
+    occupied = density.detach() * grid.resolution_m > least
     free = functional.pad(~occupied, (1, 1), value=True)
     return torch.stack([occupied, free[..., 2:], free[..., :-2]], dim=-1).flatten(0, 3)
 

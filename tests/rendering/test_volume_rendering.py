@@ -274,3 +274,13 @@ def test_no_rays_and_rays_that_miss() -> None:
     samples = sample_uniform(GRID, away, torch.tensor([[1.0, 0, 0]], dtype=torch.float64), 0.5)
     seen = render_rays(GRID, density, classes, through(away, away / 50), samples)
     assert seen.opacity.item() == 0 and seen.range_m.item() == 0
+
+
+def test_above_a_threshold_of_one_nothing_is_occupied() -> None:
+    """The node's parameter may be 1: then ranges are those of compositing alone."""
+    density, ones = torch.zeros(1, *GRID.size), torch.ones(1, *GRID.size, 1)
+    density[0, 10:] = 1e6
+    origins, directions = torch.zeros(1, 3), torch.tensor([[0.8, 0.6, 0.0]])
+    samples, rays = sample_uniform(GRID, origins, directions, 0.05), through(origins, directions)
+    at_one = render_rays(GRID, density, ones, rays, samples, threshold=1.0).range_m
+    assert torch.equal(at_one, render_rays(GRID, density, ones, rays, samples).range_m)

@@ -187,6 +187,7 @@ def test_a_voxel_is_half_opaque_at_the_published_threshold() -> None:
         assert moved.opacity_threshold == pytest.approx(opacity)
         density = torch.tensor([moved.threshold])
         assert density / (density + 8.5) == pytest.approx(opacity)
+    assert config.with_opacity_threshold(1.0).opacity_threshold == pytest.approx(1.0)
 
 
 def test_a_killed_run_goes_on_exactly_though_layers_are_dropped_at_random(tmp_path: Path) -> None:
