@@ -53,6 +53,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def at(threshold: str) -> tuple[str, str]:
+    return "--threshold", threshold
+
+
 def scores(run: Path, *options: str | Path) -> dict[str, Any]:
     words = ("score-labels", run / "model.safetensors", run.parent / "kitti", "--json", *options)
     printed: dict[str, Any] = json.loads(command(*words))
@@ -68,6 +72,18 @@ def test_figures_are_those_of_the_training_digit_for_digit(run: Path) -> None:
     assert reported["best constant"]["truth"]["miou"] is not None
     # Labels that are made on the way are the same.
     assert scores(run, *truth, *HELD_OUT) == reported
+
+
+def test_another_threshold_can_be_tried(run: Path) -> None:
+    truth = ("--labels", run / "labels", "--truth", run.parent / "gts", *HELD_OUT)
+    own, none, every = (scores(run, *truth, *more) for more in ((), at("1"), at("0")))
+    assert none["model"]["truth"]["iou"] == 0  # nothing is occupied
+    assert every["model"]["truth"]["recall_above_ground"] == 1.0
+    assert own["untrained"] == none["untrained"]
+    table = command(
+        "score-labels", run / "model.safetensors", run.parent / "kitti", *truth, *at("0.25")
+    )
+    assert "threshold 0.25" in table
 
 
 def test_the_whole_data_set_is_scored_where_no_part_is_named(run: Path) -> None:

@@ -76,6 +76,10 @@ def score_labels(
             help="score classes of rays as one, too: vehicle=car,truck,bus; may be repeated",
         ),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="occupied above; the model's own if not given"),
+    ] = None,
     recipe: Annotated[
         str, typer.Option(help="how rays are rendered and vote: a shipped recipe, or a .yaml")
     ] = "default",
@@ -90,12 +94,14 @@ def score_labels(
 
     The figures are those that train gives for what it holds out: rendered ranges and classes of
     labelled rays, and voxels against the votes of all rays. They need no 3D truth. The model keeps
-    its threshold; that of the untrained network is chosen on the votes.
+    its threshold if no other is given; that of the untrained network is chosen on the votes.
     """
     path = model_file(model)
     if path is None:
         raise ValueError(f"'{model}' has no weights here: give a checkpoint")
     plan, trained = load_recipe(recipe), load_checkpoint(path)
+    if threshold is not None:
+        trained.network.config = trained.network.config.with_opacity_threshold(threshold)
     source = chosen_label_source(
         label_source, depth, semantics, label_settings(settings), format, root
     )
