@@ -62,13 +62,11 @@ class NeighbourCheck:
         pairs = [(a, b) for a, b in combinations(images, 2) if may_share(images[a], images[b])]
         first = pairs.index(self._last) + 1 if self._last in pairs else 0
         pairs = [*pairs[first:], *pairs[:first]]
-        states = [self.pairs.setdefault(pair, PairState()) for pair in pairs]
-        is_known = bool(states) and states[0].looks >= FIRST_LOOKS
+        is_known = bool(pairs) and self.pairs.get(pairs[0], PairState()).looks >= FIRST_LOOKS
         told: set[str] = set()
-        for pair, state in list(zip(pairs, states, strict=True))[
-            : 1 if is_known else PAIRS_AT_ONCE
-        ]:
+        for pair in pairs[: 1 if is_known else PAIRS_AT_ONCE]:
             self._last = pair
+            state = self.pairs.setdefault(pair, PairState())
             if self._look(state, images[pair[0]], images[pair[1]], odom_from_ego.translation):
                 told.update(pair)
         return told
