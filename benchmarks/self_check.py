@@ -250,7 +250,7 @@ def main(
             named["no fault"] += bool(health.suspicion)
             print(json.dumps({"bag": each.name, "camera": name} | _rounded(health)), flush=True)
         for row, words, changes in faults(names, alone):
-            if depths and words in (FROZEN, STILL):
+            if depths and words != TURNED:
                 continue
             struck = (*changes,) if alone else names
             for name, health in checked(drive, changes, struck, depths).items():

@@ -43,6 +43,7 @@ MIN_LOOKS, LOOKS_KEPT = 4, 6  # before a verdict; that it rests on
 # Frozen: what would move at this distance by so much does not move.
 STILL_PX, EXPECTED_PX, EXPECTED_AT_M, FROZEN_SHARE = 0.1, 1.5, 20.0, 0.8
 FIT_SIGMAS = 2.0
+SWAPPED_LOOKS_KEPT = 24  # traffic of a few seconds makes a camera move as another should
 MIN_SWAPPED_MISFIT, MAX_OTHER_MISFIT = 2.5, 0.7  # the second as a share of the first
 MAX_TURN_DEG, MIN_LOOKS_TURNED, MAX_LEFT = 1.5, 8, 3.0
 
@@ -92,7 +93,9 @@ class _Camera:
 
     looks: int = 0
     fits: deque[float] = field(default_factory=lambda: deque(maxlen=LOOKS_KEPT))
-    misfits: deque[dict[str, float]] = field(default_factory=lambda: deque(maxlen=LOOKS_KEPT))
+    misfits: deque[dict[str, float]] = field(
+        default_factory=lambda: deque(maxlen=SWAPPED_LOOKS_KEPT)
+    )
     mean_misfits: dict[str, float] = field(default_factory=dict)
     frozen: deque[bool] = field(default_factory=lambda: deque(maxlen=MIN_LOOKS))
     estimate: TurnEstimate = field(default_factory=TurnEstimate)
