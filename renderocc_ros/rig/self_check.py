@@ -84,8 +84,8 @@ class _Camera:
     """What is kept of one camera.
 
     Attributes:
-        misfits: of each look, with every camera's mounting; ``mean_misfits`` with those that all
-            of the last looks know, empty before there are enough.
+        misfits: of each look, with every camera's mounting; ``mean_misfits``, their means, empty
+            before there are enough.
         left: of each look, the misfit that is left with the turn of the estimate.
         estimate: by motion, in the camera's frame.
         rotation: of the camera's frame in the ego frame.
@@ -341,11 +341,7 @@ def _add_tracks(
         {other: misfit(tracks, motion) for other, motion in second_from_first.items()}
     )
     if len(camera.misfits) >= MIN_LOOKS:
-        known = set.intersection(*map(set, camera.misfits))
-        camera.mean_misfits = {
-            other: sum(each[other] for each in camera.misfits) / len(camera.misfits)
-            for other in known
-        }
+        camera.mean_misfits = _means_of_most(camera.misfits)
     look = Look.at(
         errors(tracks, second_from_first[name]),
         camera.estimate.turn,
@@ -377,6 +373,15 @@ def _stands_still(tracks: Tracks, second_from_first: RigidTransform) -> bool:
     moves = expected > EXPECTED_PX
     enough = int(moves.sum()) >= MIN_TRACKS
     return enough and float((tracks.shift_px[moves] < STILL_PX).mean()) > FROZEN_SHARE
+
+
+def _means_of_most(looks: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of each key that half of the looks know: an image may be missing now and then."""
+    values: dict[str, list[float]] = {}
+    for look in looks:
+        for key, value in look.items():
+            values.setdefault(key, []).append(value)
+    return {key: _mean(each) for key, each in values.items() if 2 * len(each) >= len(looks)}
 
 
 def _mean(values: Sequence[float]) -> float:

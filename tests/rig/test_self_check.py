@@ -170,6 +170,28 @@ def test_swapped_cameras_name_each_other(street: list[CameraSet]) -> None:
     assert told["rear"].startswith("its images move as those of front should")
 
 
+def test_swapped_cameras_are_named_though_images_are_missing_now_and_then(
+    street: list[CameraSet],
+) -> None:
+    random, twice = np.random.default_rng(2), [*street, *street]
+    thin = []
+    for number, cameras in enumerate(twice):
+        front, left, rear = cameras.images
+        assert front is not None
+        assert rear is not None
+        images: list[PosedImage | None] = [
+            replace(front, pixels=rear.pixels),
+            left,
+            replace(rear, pixels=front.pixels),
+        ]
+        if number % 3 == 0:
+            images[random.integers(3)] = None
+        later = number * 10**8
+        images = [i and replace(i, stamp_ns=later) for i in images]
+        thin.append(replace(cameras, stamp_ns=later, images=tuple(images)))
+    assert suspicions(checked(thin)).keys() == {"front", "rear"}
+
+
 def test_picture_that_stands_is_named_though_its_noise_changes(street: list[CameraSet]) -> None:
     first = street[0].images[1]
     assert first is not None
