@@ -1,6 +1,6 @@
 """What the live self-check of the cameras says of faults, and of cameras without any.
 
-    ./run bench self_check --bag towns/t951 --bag towns/t952 --table docs/RESULTS.md
+    ./run bench self_check --bag towns/t957 --bag towns/t958 --table docs/RESULTS.md
 
 Recordings are replayed through the check as the node does it, a camera a set in turn, each time
 with a fault in two cameras, or with the cameras of three pairs swapped; with ``--alone`` each
@@ -12,7 +12,7 @@ end. One JSON object a line for each row; with
 With ``--lidar-topic`` the check has the recording's LiDAR and a network's depth as well, each from
 the image and the mounting that are wrong; then it is the faults of mountings that are tried:
 
-    ./run bench self_check --bag towns/t951 --lidar-topic /lidar_top/points --table docs/RESULTS.md
+    ./run bench self_check --bag towns/t957 --lidar-topic /lidar_top/points --table docs/RESULTS.md
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ FIT_SIGMAS = 2.0
 SWAPPED_LOOKS_KEPT = 24  # traffic of a few seconds makes a camera move as another should
 MIN_SWAPPED_MISFIT, MAX_OTHER_MISFIT = 2.5, 0.7  # the second as a share of the first
 MAX_TURN_DEG, MIN_LOOKS_TURNED, MAX_LEFT = 1.5, 8, 3.0
+MAX_MOUNTING_DEG = 15.0  # what is turned by more was hardly mounted badly
 
 
 @dataclass(frozen=True)
@@ -321,10 +322,10 @@ class SelfCheck:
                 f"its images {do} otherwise than {source} says, by {by}, as do those of {turned} "
                 f"of {len(self._cameras)} cameras: look at {source} and base_frame first"
             )
-        return (
-            f"it looks turned by {by} against its transform: calibrate its mounting, or put "
-            "/tf_static right; then call ~/reset"
-        )
+        cure = "calibrate its mounting, or put /tf_static right; then call ~/reset"
+        if np.linalg.norm(turn_deg) > MAX_MOUNTING_DEG:
+            cure = f"so far off, is it the topic or the frame of another camera? Else {cure}"
+        return f"it looks turned by {by} against its transform: {cure}"
 
 
 def _add_tracks(

@@ -155,6 +155,17 @@ def test_turned_camera_is_named_with_its_angle(
     np.testing.assert_allclose(health[name].turn_deg, -3.0 * np.eye(3)[axis], atol=0.8)
 
 
+def test_turn_by_25_degrees_is_hardly_one_of_the_mounting(street: list[CameraSet]) -> None:
+    def turned(image: PosedImage, _: CameraSet) -> PosedImage:
+        pose = image.ego_from_camera
+        said = RigidTransform(turn_about(2, 25.0) @ pose.rotation, pose.translation)
+        return replace(image, ego_from_camera=said)
+
+    told = suspicions(checked(street, {"left": turned}))
+    assert list(told) == ["left"]
+    assert "is it the topic or the frame of another camera?" in told["left"]
+
+
 def test_swapped_cameras_name_each_other(street: list[CameraSet]) -> None:
     def image_of(other: str) -> Change:
         def change(image: PosedImage, cameras: CameraSet) -> PosedImage:
