@@ -16,6 +16,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
+import curves
 import reference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Point links that leave docs/ to the pages made for their targets."""
+    """Point links that leave docs/ to the pages made for their targets, and draw curves."""
 
     def replaced(match: re.Match[str]) -> str:
         target = _resolve(page.file.src_uri, match[2])
@@ -49,7 +50,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         here = posixpath.dirname(page.file.src_uri)
         return f"{match[1]}{posixpath.relpath(_page_of(target), here)}{match[3] or ''}{match[4]}"
 
-    return LINK.sub(replaced, markdown)
+    return curves.drawn(LINK.sub(replaced, markdown))
 
 
 def _outside(page: File) -> list[str]:

@@ -6,7 +6,9 @@ import importlib
 import re
 import sys
 from types import ModuleType
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from renderocc_ros.cli import GROUPS
@@ -53,6 +55,31 @@ def test_links_out_of_the_documents_lead_to_pages_of_their_own() -> None:
     assert hooks._page_of("config/node.yaml") == "repository/config/node.yaml.md"
     assert hooks._page_of("docs/train.md") == "train.md"
     assert hooks._shown("config/node.yaml").startswith("# node.yaml\n")
+
+
+CHART = """```mermaid
+xychart-beta
+  title "a < b"
+  x-axis [0, 1, 4]
+  y-axis 0 --> 10
+  line [0, 10, 5]
+```"""
+
+
+def test_curves_are_drawn_where_their_numbers_are() -> None:
+    sys.path.insert(0, str(ROOT / "scripts" / "site"))
+    curves = importlib.import_module("curves")
+    page = (ROOT / "docs" / "RESULTS.md").read_text("utf-8")
+    drawn = curves.drawn(page)
+    assert drawn.count("<svg") == page.count("```mermaid") >= 1
+    assert "```mermaid" not in drawn
+    picture = ElementTree.fromstring(curves.drawn(CHART))
+    points = picture.findall("polyline")[0].attrib["points"].split()
+    places = np.array([each.split(",") for each in points], float)
+    left, right = places[0, 0], places[2, 0]
+    np.testing.assert_allclose(places[1], [left + (right - left) / 4, places[:, 1].min()])
+    assert places[2, 1] == places[:2, 1].mean()  # halfway up
+    assert [each.text for each in picture.findall("text")][:3] == ["a < b", "0", "10"]
 
 
 @pytest.mark.parametrize("package", LAYERS)
