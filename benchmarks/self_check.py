@@ -2,12 +2,12 @@
 
     ./run bench self_check --bag towns/t957 --bag towns/t958 --table docs/RESULTS.md
 
-Recordings are replayed through the check as the node does it, a camera a set in turn, each time
-with a fault in two cameras, or with the cameras of three pairs swapped; with ``--alone`` each
-camera is by itself (of a swapped pair, both), and looked at as often as in a drive that is that
-many times as long. A fault counts as named if the right words are said of the right camera at the
-end. One JSON object a line for each row; with
-``--table`` the table of that page between its marks is made anew.
+Recordings are replayed through the check as the node does it, cameras and pairs of neighbours in
+turn, each time with a fault in two cameras, or with the cameras of three pairs swapped; with
+``--alone`` each camera is by itself (of a swapped pair, both), without neighbours, and looked at
+with every set. A fault counts as named if the right words are said of the right camera at the end.
+One JSON object a line for each row; with ``--table`` the table of that page between its marks is
+made anew.
 
 With ``--lidar-topic`` the check has the recording's LiDAR and a network's depth as well, each from
 the image and the mounting that are wrong; then it is the faults of mountings that are tried:

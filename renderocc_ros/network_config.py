@@ -269,8 +269,8 @@ class NetworkConfig(StrictModel):
         """The same network, with voxels occupied above this opacity."""
         if isinstance(self.architecture, LiftedConfig):
             return self.model_copy(update={"threshold": opacity})
-        odds = min(opacity, 1 - 1e-9) / max(1 - opacity, 1e-9)
-        return self.model_copy(update={"threshold": HALF_OPAQUE_DENSITY * odds})
+        opacity = min(opacity, 1 - 1e-9)  # no density is fully opaque
+        return self.model_copy(update={"threshold": HALF_OPAQUE_DENSITY * opacity / (1 - opacity)})
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> NetworkConfig:

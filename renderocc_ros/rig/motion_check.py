@@ -160,7 +160,7 @@ def misfit(tracks: Tracks, second_from_first: RigidTransform, turn: Floats | Non
 
 
 def errors(tracks: Tracks, second_from_first: RigidTransform) -> Errors:
-    """How far the tracks are off the epipolar plane, for ``TurnEstimate.add``."""
+    """How far the tracks are off the epipolar plane, for ``Look.at``."""
 
     def of(turns: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         off, along = off_plane(tracks, second_from_first, turns)

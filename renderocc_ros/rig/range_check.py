@@ -220,7 +220,7 @@ def _change(inverse: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _errors(seen: SeenDepth, points: Floats) -> Errors:
-    """How far points are from the depth that is seen, for ``TurnEstimate.add``."""
+    """How far points are from the depth that is seen, for ``Look.at``."""
 
     def of(turns: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         each = [seen.off(points @ turned) for turned in rotations(turns)]
